@@ -1,0 +1,189 @@
+"""Levels: values of which only the latest matters, by key.
+
+A level is emitted again whenever it changed, at most every :data:`LEVEL_INTERVAL_MS`; ``None``
+takes the key away. Counters (bytes, requests) only grow during a node's life: the reader turns them into rates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+LEVEL_INTERVAL_MS: Final = 50.0
+
+
+class NodeKey(NamedTuple):
+    node_id: int
+
+
+class QuorumKey(NamedTuple):
+    node_id: int
+
+
+class PartitionKey(NamedTuple):
+    topic: str
+    partition: int
+
+
+class TopicKey(NamedTuple):
+    topic: str
+
+
+class ReplicaKey(NamedTuple):
+    node_id: int
+    topic: str
+    partition: int
+
+
+class ConnectionKey(NamedTuple):
+    node_id: int
+    connection_id: int
+
+
+class GroupKey(NamedTuple):
+    group_id: str
+
+
+class GroupOffsetKey(NamedTuple):
+    group_id: str
+    topic: str
+    partition: int
+
+
+class BrokerKey(NamedTuple):
+    broker_id: int
+
+
+LevelKey = NodeKey | QuorumKey | PartitionKey | TopicKey | ReplicaKey | ConnectionKey | GroupKey | GroupOffsetKey | BrokerKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLevel:
+    """A node's own counters, by the node. Client traffic and traffic between nodes are apart."""
+
+    client_bytes_in: int
+    client_bytes_out: int
+    peer_bytes_in: int
+    peer_bytes_out: int
+    requests: int
+    connections: int
+    produced_bytes: int  # record bytes appended as leader for clients
+    fetched_bytes: int  # record bytes given to consumers
+    bad_input: tuple[tuple[str, int], ...]  # (reason, count), by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuorumLevel:
+    """A quorum member or observer, by itself."""
+
+    state: str  # raft state, or "observer"
+    epoch: int
+    leader_id: int  # -1: unknown
+    high_watermark: int  # -1: unknown
+    log_end_offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerLevel:
+    """A broker as the active controller's committed image has it."""
+
+    broker_epoch: int
+    fenced: bool
+    in_controlled_shutdown: bool
+    address: str
+    rack: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicLevel:
+    """A topic as the active controller's committed image has it; ``topic_id`` in Kafka's text form."""
+
+    topic_id: str
+    partitions: int
+    replication_factor: int
+    internal: bool
+    min_insync_replicas: int
+    order: int  # metadata offset of its creation: topics sort by it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionLevel:
+    """A partition as the active controller's committed image has it."""
+
+    leader: int  # -1: none
+    leader_epoch: int
+    partition_epoch: int
+    replicas: tuple[int, ...]
+    isr: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaLevel:
+    """One replica, by the broker that hosts it."""
+
+    is_leader: bool
+    leader_epoch: int
+    log_start_offset: int
+    log_end_offset: int
+    high_watermark: int
+    size_bytes: int
+    segments: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLevel:
+    """One live TCP connection, by the node that accepted it."""
+
+    client_id: str
+    software: str  # "librdkafka 2.16.1"; empty while unknown
+    address: str  # the peer's host:port
+    listener: str
+    peer_node_id: int  # the broker at the other end of replication, -1 for a client
+    bytes_in: int
+    bytes_out: int
+    requests: int
+    produced_bytes: int
+    fetched_bytes: int
+    in_flight: int
+    apis: tuple[tuple[str, int, int], ...]  # (API name, version, requests)
+    acks: int | None  # of the last produce request
+    producer_id: int  # of the last batch, -1 without
+    last_error: str
+    group_id: str  # of the last group request, or empty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupMemberLevel:
+    member_id: str
+    instance_id: str | None
+    client_id: str
+    client_host: str
+    assignment: tuple[tuple[str, int], ...]  # (topic, partition); empty where not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupLevel:
+    """A group, by its coordinator."""
+
+    coordinator_id: int
+    state: str
+    generation: int
+    protocol_type: str
+    protocol: str
+    leader_id: str
+    members: tuple[GroupMemberLevel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupOffsetLevel:
+    """A group's committed offset, by its coordinator."""
+
+    offset: int
+    leader_epoch: int
+    metadata: str
+    commit_ms: int
+
+
+Level = (
+    NodeLevel | QuorumLevel | PartitionLevel | TopicLevel | ReplicaLevel | ConnectionLevel | GroupLevel | GroupOffsetLevel | BrokerLevel
+)
