@@ -12,46 +12,56 @@ from typing import Final, NamedTuple
 LEVEL_INTERVAL_MS: Final = 50.0
 
 
+# ``kind`` keeps keys of different classes apart: as tuples they would be equal.
 class NodeKey(NamedTuple):
     node_id: int
+    kind: str = "node"
 
 
 class QuorumKey(NamedTuple):
     node_id: int
+    kind: str = "quorum"
 
 
 class PartitionKey(NamedTuple):
     topic: str
     partition: int
+    kind: str = "partition"
 
 
 class TopicKey(NamedTuple):
     topic: str
+    kind: str = "topic"
 
 
 class ReplicaKey(NamedTuple):
     node_id: int
     topic: str
     partition: int
+    kind: str = "replica"
 
 
 class ConnectionKey(NamedTuple):
     node_id: int
     connection_id: int
+    kind: str = "connection"
 
 
 class GroupKey(NamedTuple):
     group_id: str
+    kind: str = "group"
 
 
 class GroupOffsetKey(NamedTuple):
     group_id: str
     topic: str
     partition: int
+    kind: str = "groupoffset"
 
 
 class BrokerKey(NamedTuple):
     broker_id: int
+    kind: str = "broker"
 
 
 LevelKey = NodeKey | QuorumKey | PartitionKey | TopicKey | ReplicaKey | ConnectionKey | GroupKey | GroupOffsetKey | BrokerKey
