@@ -1,0 +1,61 @@
+# Everything here works on a bare Debian or Ubuntu with Python 3.11 or newer and make: the environment
+# is made in .venv by the first target that needs it.
+
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+ARGS   ?=
+
+.PHONY: help setup setup-dev run serve test check format bench clean
+
+help:
+	@echo "make run      the window over a running cluster (ARGS='serve --port 9092' for the cluster alone)"
+	@echo "make test     all tests"
+	@echo "make check    ruff, mypy --strict, import-linter"
+	@echo "make bench    the benchmark table; beside Apache Kafka where a JDK and Maven are"
+	@echo "make setup    only the environment in $(VENV) (setup-dev: with the tools for development)"
+	@echo "make clean    removes $(VENV) and all caches"
+
+setup: $(STAMPS)/run
+
+setup-dev: $(STAMPS)/dev
+
+run: $(STAMPS)/run
+	@$(BIN)/kafkalab $(ARGS)
+
+serve: $(STAMPS)/run
+	@$(BIN)/kafkalab serve $(ARGS)
+
+test: $(STAMPS)/dev
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q $(ARGS)
+
+check: $(STAMPS)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMPS)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMPS)/dev
+	QT_QPA_PLATFORM=offscreen $(BIN)/python tests/benchmarks/bench.py $(ARGS)
+
+$(STAMPS)/venv:
+	sh packaging/linux/make-venv.sh $(VENV)
+	@mkdir -p $(STAMPS)
+	@touch $@
+
+$(STAMPS)/run: $(STAMPS)/venv pyproject.toml packaging/linux/qt_system_packages.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python packaging/linux/qt_system_packages.py
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find kafkalab tests -name __pycache__ -type d -exec rm -rf {} +
