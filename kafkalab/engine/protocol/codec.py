@@ -526,14 +526,14 @@ def _flexible_response_header(api_key: int, version: int) -> bool:
     return api_key != ApiKey.API_VERSIONS and _flexible_request(api_key, version)
 
 
-def read_request_header(frame: bytes) -> RequestHeader:
-    """Read the header of a request frame (without its size). API key and version may be unknown ones.
+def read_request_header(frame: bytes, offset: int = 0) -> RequestHeader:
+    """Read the header of a request frame (its size is not part of it). API key and version may be unknown ones.
 
     :raises DecodeError: when the frame ends within the header.
     """
     try:
-        api_key, version, correlation_id, n = _REQUEST_HEADER.unpack_from(frame, 0)
-        pos = _REQUEST_HEADER.size
+        api_key, version, correlation_id, n = _REQUEST_HEADER.unpack_from(frame, offset)
+        pos = offset + _REQUEST_HEADER.size
         if n < -1 or n > len(frame) - pos:
             raise _bad_length("client_id", n)
         client_id = ""

@@ -1,0 +1,213 @@
+"""Requests to other nodes over TCP: one connection per node and lane, answers in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from kafkalab.engine.protocol import codec
+from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S: Final = 10.0
+RESPONSE_BYTES_MAX: Final = 512 * 1024 * 1024
+
+OnResponse = Callable[[Any | None], None]
+AddressOf = Callable[[int], tuple[str, int] | None]
+_SIZE: Final = struct.Struct(">i")
+
+
+class _Waiting:
+    """A request whose answer is due."""
+
+    __slots__ = ("api_key", "correlation_id", "on_response", "timer", "version")
+
+    def __init__(self, api_key: int, version: int, correlation_id: int, on_response: OnResponse) -> None:
+        self.api_key = api_key
+        self.version = version
+        self.correlation_id = correlation_id
+        self.on_response: OnResponse | None = on_response
+        self.timer: asyncio.TimerHandle | None = None
+
+    def finish(self, response: Any | None) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        on_response, self.on_response = self.on_response, None
+        if on_response is not None:
+            on_response(response)
+
+
+class _Link(asyncio.Protocol):
+    """One connection to another node. It is made at the first request and dropped at the first fault."""
+
+    def __init__(self, network: NodeNetwork, address: tuple[str, int]) -> None:
+        self._network = network
+        self.address = address
+        self._transport: asyncio.Transport | None = None
+        self._unsent: list[Any] = []
+        self._waiting: deque[_Waiting] = deque()
+        self._pieces: list[bytes] = []
+        self._have = 0
+        self._need = 4
+        self.is_gone = False
+
+    def send(self, waiting: _Waiting, chunks: list[Any]) -> None:
+        self._waiting.append(waiting)
+        if self._transport is None:
+            self._unsent.extend(chunks)
+        else:
+            self._transport.writelines(chunks)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        if self.is_gone:
+            transport.abort()
+            return
+        self._transport = transport
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._unsent:
+            transport.writelines(self._unsent)
+            self._unsent = []
+
+    def data_received(self, data: bytes) -> None:
+        if self._pieces:
+            self._pieces.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        pos = 0
+        end = len(data)
+        while True:
+            left = end - pos
+            need = 4
+            if left >= 4:
+                (size,) = _SIZE.unpack_from(data, pos)
+                if not 4 <= size <= RESPONSE_BYTES_MAX:
+                    self.fail(f"answered with a frame of {size} bytes")
+                    return
+                need = 4 + size
+            if left < need or left < 4:
+                break
+            self._answer(data[pos + 4 : pos + need])
+            if self.is_gone:
+                return
+            pos += need
+        if left:
+            self._pieces.append(data[pos:] if pos else data)
+            self._have = left
+            self._need = need
+
+    def _answer(self, frame: bytes) -> None:
+        if not self._waiting:
+            self.fail("answered without having been asked")
+            return
+        waiting = self._waiting.popleft()
+        try:
+            correlation_id, at = codec.read_response_header(waiting.api_key, waiting.version, frame)
+            if correlation_id != waiting.correlation_id:
+                raise codec.DecodeError(f"answer {correlation_id} came where {waiting.correlation_id} was due")
+            response = codec.decode_response(waiting.api_key, waiting.version, frame, at)
+        except codec.DecodeError as e:
+            self.fail(str(e))
+            waiting.finish(None)
+            return
+        waiting.finish(response)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.fail("hung up")
+
+    def fail(self, why: str) -> None:
+        """Drop the connection; every request that waits has failed."""
+        if self.is_gone:
+            return
+        self.is_gone = True
+        log.debug("node at %s:%d %s", *self.address, why)
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+        self._unsent = []
+        self._pieces.clear()
+        waiting, self._waiting = self._waiting, deque()
+        for one in waiting:
+            one.finish(None)
+
+
+class NodeNetwork:
+    """A core's way to other nodes (:class:`kafkalab.engine.protocol.network.Network`).
+
+    Fetches wait at the other node for data, so they have a connection of their own: nothing else
+    stands behind them.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, client_id: str, address_of: AddressOf) -> None:
+        self._loop = loop
+        self._client_id = client_id
+        self._address_of = address_of
+        self._links: dict[tuple[int, bool], _Link] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._correlation_id = 0
+        self._closed = False
+
+    def send(
+        self,
+        node_id: int,
+        api_key: ApiKey,
+        body: Mapping[str, Any],
+        on_response: OnResponse,
+        *,
+        timeout_ms: float,
+        version: int | None = None,
+    ) -> None:
+        """Send a request; see the protocol."""
+        if self._closed:
+            return
+        if version is None:
+            version = API_SPECS[api_key].max_version
+        self._correlation_id = correlation_id = (self._correlation_id + 1) & 0x7FFFFFFF
+        waiting = _Waiting(api_key, version, correlation_id, on_response)
+        address = self._address_of(node_id)
+        if address is None:
+            self._loop.call_soon(waiting.finish, None)
+            return
+        lane = (node_id, api_key is ApiKey.FETCH)
+        link = self._links.get(lane)
+        if link is not None and link.address != address:
+            self._loop.call_soon(link.fail, "has another address now")
+            link = None
+        if link is None or link.is_gone:
+            link = self._links[lane] = _Link(self, address)
+            task = self._loop.create_task(self._connect(link))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+        link.send(waiting, codec.encode_request(api_key, version, correlation_id, self._client_id, body))
+        waiting.timer = self._loop.call_later(timeout_ms / 1000, link.fail, f"did not answer {api_key.name} in {timeout_ms:.0f} ms")
+
+    async def _connect(self, link: _Link) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._loop.create_connection(lambda: link, *link.address)
+        except (OSError, TimeoutError) as e:
+            link.fail(f"cannot be reached: {e}")
+
+    def close(self) -> None:
+        """Drop all connections; nobody is called back any more."""
+        self._closed = True
+        for task in self._connecting:
+            task.cancel()
+        for link in self._links.values():
+            for waiting in link._waiting:
+                waiting.on_response = None
+            link.fail("is not needed any more")
+        self._links.clear()
