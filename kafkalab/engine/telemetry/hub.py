@@ -46,6 +46,22 @@ class Reader:
         self._events: deque[Event] = deque(maxlen=events_kept_max)
         self._dropped = 0
         self._changed: set[LevelKey] = set()
+        self._news = threading.Condition(hub._lock)
+        self._waiting = False
+
+    def wait_changed(self, timeout_s: float) -> bool:
+        """Wait until there is something to drain; False when nothing came in time."""
+        with self._news:
+            if not self._events and not self._changed:
+                self._waiting = True
+                self._news.wait(timeout_s)
+                self._waiting = False
+            return bool(self._events or self._changed)
+
+    def wake(self) -> None:
+        """End a wait in another thread without news."""
+        with self._news:
+            self._news.notify_all()
 
     def drain(self, events_max: int = 1_000) -> tuple[list[Event], Mapping[LevelKey, Level | None], int]:
         """Everything new: events in order (at most ``events_max``), changed levels, and how many
@@ -78,6 +94,8 @@ class TelemetryHub:
                 if len(reader._events) == reader._events.maxlen:
                     reader._dropped += 1
                 reader._events.append(event)
+                if reader._waiting:
+                    reader._news.notify()
 
     def level(self, key: LevelKey, value: Level | None) -> None:
         """Set or take away the latest value of a level."""
@@ -89,6 +107,8 @@ class TelemetryHub:
                 self._levels[key] = value
             for reader in self._readers:
                 reader._changed.add(key)
+                if reader._waiting:
+                    reader._news.notify()
 
     def open_reader(self, events_kept_max: int = EVENTS_KEPT_MAX) -> Reader:
         """A new reader: all present levels count as changed, events start now."""
