@@ -1,0 +1,119 @@
+"""Brings committed batches of the metadata log into the image, and tells those who depend on it.
+
+The loader is what raft talks to. Each call of :meth:`MetadataLoader.handle_commit` becomes one
+delta, published once. Records between a begin record and its end record are held back until the
+end record arrives, however many batches later, and dropped at an abort record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
+from kafkalab.engine.protocol.metadata_records import (
+    AbortTransactionRecord,
+    BeginTransactionRecord,
+    EndTransactionRecord,
+    MetadataRecord,
+    decode_record,
+)
+
+Batch = tuple[int, int, list[bytes], bool]
+"""(base offset, epoch, record values, whether it is a control batch)."""
+
+
+class MetadataPublisher(Protocol):
+    """Somebody who acts on changed metadata."""
+
+    def publish(self, delta: MetadataDelta, image: MetadataImage) -> None:
+        """The image has moved on by the delta."""
+
+
+class LeadershipListener(Protocol):
+    """The controller that becomes active, and stops being it, with raft's leadership."""
+
+    def became_leader(self, epoch: int) -> None:
+        """Every committed record has been published; appends are accepted from now on."""
+
+    def resigned(self) -> None:
+        """Appends are no longer accepted; those not committed may or may not survive."""
+
+
+class MetadataLoader:
+    """Raft's listener: replays what is committed, in order and once, and publishes it."""
+
+    def __init__(
+        self,
+        image: MetadataImage,
+        *,
+        controller: LeadershipListener | None = None,
+        on_leader_change: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.image = image
+        self.controller = controller
+        self._on_leader_change = on_leader_change
+        self._publishers: list[MetadataPublisher] = []
+        # Records since an open begin record, with their offsets; None outside a transaction.
+        self._held: list[tuple[MetadataRecord, int]] | None = None
+
+    def add_publisher(self, publisher: MetadataPublisher) -> None:
+        """Let somebody follow. What is already in the image is published to it at once."""
+        if self.image.offset >= 0:
+            publisher.publish(MetadataDelta.of_everything(self.image), self.image)
+        self._publishers.append(publisher)
+
+    def remove_publisher(self, publisher: MetadataPublisher) -> None:
+        """Let somebody follow no longer."""
+        self._publishers.remove(publisher)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether records are held back for an end record."""
+        return self._held is not None
+
+    def handle_commit(self, batches: Sequence[Batch]) -> None:
+        """Apply batches that raft has committed."""
+        delta = MetadataDelta()
+        for base_offset, _epoch, values, is_control in batches:
+            last_offset = base_offset + max(1, len(values)) - 1
+            assert last_offset > self.image.offset, f"offset {last_offset} is handed over twice"
+            if not is_control:
+                for index, value in enumerate(values):
+                    self._apply(decode_record(value), base_offset + index, delta)
+            if self._held is None:
+                self.image.offset = last_offset
+        for publisher in tuple(self._publishers):
+            publisher.publish(delta, self.image)
+
+    def _apply(self, record: MetadataRecord, offset: int, delta: MetadataDelta) -> None:
+        if isinstance(record, BeginTransactionRecord):
+            assert self._held is None, f"a transaction begins at {offset} within another"
+            self._held = []
+        elif isinstance(record, EndTransactionRecord):
+            assert self._held is not None, f"a transaction ends at {offset} that never began"
+            held, self._held = self._held, None
+            for held_record, held_offset in held:
+                self.image.replay(held_record, delta, offset=held_offset)
+        elif isinstance(record, AbortTransactionRecord):
+            assert self._held is not None, f"a transaction is aborted at {offset} that never began"
+            self._held = None
+        elif self._held is not None:
+            self._held.append((record, offset))
+        else:
+            self.image.replay(record, delta, offset=offset)
+
+    def handle_leader_change(self, leader_id: int, epoch: int) -> None:
+        """Somebody else, or nobody (-1), leads the quorum."""
+        if self._on_leader_change is not None:
+            self._on_leader_change(leader_id, epoch)
+
+    def handle_became_leader(self, epoch: int) -> None:
+        """This node leads, and everything committed before has been handed over."""
+        if self.controller is not None:
+            self.controller.became_leader(epoch)
+
+    def handle_resigned(self) -> None:
+        """This node no longer leads."""
+        if self.controller is not None:
+            self.controller.resigned()
