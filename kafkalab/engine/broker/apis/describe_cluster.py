@@ -1,0 +1,68 @@
+"""DescribeCluster, versions 0 to 2: the cluster's id and its brokers, or its controllers.
+
+v1 adds the type of endpoint that is asked for (KIP-919); v2 fenced brokers (KIP-1073).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kafkalab.engine.broker.context import RequestContext
+from kafkalab.engine.broker.services import ControllerServices, Services
+from kafkalab.engine.common.errors import Errors
+
+BROKERS: Final = 1
+CONTROLLERS: Final = 2
+OPERATIONS_NOT_ASKED: Final = -(2**31)
+_KINDS: Final = {BROKERS: "BROKER", CONTROLLERS: "CONTROLLER"}
+
+
+def handle(services: Services, ctx: RequestContext, request: Any) -> Mapping[str, Any]:
+    """List the endpoints of the kind that this listener is of."""
+    own = CONTROLLERS if isinstance(services, ControllerServices) else BROKERS
+    asked = request.endpoint_type
+    if asked not in _KINDS:
+        return error_response(request, Errors.UNSUPPORTED_ENDPOINT_TYPE, f"Unsupported endpoint type {asked}", ctx.version)
+    if asked != own:
+        message = f"The request was sent to an endpoint of type {_KINDS[own]}, but we wanted an endpoint of type {_KINDS[asked]}"
+        return error_response(request, Errors.MISMATCHED_ENDPOINT_TYPE, message, ctx.version)
+    listener = ctx.connection.listener_name
+    if own == CONTROLLERS:
+        nodes = [{"broker_id": node_id, "host": host, "port": port} for node_id, (host, port) in sorted(services.raft.voters.items())]
+        controller_id = services.raft.leader_id
+    else:
+        nodes = [
+            {
+                "broker_id": broker.broker_id,
+                "host": broker.listeners[listener][0],
+                "port": broker.listeners[listener][1],
+                "rack": broker.rack,
+                "is_fenced": broker.fenced,
+            }
+            for _, broker in sorted(services.image.brokers.items())
+            if listener in broker.listeners and (request.include_fenced_brokers or not broker.fenced)
+        ]
+        assert not isinstance(services, ControllerServices)
+        alive = [broker.broker_id for broker in services.image.alive_brokers()]
+        controller_id = services.rng.choice(alive) if alive else -1
+    return {
+        "endpoint_type": own,
+        "cluster_id": services.cluster_id,
+        "controller_id": controller_id,
+        "brokers": nodes,
+        "cluster_authorized_operations": OPERATIONS_NOT_ASKED,
+    }
+
+
+def error_response(request: Any, error: Errors, message: str | None, version: int) -> Mapping[str, Any]:
+    """The response with an error."""
+    return {
+        "error_code": error,
+        "error_message": message,
+        "endpoint_type": request.endpoint_type,
+        "cluster_id": "",
+        "controller_id": -1,
+        "brokers": [],
+        "cluster_authorized_operations": OPERATIONS_NOT_ASKED,
+    }

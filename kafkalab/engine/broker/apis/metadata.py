@@ -1,0 +1,143 @@
+"""Metadata, versions 0 to 13: brokers, topics, leaders; and topics that are created by being asked for.
+
+v1 tells racks, the controller and internal topics; v4 lets the client forbid creation; v5 offline replicas;
+v7 leader epochs; v8 authorized operations (-2147483648: not asked for); v9 is flexible; v10 topic ids;
+v12 topics may be asked for by id; v13 has an error for the whole request (KIP-1102).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kafkalab.engine.broker.context import RequestContext
+from kafkalab.engine.broker.services import BrokerServices
+from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.common.ids import INTERNAL_TOPICS
+from kafkalab.engine.metadata.image import NO_LEADER, MetadataImage, PartitionRegistration, TopicImage
+from kafkalab.engine.common.topic_names import invalid_topic_name
+
+OPERATIONS_NOT_ASKED: Final = -(2**31)
+
+
+def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mapping[str, Any]:
+    """Describe the cluster as this broker's committed image has it."""
+    image = services.image
+    listener = ctx.connection.listener_name
+    version = ctx.version
+    brokers = [
+        {"node_id": broker.broker_id, "host": broker.listeners[listener][0], "port": broker.listeners[listener][1], "rack": broker.rack}
+        for broker in image.alive_brokers()
+        if listener in broker.listeners
+    ]
+    wanted = request.topics
+    # No topics: in version 0 an empty list asks for all of them, later a null one does.
+    if wanted is None or (version == 0 and not wanted):
+        topics = [_topic(image, topic, listener, version) for topic in sorted(image.topics_by_name.values(), key=lambda topic: topic.name)]
+    else:
+        topics = _asked_for(services, image, request, listener, version)
+    alive = [broker["node_id"] for broker in brokers]
+    return {
+        "brokers": brokers,
+        "cluster_id": services.cluster_id,
+        # Controllers are hidden from clients: any broker passes their requests on (KIP-590).
+        "controller_id": services.rng.choice(alive) if alive else -1,
+        "topics": topics,
+    }
+
+
+def _asked_for(services: BrokerServices, image: MetadataImage, request: Any, listener: str, version: int) -> list[Mapping[str, Any]]:
+    may_create = (version < 4 or request.allow_auto_topic_creation) and services.config.get_boolean("auto.create.topics.enable")
+    topics: list[Mapping[str, Any]] = []
+    missing: list[str] = []
+    seen: set[Any] = set()
+    for asked in request.topics:
+        topic_id = getattr(asked, "topic_id", None)
+        key = topic_id if topic_id is not None else asked.name
+        if key in seen:
+            continue
+        seen.add(key)
+        if topic_id is not None:
+            topic = image.topic_by_id(topic_id)
+            topics.append(
+                _topic(image, topic, listener, version)
+                if topic is not None
+                else {"error_code": Errors.UNKNOWN_TOPIC_ID, "name": None, "topic_id": topic_id, "partitions": []}
+            )
+            continue
+        name = asked.name
+        if name is None:
+            topics.append({"error_code": Errors.INVALID_REQUEST, "name": "", "partitions": []})
+            continue
+        topic = image.topic(name)
+        if topic is not None:
+            topics.append(_topic(image, topic, listener, version))
+        elif invalid_topic_name(name) is not None:
+            topics.append({"error_code": Errors.INVALID_TOPIC_EXCEPTION, "name": name, "partitions": []})
+        else:
+            if may_create:
+                missing.append(name)
+            topics.append(
+                {
+                    "error_code": Errors.UNKNOWN_TOPIC_OR_PARTITION,
+                    "name": name,
+                    "is_internal": name in INTERNAL_TOPICS,
+                    "partitions": [],
+                }
+            )
+    if missing:
+        services.topic_creation.create(name for name in missing if name not in INTERNAL_TOPICS)
+    return topics
+
+
+def _topic(image: MetadataImage, topic: TopicImage, listener: str, version: int) -> Mapping[str, Any]:
+    return {
+        "error_code": Errors.NONE,
+        "name": topic.name,
+        "topic_id": topic.topic_id,
+        "is_internal": topic.is_internal,
+        "partitions": [_partition(image, index, partition, listener, version) for index, partition in sorted(topic.partitions.items())],
+        "topic_authorized_operations": OPERATIONS_NOT_ASKED,
+    }
+
+
+def _partition(image: MetadataImage, index: int, partition: PartitionRegistration, listener: str, version: int) -> Mapping[str, Any]:
+    alive = {broker_id for broker_id in partition.replicas if is_reachable(image, broker_id, listener)}
+    replicas, isr, leader = partition.replicas, partition.isr, partition.leader
+    error = Errors.NONE
+    if leader == NO_LEADER or leader not in alive:
+        # A leader without this listener cannot be reached by this client, a missing one by nobody.
+        known = leader != NO_LEADER and (broker := image.brokers.get(leader)) is not None and not broker.fenced
+        error = Errors.LISTENER_NOT_FOUND if known and version >= 6 else Errors.LEADER_NOT_AVAILABLE
+        leader = NO_LEADER
+    elif version == 0 and len(alive) < len(replicas):
+        error = Errors.REPLICA_NOT_AVAILABLE
+    offline = [broker_id for broker_id in replicas if broker_id not in alive]
+    if version == 0:
+        # The oldest clients take every replica for one that they can reach.
+        replicas = tuple(broker_id for broker_id in replicas if broker_id in alive)
+        isr = tuple(broker_id for broker_id in isr if broker_id in alive)
+    return {
+        "error_code": error,
+        "partition_index": index,
+        "leader_id": leader,
+        "leader_epoch": partition.leader_epoch,
+        "replica_nodes": replicas,
+        "isr_nodes": isr,
+        "offline_replicas": offline,
+    }
+
+
+def is_reachable(image: MetadataImage, broker_id: int, listener: str) -> bool:
+    """Whether clients of a listener can reach the broker."""
+    broker = image.brokers.get(broker_id)
+    return broker is not None and not broker.fenced and listener in broker.listeners
+
+
+def error_response(request: Any, error: Errors, message: str | None, version: int) -> Mapping[str, Any]:
+    """Every topic asked for, with the error."""
+    topics = [
+        {"error_code": error, "name": topic.name, "topic_id": getattr(topic, "topic_id", None), "partitions": []}
+        for topic in request.topics or ()
+    ]
+    return {"brokers": [], "cluster_id": None, "controller_id": -1, "topics": topics, "error_code": error}

@@ -1,0 +1,241 @@
+"""A broker's membership of the cluster: registration, heartbeats, controlled shutdown.
+
+The states are Kafka's. A broker registers, replays the metadata log up to its own registration,
+is unfenced by the controller, and serves; it leaves by asking to, or is fenced when its heartbeats
+fail to come (kafka-facts, registration and fencing; KIP-500, KIP-841).
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Final
+
+from kafkalab.engine.broker.controller_channel import ControllerChannel
+from kafkalab.engine.common.config import BrokerConfig
+from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.common.features import SUPPORTED_FEATURES
+from kafkalab.engine.common.time import Clock, Timer
+from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
+from kafkalab.engine.protocol.apis import ApiKey
+
+log = logging.getLogger(__name__)
+
+REGISTRATION_RETRY_MS: Final = 100.0
+HEARTBEAT_RETRY_MS: Final = 100.0
+SHUTDOWN_HEARTBEAT_MS: Final = 20.0
+
+
+class BrokerState(Enum):
+    """Kafka's broker states."""
+
+    NOT_RUNNING = 0
+    STARTING = 1
+    RECOVERY = 2
+    RUNNING = 3
+    PENDING_CONTROLLED_SHUTDOWN = 6
+    SHUTTING_DOWN = 7
+
+
+class BrokerLifecycle:
+    """Registers one broker with the active controller and keeps it registered."""
+
+    def __init__(
+        self,
+        *,
+        node_id: int,
+        cluster_id: str,
+        incarnation_id: uuid.UUID,
+        directory_id: uuid.UUID,
+        previous_broker_epoch: int,
+        listeners: Mapping[str, tuple[str, int]],
+        config: BrokerConfig,
+        clock: Clock,
+        channel: ControllerChannel,
+        image: MetadataImage,
+        on_running: Callable[[], None],
+        on_failed: Callable[[str], None],
+    ) -> None:
+        """``on_running`` is called once, when the broker is unfenced; ``on_failed`` with a sentence when it gives up."""
+        self._node_id = node_id
+        self._cluster_id = cluster_id
+        self._incarnation_id = incarnation_id
+        self._directory_id = directory_id
+        self._previous_broker_epoch = previous_broker_epoch
+        self._listeners = listeners
+        self._config = config
+        self._clock = clock
+        self._channel = channel
+        self._image = image
+        self._on_running = on_running
+        self._on_failed = on_failed
+        self._interval_ms = float(config.get_int("broker.heartbeat.interval.ms"))
+        self._session_ms = float(config.get_int("broker.session.timeout.ms"))
+        self._timer: Timer | None = None
+        self._deadline_ms = 0.0
+        self._heartbeat_under_way = False
+        self._heartbeat_again = False
+        self._caught_up = False
+        self._on_stopped: Callable[[], None] | None = None
+        self._last_problem = ""
+        self.state = BrokerState.NOT_RUNNING
+        self.broker_epoch = -1
+
+    # --- registration --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to register; the quorum may not be there yet."""
+        self.state = BrokerState.STARTING
+        self._deadline_ms = self._clock.now_ms() + self._config.get_int("initial.broker.registration.timeout.ms")
+        self._register()
+
+    def _register(self) -> None:
+        if self.state is not BrokerState.STARTING:
+            return
+        left_ms = self._deadline_ms - self._clock.now_ms()
+        if left_ms <= 0:
+            self._give_up()
+            return
+        body = {
+            "broker_id": self._node_id,
+            "cluster_id": self._cluster_id,
+            "incarnation_id": self._incarnation_id,
+            "listeners": [
+                {"name": name, "host": host, "port": port, "security_protocol": 0} for name, (host, port) in self._listeners.items()
+            ],
+            "features": [
+                {"name": name, "min_supported_version": low, "max_supported_version": high}
+                for name, (low, high) in SUPPORTED_FEATURES.items()
+            ],
+            "rack": self._config.get("broker.rack"),
+            "is_migrating_zk_broker": False,
+            "log_dirs": [self._directory_id],
+            "previous_broker_epoch": self._previous_broker_epoch,
+        }
+        self._channel.send(ApiKey.BROKER_REGISTRATION, body, self._registered, timeout_ms=min(left_ms, self._session_ms))
+
+    def _registered(self, response: Any | None) -> None:
+        if self.state is not BrokerState.STARTING:
+            return
+        if response is not None and response.error_code == Errors.NONE:
+            self.broker_epoch = response.broker_epoch
+            log.info("broker %d is registered with epoch %d", self._node_id, self.broker_epoch)
+            self.state = BrokerState.RECOVERY
+            self._heartbeat()
+            return
+        if response is None:
+            self._problem("Failed to connect to controller quorum: no controller answers")
+        else:
+            error = Errors(response.error_code)
+            if error in (Errors.INCONSISTENT_CLUSTER_ID, Errors.INVALID_REGISTRATION, Errors.UNSUPPORTED_VERSION):
+                self._fail(f"the controller refused the registration of broker {self._node_id}: {error.name}")
+                return
+            if error is Errors.DUPLICATE_BROKER_REGISTRATION:
+                # The session of the process before this one has to run out first.
+                self._problem("the registration of this broker's former process has not expired yet")
+            else:
+                self._problem(f"the controller answered the registration with {error.name}")
+        self._clock.call_later(REGISTRATION_RETRY_MS, self._register)
+
+    def _problem(self, what: str) -> None:
+        if what != self._last_problem:
+            self._last_problem = what
+            log.warning("broker %d: %s; trying again", self._node_id, what)
+
+    def _give_up(self) -> None:
+        timeout_ms = self._config.get_int("initial.broker.registration.timeout.ms")
+        why = self._last_problem or "Failed to connect to controller quorum: no controller answers"
+        self._fail(
+            f"{why}. Broker {self._node_id} gave up after {timeout_ms} ms (initial.broker.registration.timeout.ms). "
+            "Start the controllers first: a broker needs a quorum with an elected leader."
+        )
+
+    def _fail(self, why: str) -> None:
+        self.state = BrokerState.NOT_RUNNING
+        self._on_failed(why)
+
+    # --- heartbeats ----------------------------------------------------------------------------
+
+    def publish(self, delta: MetadataDelta, image: MetadataImage) -> None:
+        """The image moved: perhaps far enough to be unfenced."""
+        if self.state is BrokerState.RECOVERY and image.offset >= self._image.broker_record_offset(self._node_id) >= 0:
+            broker = image.brokers.get(self._node_id)
+            if broker is None or broker.broker_epoch != self.broker_epoch:
+                return
+            if not self._caught_up:
+                self._caught_up = True
+                self._heartbeat()
+            elif not broker.fenced:
+                self._run()
+
+    def _run(self) -> None:
+        self.state = BrokerState.RUNNING
+        log.info("broker %d is unfenced and serves", self._node_id)
+        self._on_running()
+
+    def _schedule(self, delay_ms: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.call_later(delay_ms, self._heartbeat)
+
+    def _heartbeat(self) -> None:
+        if self.state not in (BrokerState.RECOVERY, BrokerState.RUNNING, BrokerState.PENDING_CONTROLLED_SHUTDOWN):
+            return
+        if self._heartbeat_under_way:
+            self._heartbeat_again = True
+            return
+        self._heartbeat_under_way = True
+        self._heartbeat_again = False
+        # Due again one interval after this one was sent, however long the answer takes.
+        self._schedule(self._interval_ms)
+        body = {
+            "broker_id": self._node_id,
+            "broker_epoch": self.broker_epoch,
+            "current_metadata_offset": self._image.offset,
+            "want_fence": self.state is BrokerState.RECOVERY and not self._caught_up,
+            "want_shut_down": self.state is BrokerState.PENDING_CONTROLLED_SHUTDOWN,
+        }
+        self._channel.send(ApiKey.BROKER_HEARTBEAT, body, self._heartbeat_answered, timeout_ms=self._session_ms)
+
+    def _heartbeat_answered(self, response: Any | None) -> None:
+        self._heartbeat_under_way = False
+        if response is None or response.error_code != Errors.NONE:
+            if response is not None and response.error_code != Errors.NOT_CONTROLLER:
+                self._problem(f"the controller answered a heartbeat with {Errors(response.error_code).name}")
+            self._schedule(HEARTBEAT_RETRY_MS)
+            return
+        self._last_problem = ""
+        if self.state is BrokerState.PENDING_CONTROLLED_SHUTDOWN:
+            if response.should_shut_down:
+                self._stopped()
+            else:
+                self._schedule(SHUTDOWN_HEARTBEAT_MS)
+        elif self._heartbeat_again:
+            self._heartbeat()
+
+    # --- controlled shutdown -------------------------------------------------------------------
+
+    def begin_controlled_shutdown(self, on_stopped: Callable[[], None]) -> None:
+        """Ask the controller to move leadership away; ``on_stopped`` is called when it has."""
+        if self.state not in (BrokerState.RECOVERY, BrokerState.RUNNING):
+            self.state = BrokerState.SHUTTING_DOWN
+            on_stopped()
+            return
+        self._on_stopped = on_stopped
+        self.state = BrokerState.PENDING_CONTROLLED_SHUTDOWN
+        self._heartbeat()
+
+    def _stopped(self) -> None:
+        self.close()
+        on_stopped, self._on_stopped = self._on_stopped, None
+        if on_stopped is not None:
+            on_stopped()
+
+    def close(self) -> None:
+        """No more heartbeats."""
+        self.state = BrokerState.SHUTTING_DOWN
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
