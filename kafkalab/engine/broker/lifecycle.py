@@ -123,7 +123,10 @@ class BrokerLifecycle:
             self.broker_epoch = response.broker_epoch
             log.info("broker %d is registered with epoch %d", self._node_id, self.broker_epoch)
             self.state = BrokerState.RECOVERY
-            self._heartbeat()
+            # The registration may have been replayed before its answer came.
+            self._look(self._image)
+            if not self._caught_up:
+                self._heartbeat()
             return
         if response is None:
             self._problem("Failed to connect to controller quorum: no controller answers")
@@ -160,15 +163,18 @@ class BrokerLifecycle:
 
     def publish(self, delta: MetadataDelta, image: MetadataImage) -> None:
         """The image moved: perhaps far enough to be unfenced."""
-        if self.state is BrokerState.RECOVERY and image.offset >= self._image.broker_record_offset(self._node_id) >= 0:
-            broker = image.brokers.get(self._node_id)
-            if broker is None or broker.broker_epoch != self.broker_epoch:
-                return
-            if not self._caught_up:
-                self._caught_up = True
-                self._heartbeat()
-            elif not broker.fenced:
-                self._run()
+        if self.state is BrokerState.RECOVERY:
+            self._look(image)
+
+    def _look(self, image: MetadataImage) -> None:
+        broker = image.brokers.get(self._node_id)
+        if broker is None or broker.broker_epoch != self.broker_epoch:
+            return
+        if not self._caught_up:
+            self._caught_up = True
+            self._heartbeat()
+        elif not broker.fenced:
+            self._run()
 
     def _run(self) -> None:
         self.state = BrokerState.RUNNING

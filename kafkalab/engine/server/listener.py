@@ -69,6 +69,13 @@ class Listener:
                 raise PortBusy(f"port {port} on {host} is taken: {e.strerror}") from e
             raise
 
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        assert self._server is not None, "not bound yet"
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
     def _accept(self) -> Connection:
         connection_id = self._next_id
         self._next_id += 1

@@ -13,8 +13,8 @@ from typing import Any, Final
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.services import ControllerServices, Services
 from kafkalab.engine.common.errors import Errors
-from kafkalab.engine.protocol.apis import served
 from kafkalab.engine.common.features import SUPPORTED_FEATURES
+from kafkalab.engine.protocol.apis import served
 
 _SOFTWARE: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 

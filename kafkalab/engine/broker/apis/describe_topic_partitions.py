@@ -9,8 +9,8 @@ from kafkalab.engine.broker.apis.metadata import OPERATIONS_NOT_ASKED, is_reacha
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.services import BrokerServices
 from kafkalab.engine.common.errors import ApiError, Errors
-from kafkalab.engine.metadata.image import NO_LEADER, MetadataImage, PartitionRegistration
 from kafkalab.engine.common.topic_names import invalid_topic_name
+from kafkalab.engine.metadata.image import NO_LEADER, MetadataImage, PartitionRegistration
 
 
 def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mapping[str, Any]:

@@ -14,8 +14,8 @@ from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.services import BrokerServices
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.ids import INTERNAL_TOPICS
-from kafkalab.engine.metadata.image import NO_LEADER, MetadataImage, PartitionRegistration, TopicImage
 from kafkalab.engine.common.topic_names import invalid_topic_name
+from kafkalab.engine.metadata.image import NO_LEADER, MetadataImage, PartitionRegistration, TopicImage
 
 OPERATIONS_NOT_ASKED: Final = -(2**31)
 

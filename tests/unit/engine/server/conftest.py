@@ -1,0 +1,83 @@
+"""A listener with two APIs behind it, on a free port of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest_asyncio
+
+from kafkalab.engine.broker.context import RequestContext
+from kafkalab.engine.broker.router import Router
+from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
+from kafkalab.engine.server.levels import LevelSampler
+from kafkalab.engine.server.listener import Listener
+from kafkalab.engine.server.loop_clock import LoopClock
+from kafkalab.engine.telemetry.hub import TelemetryHub
+
+MAX_REQUEST_BYTES = 1_000_000
+
+
+@dataclass
+class Served:
+    """A running listener; requests for metadata of topic "wait" are kept until the test answers them."""
+
+    port: int
+    hub: TelemetryHub
+    sampler: LevelSampler
+    listener: Listener
+    kept: list[RequestContext] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def _api_versions(served: Served, ctx: RequestContext, request: Any) -> Mapping[str, Any]:
+    return {"api_keys": [{"api_key": 3, "min_version": 0, "max_version": 13}]}
+
+
+def _metadata(served: Served, ctx: RequestContext, request: Any) -> Mapping[str, Any] | None:
+    names = [topic.name for topic in request.topics or ()]
+    if "wait" in names:
+        served.kept.append(ctx)
+        served.arrived.set()
+        return None
+    if "break" in names:
+        raise RuntimeError("a mistake of ours")
+    return {"brokers": [], "cluster_id": ",".join(names), "controller_id": len(names), "topics": []}
+
+
+def _error(request: Any, error: Errors, message: str | None, version: int) -> Mapping[str, Any]:
+    return {"brokers": [], "topics": [], "error_code": error, "cluster_id": error.name}
+
+
+@pytest_asyncio.fixture
+async def served() -> AsyncIterator[Served]:
+    """The listener, for the length of a test."""
+    loop = asyncio.get_running_loop()
+    clock = LoopClock(loop)
+    hub = TelemetryHub()
+    sampler = LevelSampler(1, clock, hub, lambda: (0, 0))
+    specs = [API_SPECS[ApiKey.API_VERSIONS], API_SPECS[ApiKey.METADATA]]
+    handlers = {ApiKey.API_VERSIONS: (_api_versions, _error), ApiKey.METADATA: (_metadata, _error)}
+    services = Served(0, hub, sampler, None)  # type: ignore[arg-type]
+    router = Router(services, handlers, specs, node_id=1, clock=clock, sink=hub)
+    listener = Listener(
+        name="PLAINTEXT",
+        node_id=1,
+        router=router,
+        loop=loop,
+        clock=clock,
+        sink=hub,
+        sampler=sampler,
+        max_request_bytes=MAX_REQUEST_BYTES,
+        max_idle_ms=600_000,
+    )
+    services.listener = listener
+    await listener.bind("127.0.0.1", 0)
+    services.port = listener.port
+    yield services
+    sampler.stop()
+    listener.reset()
+    await asyncio.sleep(0)
