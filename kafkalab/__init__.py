@@ -1,0 +1,23 @@
+"""A real Kafka cluster to start, connect to, break and watch. :class:`Lab` is the public Python API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kafkalab.engine.cluster.lab import Lab
+
+__all__ = ["Lab"]
+
+
+def __getattr__(name: str) -> object:
+    # The engine is loaded when it is asked for: the command line imports this package to print its help.
+    if name == "Lab":
+        from kafkalab.engine.cluster.lab import Lab
+
+        return Lab
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,128 @@
+"""``kafkalab serve``: a cluster on standard output, a line for each node, and ``READY`` when a record got through."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final, cast
+
+from kafkalab.engine.cluster.errors import ClusterStartError, HostError
+from kafkalab.engine.cluster.host import ClusterHost, Isolation
+from kafkalab.engine.cluster.settings import read_settings
+from kafkalab.engine.common.config import ConfigError
+
+_log = logging.getLogger(__name__)
+
+READY_TIMEOUT_S: Final = 60.0
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What was asked for on the command line."""
+
+    brokers: int
+    controllers: int
+    combined: bool
+    port: int
+    data_dir: Path | None
+    config: tuple[str, ...]
+    config_file: Path | None
+    isolation: str
+
+
+def run(options: ServeOptions) -> int:
+    """Run a cluster until a signal comes. The exit status."""
+    started_at = time.monotonic()
+    try:
+        host = ClusterHost(
+            brokers=options.brokers,
+            controllers=options.controllers,
+            combined=options.combined,
+            port=options.port,
+            data_dir=options.data_dir,
+            config=read_settings(options.config, options.config_file),
+            isolation=cast(Isolation, options.isolation),
+        )
+    except (ConfigError, HostError) as e:
+        _say(f"kafkalab serve: {e}")
+        return EXIT_USAGE
+
+    # The main thread does nothing but listen for the end, so that a signal is obeyed at any moment.
+    ends: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    _obey_signals(host, ends)
+    threading.Thread(target=_serve, args=(host, started_at, ends), name="kafkalab-serve", daemon=True).start()
+    status = _next(ends)
+    if status is None:
+        _log.info("stopping")
+    host.close()
+    return EXIT_OK if status is None else status
+
+
+def _obey_signals(host: ClusterHost, ends: queue.SimpleQueue[int | None]) -> None:
+    seen: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+        if len(seen) == 1:
+            ends.put(None)
+        elif len(seen) == 3:
+            # Who insists does not want to wait for an orderly end.
+            threading.Thread(target=host.kill_all, name="kafkalab-kill", daemon=True).start()
+
+    for number in _SIGNALS:
+        signal.signal(number, stop)
+
+
+def _next(ends: queue.SimpleQueue[int | None]) -> int | None:
+    if sys.platform != "win32":
+        return ends.get()
+    while True:  # There a wait without end would not let signals through.
+        try:
+            return ends.get(timeout=0.5)
+        except queue.Empty:
+            continue
+
+
+def _serve(host: ClusterHost, started_at: float, ends: queue.SimpleQueue[int | None]) -> None:
+    try:
+        try:
+            host.start()
+        except ClusterStartError as e:
+            # The others go on. Each failure is in the log already, where it happened.
+            _log.error("%s of %s nodes did not start", len(e.failures), len(host.node_ids))
+        snapshot = host.describe()
+        running = [node for node in snapshot.nodes if node.is_running]
+        for node in sorted(running, key=lambda node: ("broker" in node.roles, node.node_id)):
+            _print(f"NODE {','.join(sorted(node.roles))} {node.node_id} {node.address} pid={node.pid}")
+        host.wait_until_ready(READY_TIMEOUT_S)
+        bootstrap = ",".join(node.address for node in running if "broker" in node.roles)
+        _print(f"READY bootstrap={bootstrap} seconds={time.monotonic() - started_at:.2f}")
+        host.wait_until_all_gone()
+        _say("kafkalab serve: no node is left running")
+    except HostError as e:
+        if not host.is_closing:
+            _say(f"kafkalab serve: {e}")
+    except Exception:
+        _log.exception("serving failed")
+    ends.put(EXIT_FAILED)
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,178 @@
+"""A small Kafka client over blocking sockets: what the host itself asks of its cluster.
+
+It goes in by the front door, as any client does, so what it creates and produces has passed the whole cluster.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Self
+
+from kafkalab.engine.cluster.errors import HostError
+from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.protocol.apis import ApiKey
+from kafkalab.engine.protocol.codec import DecodeError, decode_response, encode_request, read_response_header
+
+CLIENT_ID: Final = "kafkalab-host"
+RESPONSE_SIZE_MAX: Final = 64 * 1024 * 1024
+RETRY_WAIT_S: Final = 0.02
+CONNECT_TIMEOUT_S: Final = 2.0
+# A paused broker takes connections and answers nothing: another one is asked after this long.
+ANSWER_TIMEOUT_S: Final = 5.0
+
+Address = tuple[str, int]
+
+VERSIONS: Final[Mapping[ApiKey, int]] = {
+    ApiKey.PRODUCE: 11,
+    ApiKey.METADATA: 12,
+    ApiKey.CREATE_TOPICS: 7,
+    ApiKey.DELETE_TOPICS: 6,
+}
+
+
+class RequestRefused(HostError):
+    """The cluster answered with an error."""
+
+    def __init__(self, what: str, error: Errors, message: str | None) -> None:
+        super().__init__(f"{what}: {error.name} ({error.value})" + (f": {message}" if message else ""))
+        self.error = error
+
+
+class _Connection:
+    """One TCP connection, one request at a time."""
+
+    def __init__(self, address: Address, timeout_s: float) -> None:
+        self._socket = socket.create_connection(address, timeout=min(CONNECT_TIMEOUT_S, timeout_s))
+        self._socket.settimeout(min(ANSWER_TIMEOUT_S, timeout_s))
+        self._correlation_ids = itertools.count(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._socket.close()
+
+    def call(self, api_key: ApiKey, body: Mapping[str, Any]) -> Any:
+        version = VERSIONS[api_key]
+        expected = next(self._correlation_ids)
+        self._socket.sendall(b"".join(encode_request(api_key, version, expected, CLIENT_ID, body)))
+        (size,) = struct.unpack(">i", self._read(4))
+        if not 0 < size <= RESPONSE_SIZE_MAX:
+            raise DecodeError(f"a response said to have {size} bytes")
+        frame = self._read(size)
+        correlation_id, body_at = read_response_header(api_key, version, frame)
+        if correlation_id != expected:
+            raise DecodeError(f"a response to request {correlation_id}, not {expected}")
+        return decode_response(api_key, version, frame, body_at)
+
+    def _read(self, size: int) -> bytes:
+        chunks = []
+        while size:
+            chunk = self._socket.recv(min(size, 1 << 20))
+            if not chunk:
+                raise ConnectionResetError("the broker closed the connection")
+            chunks.append(chunk)
+            size -= len(chunk)
+        return b"".join(chunks)
+
+
+class AdminClient:
+    """Asks any broker that answers, again and again until the deadline where trying again can help."""
+
+    def __init__(self, addresses: Callable[[], Sequence[Address]], gone: threading.Event) -> None:
+        self._addresses = addresses
+        self._gone = gone
+        """Set when the cluster is being closed: nobody waits for it any more."""
+
+    def create_topic(self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str], *, timeout_s: float) -> None:
+        """Create a topic; -1 takes the broker's default for partitions or replication factor.
+
+        :raises RequestRefused: when the controller will not.
+        """
+        what = f"Creating topic {name!r}"
+        entries = [{"name": key, "value": value} for key, value in configs.items()]
+        topic = {
+            "name": name,
+            "num_partitions": partitions,
+            "replication_factor": replication_factor,
+            "configs": entries,
+            "assignments": [],
+        }
+        body = {"topics": [topic], "timeout": int(timeout_s * 1000), "validate_only": False}
+
+        def ask(connection: _Connection) -> tuple[int, str | None]:
+            result = connection.call(ApiKey.CREATE_TOPICS, body).topics[0]
+            return result.error_code, result.error_message
+
+        self._until_answered(what, ask, timeout_s)
+
+    def delete_topic(self, name: str, *, timeout_s: float) -> None:
+        """Delete a topic by name.
+
+        :raises RequestRefused: when the controller will not.
+        """
+        body = {"topics": [{"name": name, "topic_id": None}], "timeout": int(timeout_s * 1000)}
+
+        def ask(connection: _Connection) -> tuple[int, str | None]:
+            result = connection.call(ApiKey.DELETE_TOPICS, body).responses[0]
+            return result.error_code, result.error_message
+
+        self._until_answered(f"Deleting topic {name!r}", ask, timeout_s)
+
+    def produce(self, topic: str, batch: bytes, *, timeout_s: float) -> None:
+        """Write one batch to partition 0 with acks=all, and wait until every replica in sync has it.
+
+        :raises RequestRefused: when the leader will not.
+        """
+
+        def ask(connection: _Connection) -> tuple[int, str | None]:
+            body = {"topics": [{"name": topic}], "allow_auto_topic_creation": False}
+            metadata = connection.call(ApiKey.METADATA, body)
+            found = metadata.topics[0]
+            if found.error_code:
+                return found.error_code, None
+            leader_id = found.partitions[0].leader_id
+            leader = next((broker for broker in metadata.brokers if broker.node_id == leader_id), None)
+            if leader is None:
+                return Errors.LEADER_NOT_AVAILABLE, None
+            with _Connection((leader.host, leader.port), timeout_s) as to_leader:
+                partition = {"index": 0, "records": batch}
+                topics = [{"name": topic, "partition_data": [partition]}]
+                answer = to_leader.call(
+                    ApiKey.PRODUCE,
+                    {"transactional_id": None, "acks": -1, "timeout": int(timeout_s * 1000), "topic_data": topics},
+                )
+            result = answer.responses[0].partition_responses[0]
+            return result.error_code, result.error_message
+
+        self._until_answered(f"Writing to topic {topic!r}", ask, timeout_s)
+
+    def _until_answered(self, what: str, ask: Callable[[_Connection], tuple[int, str | None]], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        trouble = "no broker is running"
+        for turn in itertools.count():
+            addresses = self._addresses()
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0 or self._gone.is_set():
+                raise HostError(f"{what} did not succeed within {timeout_s:g} s: {trouble}.")
+            if addresses:
+                host, port = addresses[turn % len(addresses)]
+                try:
+                    with _Connection((host, port), remaining_s) as connection:
+                        code, message = ask(connection)
+                except (OSError, DecodeError) as e:
+                    trouble = f"{host}:{port}: {e}"
+                else:
+                    if not code:
+                        return
+                    error = Errors(code)
+                    # A topic is known to brokers a moment after the controller has committed it.
+                    if not error.retriable:
+                        raise RequestRefused(what, error, message)
+                    trouble = f"{error.name} ({code})" + (f": {message}" if message else "")
+            self._gone.wait(min(RETRY_WAIT_S, max(0.0, deadline - time.monotonic())))

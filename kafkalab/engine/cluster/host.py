@@ -1,0 +1,629 @@
+"""The cluster host: starts nodes, and stops, kills, pauses and restarts them.
+
+The window, the command line and :class:`kafkalab.Lab` all go through it and nothing else. Its commands may be called
+from any thread and may wait; the hub's telemetry tells what came of them. The host says of a node only what it knows
+itself: that it was started, killed, stopped, paused, or ended. What the cluster makes of it comes from the nodes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Final, Literal
+
+from kafkalab.engine.cluster.admin import Address, AdminClient, RequestRefused
+from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError
+from kafkalab.engine.cluster.health import trouble
+from kafkalab.engine.cluster.layout import BROKER, CONTROLLER, ClusterPlan, NodePlan, plan, roles_of_nodes
+from kafkalab.engine.cluster.node_process import ProcessRunner
+from kafkalab.engine.cluster.runner import Runner, RunnerFactory
+from kafkalab.engine.cluster.settings import node_settings
+from kafkalab.engine.cluster.snapshot import ClusterSnapshot, NodeFacts, build_snapshot, keys_of_node
+from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.log.dir_lock import DirLock, DirLocked
+from kafkalab.engine.record.batch import Record, build_batch
+from kafkalab.engine.server.node import NodeFailed, NodeRunner, NodeSpec
+from kafkalab.engine.telemetry.events import Event, NodeCrashed, NodeKilled, NodePaused, NodeResumed, NodeStopped
+from kafkalab.engine.telemetry.hub import TelemetryHub
+from kafkalab.engine.telemetry.levels import BrokerKey, BrokerLevel, Level, LevelKey
+
+_log = logging.getLogger(__name__)
+
+Isolation = Literal["thread", "process"]
+
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 30.0
+QUICK_STOP_TIMEOUT_S: Final = 2.0
+"""Where no quorum is there to move leaders away, a controlled shutdown has nothing to wait for."""
+COMMAND_TIMEOUT_S: Final = 30.0
+LEVELS_WAIT_S: Final = 1.0
+SWITCH_INTERVAL_S: Final = 0.0001
+"""How long a thread may keep the others waiting. With Python's own 5 ms a request through two nodes and the
+window's frames take several times as long (measured: p99 of 2.9 ms against 1.1, and 33 ms against 17)."""
+READY_TOPIC: Final = "__kafkalab_ready"
+"""Written to once, to know that a record can be written, and deleted again."""
+BY_YOU: Final = "you"
+
+
+class NodeState(StrEnum):
+    """What the host has done with a node, or seen it do."""
+
+    NEW = "new"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    KILLED = "killed"
+    CRASHED = "crashed"
+
+
+GONE: Final = frozenset({NodeState.NEW, NodeState.STOPPED, NodeState.KILLED, NodeState.CRASHED})
+
+
+class _NodeSink:
+    """One life of a node as seen by the hub: what comes after its end is not heard."""
+
+    def __init__(self, hub: TelemetryHub) -> None:
+        self._hub = hub
+        self._closed = False
+
+    def emit(self, event: Event) -> None:
+        if not self._closed:
+            self._hub.emit(event)
+
+    def level(self, key: LevelKey, value: Level | None) -> None:
+        if not self._closed:
+            self._hub.level(key, value)
+
+    def close(self) -> None:
+        self._closed = True
+
+
+class _Node:
+    """What the host keeps of one node. Guarded by the host's lock."""
+
+    def __init__(self, node_plan: NodePlan, spec: NodeSpec) -> None:
+        self.plan = node_plan
+        self.spec = spec
+        self.state = NodeState.NEW
+        self.failure: str | None = None
+        self.runner: Runner | None = None
+        self.sink: _NodeSink | None = None
+        self.old_broker_epoch = -1
+        """The epoch of its last registration before this life: it is in service again with a newer one only."""
+
+
+class ClusterHost:
+    """A cluster on this machine.
+
+    :param config: broker settings by Kafka's names, for every node.
+    :param port: broker *i* listens on port + i - 1; 0 takes ports that are free, or those of the last time.
+    :param data_dir: where nodes keep their files; None is a temporary folder that goes with the host.
+    :raises HostError: when no such cluster can be.
+    :raises ConfigError: when a setting is unknown or its value not allowed.
+    """
+
+    def __init__(
+        self,
+        brokers: int = 3,
+        controllers: int = 3,
+        combined: bool = False,
+        port: int = 0,
+        data_dir: Path | None = None,
+        config: Mapping[str, str] | None = None,
+        isolation: Isolation = "thread",
+        host: str = "127.0.0.1",
+        *,
+        runner_factory: RunnerFactory | None = None,
+        rng: Random | None = None,
+    ) -> None:
+        if isolation not in ("thread", "process"):
+            raise HostError(f"The isolation was {isolation!r}; it can be 'thread' or 'process'.")
+        roles_of_nodes(brokers, controllers, combined=combined)
+        self.hub = TelemetryHub()
+        self._settings = node_settings(config or {}, brokers)
+        self._counts = (brokers, controllers)
+        self._combined = combined
+        self._port = port
+        self._host = host
+        self._isolation = isolation
+        self._runner_factory: RunnerFactory = runner_factory or (ProcessRunner if isolation == "process" else NodeRunner)
+        self._rng = rng or SystemRandom()
+        self._given_dir = data_dir
+        self._data_dir: Path | None = None
+        self._dir_lock: DirLock | None = None
+        self._plan: ClusterPlan | None = None
+        self._nodes: dict[int, _Node] = {}
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._closed = False
+        self._admin = AdminClient(self._reachable_brokers, self._closing)
+        self._old_switch_interval: float | None = None
+
+    # --- the cluster as a whole ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start every node, and return when each listens.
+
+        :raises ClusterStartError: when some did not; the others run.
+        :raises HostError: when nothing was started: a busy port, a folder in use, a broken file.
+        """
+        with self._changed:
+            if self._plan is not None or self._closed:
+                raise HostError("The cluster was started before.")
+            self._prepare()
+            assert self._plan is not None
+            controllers = [node.node_id for node in self._plan.controllers]
+            others = [node_id for node_id in self._nodes if node_id not in controllers]
+        failures: dict[int, str] = {}
+        for node_id in controllers:
+            self._launch(node_id)
+        if self._isolation == "thread":
+            # A quorum that is there saves its brokers the first retry.
+            failures.update(self._await_started(controllers))
+            controllers = []
+        for node_id in others:
+            self._launch(node_id)
+        failures.update(self._await_started([*controllers, *others]))
+        if failures and not self._closing.is_set():
+            raise ClusterStartError(failures)
+
+    def wait_until_ready(self, timeout: float) -> None:
+        """Wait until every broker that runs is in service and a record could be produced with acks=all.
+
+        :raises HostError: when it did not come to that in time; it says what is missing.
+        """
+        deadline = time.monotonic() + timeout
+        self._wait_until_no_trouble(deadline, partitions=False, only_running=True)
+        brokers = sum(1 for node in self._copy_of_nodes() if BROKER in node.roles and node.state == NodeState.RUNNING)
+        try:
+            self._admin.create_topic(READY_TOPIC, 1, min(3, brokers), {}, timeout_s=_left(deadline))
+        except RequestRefused as e:
+            # An earlier start may have been ended before it could tidy up.
+            if e.error is not Errors.TOPIC_ALREADY_EXISTS:
+                raise
+        try:
+            record = Record(offset=0, timestamp=int(time.time() * 1000), key=None, value=b"ready", headers=())
+            self._admin.produce(READY_TOPIC, build_batch([record]), timeout_s=_left(deadline))
+        finally:
+            self._admin.delete_topic(READY_TOPIC, timeout_s=max(1.0, _left(deadline)))
+
+    def wait_until_healthy(self, timeout: float) -> None:
+        """Wait until all nodes run, all brokers are in service, and all partitions are led and fully in sync.
+
+        :raises HostError: when it did not come to that in time; it says what is missing.
+        """
+        self._wait_until_no_trouble(time.monotonic() + timeout, partitions=True, only_running=False)
+
+    def close(self) -> None:
+        """Stop the brokers in order, then the controllers, and tidy up. Harmless when closed already."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._closing.set()
+            nodes = list(self._nodes.values())
+        brokers = [node for node in nodes if BROKER in node.plan.roles]
+        controllers = [node for node in nodes if BROKER not in node.plan.roles]
+        self._stop_together(brokers, STOP_TIMEOUT_S if self._has_majority() else QUICK_STOP_TIMEOUT_S)
+        self._stop_together(controllers, QUICK_STOP_TIMEOUT_S)
+        if self._dir_lock is not None:
+            self._dir_lock.release()
+        if self._given_dir is None and self._data_dir is not None:
+            shutil.rmtree(self._data_dir, ignore_errors=True)
+        if self._old_switch_interval is not None:
+            sys.setswitchinterval(self._old_switch_interval)
+
+    def kill_all(self) -> None:
+        """Kill every node at once, as a power cut does to a machine."""
+        for node_id in self.node_ids:
+            if self._node(node_id).state not in GONE:
+                self.kill(node_id)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closing.is_set()
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The addresses of all brokers, as clients want them."""
+        cluster = self._planned()
+        return ",".join(f"{cluster.host}:{node.broker_port}" for node in cluster.brokers)
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster's id in Kafka's text form."""
+        return self._planned().cluster_id
+
+    @property
+    def data_dir(self) -> Path:
+        """Where the nodes' folders are."""
+        self._planned()
+        assert self._data_dir is not None
+        return self._data_dir
+
+    @property
+    def node_ids(self) -> tuple[int, ...]:
+        """All nodes, by id; there are none before the start."""
+        return tuple(self._nodes)
+
+    @property
+    def broker_ids(self) -> tuple[int, ...]:
+        """The nodes that serve clients."""
+        return tuple(node_id for node_id, node in self._nodes.items() if BROKER in node.plan.roles)
+
+    @property
+    def controller_ids(self) -> tuple[int, ...]:
+        """The nodes that vote."""
+        return tuple(node_id for node_id, node in self._nodes.items() if CONTROLLER in node.plan.roles)
+
+    def describe(self) -> ClusterSnapshot:
+        """The cluster as it is now, frozen."""
+        return build_snapshot(
+            cluster_id=self._planned().cluster_id,
+            bootstrap_servers=self.bootstrap_servers,
+            nodes=self._copy_of_nodes(),
+            levels=self.hub.levels(),
+        )
+
+    def wait_until_all_gone(self, timeout: float | None = None) -> bool:
+        """Wait until no node is alive any more; False when the time was over before."""
+        with self._changed:
+            return self._changed.wait_for(lambda: all(node.state in GONE for node in self._nodes.values()), timeout)
+
+    # --- nodes -------------------------------------------------------------------------------------
+
+    def kill(self, node_id: int) -> None:
+        """End a node without flush or goodbye.
+
+        :raises HostError: when it is not there, or does not run.
+        """
+        with self._changed:
+            node = self._node(node_id)
+            if node.state in GONE:
+                raise HostError(f"Node {node_id} cannot be killed: it is {node.state}.")
+            self._move(node, NodeState.KILLED)
+            runner, at_ms = node.runner, _wall_ms()
+        assert runner is not None
+        runner.kill()
+        self._bury(node, runner)
+        self.hub.emit(NodeKilled(at_ms=at_ms, node_id=node_id, cause=BY_YOU))
+        _log.info("node %s was killed", node_id)
+
+    def stop(self, node_id: int, timeout: float = STOP_TIMEOUT_S) -> None:
+        """Kafka's controlled shutdown; a paused node is let go on first.
+
+        :raises HostError: when it is not there, or does not run.
+        """
+        with self._changed:
+            node = self._node(node_id)
+            if node.state in GONE or node.state is NodeState.STOPPING:
+                raise HostError(f"Node {node_id} cannot be stopped: it is {node.state}.")
+        self._stop(node, timeout)
+
+    def start_node(self, node_id: int) -> None:
+        """Start a node that is gone, on its old address and files, and return when it listens.
+
+        :raises HostError: when it runs, or does not start.
+        """
+        with self._changed:
+            state = self._node(node_id).state
+            if state not in GONE:
+                raise HostError(f"Node {node_id} cannot be started: it is {state}.")
+        self._launch(node_id)
+        failures = self._await_started([node_id])
+        if failures:
+            raise ClusterStartError(failures)
+
+    def restart(self, node_id: int) -> None:
+        """Start a node again, on its old address and files; one that runs is stopped in order first.
+
+        :raises HostError: when it is not there, or does not start.
+        """
+        with self._changed:
+            gone = self._node(node_id).state in GONE
+        if not gone:
+            self.stop(node_id)
+        self.start_node(node_id)
+
+    def pause(self, node_id: int) -> None:
+        """Let a node stop answering while its sockets stay open.
+
+        :raises HostError: when it is not there, or does not run.
+        """
+        with self._changed:
+            node = self._node(node_id)
+            if node.state is not NodeState.RUNNING or node.runner is None:
+                raise HostError(f"Node {node_id} cannot be paused: it is {node.state}.")
+            self._move(node, NodeState.PAUSED)
+            runner, at_ms = node.runner, _wall_ms()
+        runner.pause()
+        self.hub.emit(NodePaused(at_ms=at_ms, node_id=node_id, cause=BY_YOU))
+        _log.info("node %s was paused", node_id)
+
+    def resume(self, node_id: int) -> None:
+        """Let a paused node go on.
+
+        :raises HostError: when it is not there, or is not paused.
+        """
+        with self._changed:
+            node = self._node(node_id)
+            if node.state is not NodeState.PAUSED or node.runner is None:
+                raise HostError(f"Node {node_id} cannot be resumed: it is {node.state}.")
+            self._move(node, NodeState.RUNNING)
+            runner = node.runner
+        self._resume(node, runner)
+
+    # --- topics --------------------------------------------------------------------------------------
+
+    def create_topic(
+        self,
+        name: str,
+        partitions: int = -1,
+        replication_factor: int = -1,
+        configs: Mapping[str, str] | None = None,
+        *,
+        timeout: float = COMMAND_TIMEOUT_S,
+    ) -> None:
+        """Create a topic; -1 takes the broker's default.
+
+        :raises HostError: when the controller refuses, or nobody answers in time.
+        """
+        self._admin.create_topic(name, partitions, replication_factor, configs or {}, timeout_s=timeout)
+
+    def delete_topic(self, name: str, *, timeout: float = COMMAND_TIMEOUT_S) -> None:
+        """Delete a topic.
+
+        :raises HostError: when the controller refuses, or nobody answers in time.
+        """
+        self._admin.delete_topic(name, timeout_s=timeout)
+
+    def wait_for_levels(self, settled: Callable[[Mapping[LevelKey, Level]], bool], timeout: float) -> bool:
+        """Wait until the hub's levels fulfil a condition; False when they did not in time."""
+        with self._levels_until(time.monotonic() + timeout) as versions:
+            return any(settled(levels) for levels in versions)
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    def _planned(self) -> ClusterPlan:
+        if self._plan is None:
+            raise HostError("The cluster was not started.")
+        return self._plan
+
+    def _node(self, node_id: int) -> _Node:
+        node = self._nodes.get(node_id)
+        if node is None:
+            raise HostError(f"There is no node {node_id}; there are {', '.join(str(known) for known in self._nodes) or 'none'}.")
+        return node
+
+    def _prepare(self) -> None:
+        """Folder, ids, ports: all that can go wrong before anything runs."""
+        data_dir = self._given_dir or Path(tempfile.mkdtemp(prefix="kafkalab-"))
+        self._data_dir = data_dir
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise HostError(f"The data folder {data_dir} cannot be made: {e.strerror or e}.") from e
+        try:
+            self._dir_lock = DirLock(data_dir)
+        except DirLocked as e:
+            raise DataDirInUse(str(data_dir), e.pid) from e
+        brokers, controllers = self._counts
+        self._plan = plan(
+            data_dir,
+            brokers=brokers,
+            controllers=controllers,
+            combined=self._combined,
+            port=self._port,
+            host=self._host,
+            rng=self._rng,
+        )
+        for node_plan in self._plan.nodes:
+            spec = NodeSpec(
+                node_id=node_plan.node_id,
+                roles=node_plan.roles,
+                data_dir=data_dir / node_plan.directory_name,
+                cluster_id=self._plan.cluster_id,
+                host=self._plan.host,
+                broker_port=node_plan.broker_port,
+                controller_port=node_plan.controller_port,
+                voters=self._plan.voters,
+                config=self._settings,
+            )
+            self._nodes[node_plan.node_id] = _Node(node_plan, spec)
+        if self._isolation == "thread" and sys.getswitchinterval() > SWITCH_INTERVAL_S:
+            self._old_switch_interval = sys.getswitchinterval()
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+    def _launch(self, node_id: int) -> None:
+        with self._changed:
+            if self._closing.is_set():
+                return
+            node = self._node(node_id)
+            level = self.hub.levels().get(BrokerKey(node_id))
+            node.old_broker_epoch = level.broker_epoch if isinstance(level, BrokerLevel) else -1
+            sink = _NodeSink(self.hub)
+            runner = self._runner_factory(node.spec, sink)
+            runner.on_exit = lambda reason: self._exited(node, runner, reason)
+            node.runner, node.sink, node.failure = runner, sink, None
+            self._move(node, NodeState.STARTING)
+            runner.start()
+
+    def _await_started(self, node_ids: Iterable[int]) -> dict[int, str]:
+        failures: dict[int, str] = {}
+        deadline = time.monotonic() + START_TIMEOUT_S
+        for node_id in node_ids:
+            node = self._node(node_id)
+            with self._changed:
+                runner = node.runner
+            if runner is None:
+                continue
+            try:
+                runner.wait_ready(max(0.0, _left(deadline)))
+            except NodeFailed as e:
+                failures[node_id] = str(e)
+                self._failed_to_start(node, runner, str(e))
+                continue
+            with self._changed:
+                if node.runner is runner and node.state is NodeState.STARTING:
+                    self._move(node, NodeState.RUNNING)
+            # It may have ended between the two lines above, when its end was still the business of this start.
+            if not runner.is_alive:
+                self._exited(node, runner, runner.failure)
+        return failures
+
+    def _failed_to_start(self, node: _Node, runner: Runner, message: str) -> None:
+        with self._changed:
+            ours = node.runner is runner and node.state is NodeState.STARTING
+            if ours:
+                node.failure = message
+                self._move(node, NodeState.CRASHED)
+        if runner.is_alive:
+            runner.kill()
+        if ours:
+            self._bury(node, runner)
+            self.hub.emit(NodeCrashed(at_ms=_wall_ms(), node_id=node.plan.node_id, cause=message))
+            _log.error("node %s did not start: %s", node.plan.node_id, message)
+
+    def _exited(self, node: _Node, runner: Runner, reason: str | None) -> None:
+        """A node is gone. Whoever ordered that has moved it on already; here are the ends that nobody ordered."""
+        node_id = node.plan.node_id
+        sent = runner.exit_signal if isinstance(runner, ProcessRunner) else None
+        event: Event
+        with self._changed:
+            # A start that fails is told by whoever waits for it.
+            if node.runner is not runner or node.state not in (NodeState.RUNNING, NodeState.PAUSED):
+                return
+            if reason is None and sent == signal.SIGTERM:
+                event = NodeStopped(at_ms=_wall_ms(), node_id=node_id, cause=f"signal {sent}")
+                state = NodeState.STOPPED
+            elif reason is None and sent is not None:
+                event = NodeKilled(at_ms=_wall_ms(), node_id=node_id, cause=f"signal {sent}")
+                state = NodeState.KILLED
+            else:
+                node.failure = reason or "it ended by itself"
+                event = NodeCrashed(at_ms=_wall_ms(), node_id=node_id, cause=node.failure)
+                state = NodeState.CRASHED
+            self._move(node, state)
+        self._bury(node, runner)
+        self.hub.emit(event)
+        _log.warning("node %s is gone: %s", node_id, event.cause)
+
+    def _stop(self, node: _Node, timeout: float) -> None:
+        with self._changed:
+            runner, paused = node.runner, node.state is NodeState.PAUSED
+            if node.state in GONE or runner is None:
+                return
+            self._move(node, NodeState.STOPPING)
+        if paused:
+            self._resume(node, runner)
+        runner.stop(timeout)
+        with self._changed:
+            # It may have been killed while it was stopping.
+            if node.runner is not runner or node.state is not NodeState.STOPPING:
+                return
+            self._move(node, NodeState.STOPPED)
+        self._bury(node, runner)
+        self.hub.emit(NodeStopped(at_ms=_wall_ms(), node_id=node.plan.node_id, cause=BY_YOU))
+        _log.info("node %s was stopped", node.plan.node_id)
+
+    def _stop_together(self, nodes: Sequence[_Node], timeout: float) -> None:
+        threads = [threading.Thread(target=self._stop, args=(node, timeout), name=f"kafkalab-stop-{node.plan.node_id}") for node in nodes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _resume(self, node: _Node, runner: Runner) -> None:
+        runner.resume()
+        self.hub.emit(NodeResumed(at_ms=_wall_ms(), node_id=node.plan.node_id, cause=BY_YOU))
+        _log.info("node %s was resumed", node.plan.node_id)
+
+    def _move(self, node: _Node, state: NodeState) -> None:
+        node.state = state
+        self._changed.notify_all()
+
+    def _bury(self, node: _Node, runner: Runner) -> None:
+        """What a node reported of itself goes with it."""
+        with self._changed:
+            if node.runner is not runner:
+                return
+            if node.sink is not None:
+                node.sink.close()
+            self.hub.forget(keys_of_node(node.plan.node_id, self.hub.levels()))
+
+    def _has_majority(self) -> bool:
+        controllers = [node for node in self._nodes.values() if CONTROLLER in node.plan.roles]
+        running = [node for node in controllers if node.state is NodeState.RUNNING]
+        return len(running) > len(controllers) // 2
+
+    def _reachable_brokers(self) -> list[Address]:
+        with self._changed:
+            running = [node for node in self._nodes.values() if node.state is NodeState.RUNNING]
+            return [(node.spec.host, node.plan.broker_port) for node in running if node.plan.broker_port is not None]
+
+    def _copy_of_nodes(self) -> list[NodeFacts]:
+        with self._changed:
+            return [
+                NodeFacts(
+                    node_id=node.plan.node_id,
+                    roles=node.plan.roles,
+                    state=str(node.state),
+                    address=f"{node.spec.host}:{node.plan.port}",
+                    pid=None if node.state in GONE else (node.runner.pid if isinstance(node.runner, ProcessRunner) else os.getpid()),
+                    failure=node.failure,
+                    old_broker_epoch=node.old_broker_epoch,
+                )
+                for node in self._nodes.values()
+            ]
+
+    def _wait_until_no_trouble(self, deadline: float, *, partitions: bool, only_running: bool) -> None:
+        timeout = max(0.0, _left(deadline))
+        found = "nothing is known of it"
+        with self._levels_until(deadline) as versions:
+            for levels in versions:
+                found = trouble(self._copy_of_nodes(), levels, partitions=partitions, only_running=only_running) or ""
+                if not found:
+                    return
+        raise HostError(f"After {timeout:.1f} s the cluster is not well: {found}.")
+
+    @contextmanager
+    def _levels_until(self, deadline: float) -> Iterator[Iterator[Mapping[LevelKey, Level]]]:
+        """All levels now, and again after each change, until the deadline or the end of the host."""
+        reader = self.hub.open_reader(events_kept_max=1)
+
+        def versions() -> Iterator[Mapping[LevelKey, Level]]:
+            while not self._closing.is_set():
+                reader.drain()
+                yield self.hub.levels()
+                remaining_s = _left(deadline)
+                if remaining_s <= 0:
+                    return
+                # The host's own changes of state come as events too; the bound is for the end of the host.
+                reader.wait_changed(min(LEVELS_WAIT_S, remaining_s))
+
+        try:
+            yield versions()
+        finally:
+            reader.close()
+
+
+def _left(deadline: float) -> float:
+    return deadline - time.monotonic()
+
+
+def _wall_ms() -> float:
+    return time.time() * 1000

@@ -1,0 +1,173 @@
+"""The public Python API: a cluster for scripts and tests, as a context manager."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Self
+
+from kafkalab.engine.cluster.errors import HostError
+from kafkalab.engine.cluster.host import COMMAND_TIMEOUT_S, STOP_TIMEOUT_S, ClusterHost, Isolation
+from kafkalab.engine.cluster.snapshot import ClusterSnapshot, TopicSnapshot
+from kafkalab.engine.telemetry.hub import TelemetryHub
+from kafkalab.engine.telemetry.levels import Level, LevelKey, PartitionKey, PartitionLevel, ReplicaKey, ReplicaLevel, TopicKey
+
+READY_TIMEOUT_S: Final = 60.0
+
+
+class Lab:
+    """A Kafka cluster on this machine, for as long as the ``with`` block lasts.
+
+    >>> with Lab(brokers=3) as lab:  # doctest: +SKIP
+    ...     lab.create_topic("orders", partitions=3)
+    ...     lab.kill(lab.describe().leader("orders", 0))
+    ...     lab.wait_until_healthy(timeout=30)
+
+    All calls wait until what they ask for is done; they may come from any thread. What cannot be done raises
+    :class:`HostError` with a sentence that says why.
+
+    :param data_dir: where nodes keep their files; None is a temporary folder that is removed at the end.
+    :param isolation: ``thread`` keeps all nodes in this process, ``process`` gives each its own.
+    :param config: broker settings by Kafka's names.
+    :param combined: every node is both broker and controller.
+    :param port: broker *i* listens on port + i - 1; 0 takes free ports.
+    """
+
+    def __init__(
+        self,
+        brokers: int = 3,
+        controllers: int = 3,
+        data_dir: str | os.PathLike[str] | None = None,
+        isolation: Isolation = "thread",
+        config: Mapping[str, object] | None = None,
+        *,
+        combined: bool = False,
+        port: int = 0,
+    ) -> None:
+        self._host = ClusterHost(
+            brokers=brokers,
+            controllers=controllers,
+            combined=combined,
+            port=port,
+            data_dir=Path(data_dir) if data_dir is not None else None,
+            config={key: _text(value) for key, value in (config or {}).items()},
+            isolation=isolation,
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def start(self, timeout: float = READY_TIMEOUT_S) -> None:
+        """Start all nodes, and wait until every broker is in service and a record could be produced.
+
+        :raises HostError: when a node did not start; nothing is left running then.
+        """
+        try:
+            self._host.start()
+            self._host.wait_until_ready(timeout)
+        except BaseException:
+            self._host.close()
+            raise
+
+    def close(self) -> None:
+        """Stop all nodes in order. A lab cannot be started again; another one on the same folder can."""
+        self._host.close()
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The brokers' addresses, as clients want them."""
+        return self._host.bootstrap_servers
+
+    @property
+    def broker_ids(self) -> tuple[int, ...]:
+        """The nodes that serve clients."""
+        return self._host.broker_ids
+
+    @property
+    def controller_ids(self) -> tuple[int, ...]:
+        """The nodes that vote in the quorum."""
+        return self._host.controller_ids
+
+    @property
+    def data_dir(self) -> Path:
+        """Where the nodes' folders are."""
+        return self._host.data_dir
+
+    @property
+    def hub(self) -> TelemetryHub:
+        """What the nodes tell of themselves, event by event, for those who want to follow it."""
+        return self._host.hub
+
+    def kill(self, node_id: int) -> None:
+        """End a node as a power cut would: no flush, no goodbye, sockets reset."""
+        self._host.kill(node_id)
+
+    def stop(self, node_id: int, timeout: float = STOP_TIMEOUT_S) -> None:
+        """Kafka's controlled shutdown: a broker hands its partitions over first."""
+        self._host.stop(node_id, timeout)
+
+    def restart(self, node_id: int) -> None:
+        """Start a node again on its old address and files; one that runs is stopped in order first."""
+        self._host.restart(node_id)
+
+    def pause(self, node_id: int) -> None:
+        """Let a node stop answering, with its sockets open."""
+        self._host.pause(node_id)
+
+    def resume(self, node_id: int) -> None:
+        """Let a paused node go on."""
+        self._host.resume(node_id)
+
+    def wait_until_healthy(self, timeout: float = READY_TIMEOUT_S) -> None:
+        """Wait until all nodes run, all brokers are in service, and all partitions are led and fully in sync."""
+        self._host.wait_until_healthy(timeout)
+
+    def describe(self) -> ClusterSnapshot:
+        """The cluster as it is now: nodes, topics, partitions with their offsets, groups."""
+        return self._host.describe()
+
+    def create_topic(
+        self,
+        name: str,
+        partitions: int = -1,
+        replication_factor: int = -1,
+        config: Mapping[str, object] | None = None,
+        *,
+        timeout: float = COMMAND_TIMEOUT_S,
+    ) -> TopicSnapshot:
+        """Create a topic, and wait until each of its partitions is led; -1 takes the broker's default."""
+        configs = {key: _text(value) for key, value in (config or {}).items()}
+        self._host.create_topic(name, partitions, replication_factor, configs, timeout=timeout)
+
+        def led(levels: Mapping[LevelKey, Level]) -> bool:
+            topic = levels.get(TopicKey(name))
+            return topic is not None and all(_is_led(levels, name, i) for i in range(getattr(topic, "partitions", 0)))
+
+        if not self._host.wait_for_levels(led, timeout):
+            raise HostError(f"Topic {name!r} was created, but within {timeout:g} s not all of its partitions were led.")
+        return self.describe().topics[name]
+
+    def delete_topic(self, name: str, *, timeout: float = COMMAND_TIMEOUT_S) -> None:
+        """Delete a topic, and wait until the controller has."""
+        self._host.delete_topic(name, timeout=timeout)
+        if not self._host.wait_for_levels(lambda levels: TopicKey(name) not in levels, timeout):
+            raise HostError(f"Deleting topic {name!r} was accepted, but it was still there after {timeout:g} s.")
+
+
+def _is_led(levels: Mapping[LevelKey, Level], topic: str, partition: int) -> bool:
+    """Whether the controller names a leader and that broker knows that it is the one."""
+    level = levels.get(PartitionKey(topic, partition))
+    if not isinstance(level, PartitionLevel):
+        return False
+    replica = levels.get(ReplicaKey(level.leader, topic, partition))
+    return isinstance(replica, ReplicaLevel) and replica.is_leader
+
+
+def _text(value: object) -> str:
+    """A setting as Kafka writes it: a script may say ``True`` or ``9000``."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

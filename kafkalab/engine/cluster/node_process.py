@@ -1,0 +1,337 @@
+"""A node in a process of its own: a kill is SIGKILL, a pause SIGSTOP, and every core of the machine is used.
+
+The host starts ``python -m kafkalab.engine.cluster.node_process`` and hands it one line of JSON. Commands go in on
+standard input, a line each; telemetry comes out on standard output as pickled frames with their length in front.
+The log goes to the host's standard error. A host that is gone closes the input, and its nodes stop too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Final
+
+import kafkalab
+from kafkalab.engine.server.node import NodeFailed, NodeRunner, NodeSpec
+from kafkalab.engine.telemetry.hub import Reader, TelemetryHub, TelemetrySink
+
+_log = logging.getLogger(__name__)
+
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
+START_TIMEOUT_S: Final = 60.0
+ORPHAN_STOP_TIMEOUT_S: Final = 5.0
+TERMINATED_STOP_TIMEOUT_S: Final = 30.0
+KILL_WAIT_S: Final = 10.0
+EVENTS_PER_FRAME_MAX: Final = 1_000
+FRAME_INTERVAL_S: Final = 0.005
+SWITCH_INTERVAL_S: Final = 0.0005
+_SIZE: Final = struct.Struct(">I")
+_HAS_STOP_SIGNAL: Final = hasattr(signal, "SIGSTOP")
+
+
+def spec_to_json(spec: NodeSpec, *, log_level: int) -> str:
+    """All that a child needs to know, on one line."""
+    data = {
+        "node_id": spec.node_id,
+        "roles": sorted(spec.roles),
+        "data_dir": str(spec.data_dir),
+        "cluster_id": spec.cluster_id,
+        "host": spec.host,
+        "broker_port": spec.broker_port,
+        "controller_port": spec.controller_port,
+        "voters": {str(node_id): list(address) for node_id, address in spec.voters.items()},
+        "config": dict(spec.config),
+        "log_level": log_level,
+    }
+    return json.dumps(data)
+
+
+def spec_from_json(text: str) -> tuple[NodeSpec, int]:
+    """The inverse of :func:`spec_to_json`: the spec, and how much to log."""
+    data = json.loads(text)
+    spec = NodeSpec(
+        node_id=data["node_id"],
+        roles=frozenset(data["roles"]),
+        data_dir=Path(data["data_dir"]),
+        cluster_id=data["cluster_id"],
+        host=data["host"],
+        broker_port=data["broker_port"],
+        controller_port=data["controller_port"],
+        voters={int(node_id): (host, port) for node_id, (host, port) in data["voters"].items()},
+        config=data["config"],
+    )
+    return spec, data["log_level"]
+
+
+class ProcessRunner:
+    """The host's end: a :class:`Runner` whose node is a child process."""
+
+    def __init__(self, spec: NodeSpec, sink: TelemetrySink) -> None:
+        self.spec = spec
+        self.on_exit: Callable[[str | None], None] | None = None
+        self.exit_signal: int | None = None
+        """The signal that ended the process, or told it to stop, when somebody else sent it."""
+        self.failure: str | None = None
+        self._sink = sink
+        self._process: subprocess.Popen[bytes] | None = None
+        self._settled = threading.Event()
+        self._gone = threading.Event()
+        self._ordered = False
+        self._input_lock = threading.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, once it was started."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._process is not None and not self._gone.is_set()
+
+    def start(self) -> None:
+        """Start the process; the node in it is ready later."""
+        assert self._process is None, "a runner lives once"
+        # The child finds this package wherever it was imported from.
+        root = str(Path(kafkalab.__file__).parent.parent)
+        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kafkalab.engine.cluster.node_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            # Ctrl+C in a terminal is for the host, which stops its nodes in order.
+            start_new_session=sys.platform != "win32",
+            creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0,
+        )
+        threading.Thread(target=self._read_frames, name=f"kafkalab-telemetry-{self.spec.node_id}", daemon=True).start()
+        self._send(spec_to_json(self.spec, log_level=logging.getLogger("kafkalab").getEffectiveLevel()))
+
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until the node listens.
+
+        :raises NodeFailed: when it could not start, or not in time.
+        """
+        if not self._settled.wait(timeout):
+            raise NodeFailed(f"node {self.spec.node_id} did not start within {timeout:g} s")
+        if self.failure is not None:
+            raise NodeFailed(self.failure)
+        if self._gone.is_set():
+            raise NodeFailed(f"the process of node {self.spec.node_id} ended")
+
+    def stop(self, timeout: float) -> None:
+        """Controlled shutdown; past the timeout the process is killed."""
+        self._ordered = True
+        self._send(f"stop {timeout:g}")
+        # The node's own timeout comes first: what is left is for the process to end.
+        if not self._gone.wait(timeout + 2.0):
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the process to be gone."""
+        self._ordered = True
+        if self._process is not None and not self._gone.is_set():
+            self._process.kill()
+            if not self._gone.wait(KILL_WAIT_S):
+                _log.error("process %s of node %s outlives SIGKILL", self._process.pid, self.spec.node_id)
+
+    def pause(self) -> None:
+        """Stop the process where the system can, else its loop."""
+        if _HAS_STOP_SIGNAL:
+            self._signal(signal.SIGSTOP)
+        else:
+            self._send("pause")
+
+    def resume(self) -> None:
+        """Let it go on."""
+        if _HAS_STOP_SIGNAL:
+            self._signal(signal.SIGCONT)
+        else:
+            self._send("resume")
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None and not self._gone.is_set():
+            self._process.send_signal(number)
+
+    def _send(self, line: str) -> None:
+        assert self._process is not None and self._process.stdin is not None, "a command before the start"
+        with self._input_lock, suppress(OSError, ValueError):  # It ended meanwhile: its exit says so.
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _read_frames(self) -> None:
+        process = self._process
+        assert process is not None and process.stdout is not None and process.stdin is not None
+        exited_with: str | None = None
+        try:
+            while (frame := _read_frame(process.stdout)) is not None:
+                kind, value = frame
+                if kind == "telemetry":
+                    self._pass_on(*value)
+                elif kind == "ready":
+                    self._settled.set()
+                elif kind == "failed":
+                    self.failure = value
+                    self._settled.set()
+                elif kind == "exit":
+                    exited_with, self.exit_signal = value
+        except (OSError, EOFError, pickle.UnpicklingError) as e:
+            _log.warning("telemetry of node %s broke off: %s", self.spec.node_id, e)
+            process.kill()
+        code = process.wait()
+        with self._input_lock, suppress(OSError):
+            process.stdin.close()
+        process.stdout.close()
+        if not self._ordered:
+            if code < 0:
+                self.exit_signal = -code
+            elif code > 0:
+                self.failure = self.failure or exited_with or f"its process ended with exit status {code}"
+        self._gone.set()
+        self._settled.set()
+        if self.on_exit is not None:
+            self.on_exit(self.failure)
+
+    def _pass_on(self, events: list[Any], levels: Mapping[Any, Any], dropped: int) -> None:
+        for key, level in levels.items():
+            self._sink.level(key, level)
+        for event in events:
+            self._sink.emit(event)
+        if dropped:
+            _log.warning("node %s dropped %s events before they reached the host", self.spec.node_id, dropped)
+
+
+def _read_frame(stream: IO[bytes]) -> tuple[str, Any] | None:
+    """The next frame from our own child; None at its end, also where the process was killed amid a frame."""
+    head = stream.read(_SIZE.size)
+    if len(head) < _SIZE.size:
+        return None
+    (size,) = _SIZE.unpack(head)
+    body = stream.read(size)
+    if len(body) < size:
+        return None
+    kind, value = pickle.loads(body)
+    return kind, value
+
+
+class _Uplink:
+    """The child's end of the telemetry pipe."""
+
+    def __init__(self, stream: IO[bytes], reader: Reader) -> None:
+        self._stream = stream
+        self._reader = reader
+        self._lock = threading.Lock()
+        self._dropped = 0
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kafkalab-uplink", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._ending.set()
+        self._reader.wake()
+        self._thread.join()
+        while self._send_news():
+            pass
+
+    def send(self, kind: str, value: Any) -> None:
+        body = pickle.dumps((kind, value), protocol=pickle.HIGHEST_PROTOCOL)
+        with self._lock, suppress(OSError):  # The host is gone; the closed input ends this process.
+            self._stream.write(_SIZE.pack(len(body)) + body)
+            self._stream.flush()
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            if self._reader.wait_changed(1.0):
+                self._send_news()
+                # News come in bursts: a frame for each would cost the node more than it tells.
+                self._ending.wait(FRAME_INTERVAL_S)
+
+    def _send_news(self) -> bool:
+        events, levels, dropped = self._reader.drain(EVENTS_PER_FRAME_MAX)
+        if events or levels:
+            self.send("telemetry", (events, levels, dropped - self._dropped))
+            self._dropped = dropped
+        return bool(events)
+
+
+def main() -> int:
+    """Run one node until it is told to stop, ends itself, or the host is gone."""
+    stream = os.fdopen(os.dup(1), "wb")
+    # Nothing that is printed may get between the frames.
+    os.dup2(2, 1)
+    commands: queue.SimpleQueue[str] = queue.SimpleQueue()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: commands.put(f"signal {number}"))
+    spec, log_level = spec_from_json(sys.stdin.readline())
+    logging.basicConfig(stream=sys.stderr, level=log_level, format=LOG_FORMAT)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+    hub = TelemetryHub()
+    uplink = _Uplink(stream, hub.open_reader())
+    uplink.start()
+    runner = NodeRunner(spec, hub)
+    runner.on_exit = lambda reason: commands.put("exited")
+    runner.start()
+    threading.Thread(target=_read_commands, args=(commands,), name="kafkalab-commands", daemon=True).start()
+    threading.Thread(target=_announce, args=(runner, uplink), name="kafkalab-announce", daemon=True).start()
+
+    code, stop_signal = _obey(runner, commands)
+    uplink.close()
+    if code:
+        uplink.send("failed", runner.failure or f"node {spec.node_id} ended itself")
+    uplink.send("exit", (runner.failure, stop_signal))
+    return code
+
+
+def _read_commands(commands: queue.SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        commands.put(line.strip())
+    commands.put("orphaned")
+
+
+def _announce(runner: NodeRunner, uplink: _Uplink) -> None:
+    try:
+        runner.wait_ready(START_TIMEOUT_S)
+    except NodeFailed as e:
+        uplink.send("failed", str(e))
+    else:
+        uplink.send("ready", None)
+
+
+def _obey(runner: NodeRunner, commands: queue.SimpleQueue[str]) -> tuple[int, int | None]:
+    """The exit status, and the signal that asked for the end."""
+    while True:
+        verb, _, argument = commands.get().partition(" ")
+        if verb == "exited":
+            return (1, None) if runner.failure is not None else (0, None)
+        if verb == "pause":
+            runner.pause()
+        elif verb == "resume":
+            runner.resume()
+        elif verb == "stop":
+            runner.stop(float(argument))
+            return 0, None
+        elif verb == "signal":
+            runner.stop(TERMINATED_STOP_TIMEOUT_S)
+            return 0, int(argument)
+        elif verb == "orphaned":
+            runner.stop(ORPHAN_STOP_TIMEOUT_S)
+            return 0, None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What the host asks of a node, whether it lives in a thread of this process or in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from kafkalab.engine.server.node import NodeSpec
+    from kafkalab.engine.telemetry.hub import TelemetrySink
+
+
+class Runner(Protocol):
+    """A node that can be started, stopped and broken. Each lives once: a restart makes a new one."""
+
+    on_exit: Callable[[str | None], None] | None
+    """Called once, from any thread, when the node is gone: None after a stop or a kill, else why it ended itself."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why the node ended itself or could not start."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs, paused or not."""
+
+    def start(self) -> None:
+        """Set it going and return at once."""
+
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until it listens.
+
+        :raises NodeFailed: when it could not start.
+        """
+
+    def stop(self, timeout: float) -> None:
+        """Controlled shutdown; past the timeout the node is ended anyway."""
+
+    def kill(self) -> None:
+        """End it without flush or goodbye; its sockets are reset."""
+
+    def pause(self) -> None:
+        """Stop answering, with sockets open."""
+
+    def resume(self) -> None:
+        """Answer again."""
+
+
+RunnerFactory = Callable[["NodeSpec", "TelemetrySink"], Runner]
