@@ -1,0 +1,122 @@
+"""Apache Kafka 4.3.1 itself, from Maven, to compare with: its servers and its tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+VERSION: Final = "4.3.1"
+CLUSTER_ID: Final = "S2Fma2FMYWJCZW5jaG1hcg"
+_POM: Final = Path(__file__).with_name("kafka-pom.xml")
+_CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kafkalab" / f"apache-kafka-{VERSION}.classpath"
+
+
+def missing() -> str | None:
+    """What is not on this machine to run it, None when all is there."""
+    absent = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    return f"{' and '.join(absent)} not found" if absent else None
+
+
+def classpath() -> str:
+    """Its jars, fetched by Maven the first time."""
+    jars = _CACHE.read_text().strip().split(os.pathsep) if _CACHE.exists() else []
+    if not jars or not all(os.path.exists(jar) for jar in jars):
+        _CACHE.parent.mkdir(parents=True, exist_ok=True)
+        command = ["mvn", "-q", "-f", str(_POM), "dependency:build-classpath", f"-Dmdep.outputFile={_CACHE}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        jars = _CACHE.read_text().strip().split(os.pathsep)
+    return os.pathsep.join(jar for jar in jars if "log4j-slf4j" not in jar)
+
+
+def java(main: str, *arguments: str, heap: str = "256m") -> list[str]:
+    """The command line of one of its programs."""
+    return ["java", f"-Xmx{heap}", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", classpath(), main, *arguments]
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@dataclass
+class ApacheKafka:
+    """A cluster of it: one combined node, or three controllers and three brokers."""
+
+    directory: Path
+    brokers: int = 3
+    config: Mapping[str, str] = field(default_factory=dict)
+    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    ports: dict[int, int] = field(default_factory=dict)
+    _started_at: float = 0.0
+
+    def __enter__(self) -> Self:
+        combined = self.brokers == 1
+        self.ports = {node_id: free_port() for node_id in range(1, self.brokers + 1)}
+        controllers = {1: free_port()} if combined else {node_id: free_port() for node_id in (101, 102, 103)}
+        voters = ",".join(f"{node_id}@127.0.0.1:{port}" for node_id, port in controllers.items())
+        nodes = dict.fromkeys(controllers, "controller") | dict.fromkeys(self.ports, "broker,controller" if combined else "broker")
+        for node_id, roles in nodes.items():
+            self._format(node_id, roles, voters, controllers.get(node_id))
+        self._started_at = time.monotonic()
+        for node_id in nodes:
+            command = java("kafka.Kafka", str(self.directory / f"{node_id}.properties"))
+            self.processes[node_id] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return self
+
+    def _format(self, node_id: int, roles: str, voters: str, controller_port: int | None) -> None:
+        listeners = []
+        if "broker" in roles:
+            listeners.append(f"PLAINTEXT://127.0.0.1:{self.ports[node_id]}")
+        if controller_port is not None:
+            listeners.append(f"CONTROLLER://127.0.0.1:{controller_port}")
+        replication = "1" if self.brokers == 1 else "3"
+        settings = {
+            "process.roles": roles,
+            "node.id": str(node_id),
+            "log.dirs": str(self.directory / f"node-{node_id}"),
+            "listeners": ",".join(listeners),
+            "advertised.listeners": ",".join(listeners),
+            "controller.listener.names": "CONTROLLER",
+            "controller.quorum.voters": voters,
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "offsets.topic.replication.factor": replication,
+            "default.replication.factor": replication,
+            "group.initial.rebalance.delay.ms": "0",
+            **self.config,
+        }
+        if roles != "controller":
+            settings["inter.broker.listener.name"] = "PLAINTEXT"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / f"{node_id}.properties"
+        path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        command = java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(path))
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return ",".join(f"127.0.0.1:{port}" for port in self.ports.values())
+
+    @property
+    def seconds_since_start(self) -> float:
+        """Since its processes were started; formatting is not in it."""
+        return time.monotonic() - self._started_at
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
