@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from kafkalab.engine.common.config import ConfigError
 _log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S: Final = 60.0
+SIGNAL_WAIT_S: Final = 0.5 if sys.platform == "win32" else None
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -85,11 +87,10 @@ def _obey_signals(host: ClusterHost, ends: queue.SimpleQueue[int | None]) -> Non
 
 
 def _next(ends: queue.SimpleQueue[int | None]) -> int | None:
-    if sys.platform != "win32":
-        return ends.get()
-    while True:  # There a wait without end would not let signals through.
+    while True:
         try:
-            return ends.get(timeout=0.5)
+            # A wait without end would not let signals through on Windows.
+            return ends.get(timeout=SIGNAL_WAIT_S)
         except queue.Empty:
             continue
 
@@ -119,8 +120,9 @@ def _serve(host: ClusterHost, started_at: float, ends: queue.SimpleQueue[int | N
 
 
 def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    with suppress(OSError):  # Who reads the first lines only does not end the cluster with that.
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 def _say(text: str) -> None:

@@ -41,6 +41,7 @@ from kafkalab.engine.telemetry.levels import BrokerKey, BrokerLevel, Level, Leve
 _log = logging.getLogger(__name__)
 
 Isolation = Literal["thread", "process"]
+ISOLATIONS: Final[tuple[str, ...]] = ("thread", "process")
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 30.0
@@ -129,7 +130,7 @@ class ClusterHost:
         runner_factory: RunnerFactory | None = None,
         rng: Random | None = None,
     ) -> None:
-        if isolation not in ("thread", "process"):
+        if isolation not in ISOLATIONS:
             raise HostError(f"The isolation was {isolation!r}; it can be 'thread' or 'process'.")
         roles_of_nodes(brokers, controllers, combined=combined)
         self.hub = TelemetryHub()

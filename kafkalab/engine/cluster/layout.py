@@ -131,7 +131,9 @@ def plan(
         for wanted in range(port, port + brokers):
             if not is_port_free(host, wanted):
                 raise PortInUse(host, wanted, _propose(host, port, brokers), brokers)
-    free = _free_ports(host, taken, rng)
+    # A node that needs a new port must not take the place of one that comes back later.
+    kept = {kept_port for old in remembered.values() for kept_port in (old.broker_port, old.controller_port) if kept_port}
+    free = _free_ports(host, taken, kept, rng)
     for node_id, names in roles.items():
         old = remembered.get(node_id)
         node = NodePlan(node_id, names)
@@ -180,12 +182,12 @@ def _kept_or_free(host: str, old: int | None, taken: set[int], free: Iterator[in
     return port
 
 
-def _free_ports(host: str, taken: set[int], rng: Random) -> Iterator[int]:
+def _free_ports(host: str, taken: set[int], kept: set[int], rng: Random) -> Iterator[int]:
     # Each program starts somewhere else, so that two that start together rarely meet.
     start = rng.randrange(len(FREE_PORTS))
     for i in range(len(FREE_PORTS)):
         port = FREE_PORTS[(start + i) % len(FREE_PORTS)]
-        if port not in taken and is_port_free(host, port):
+        if port not in taken and port not in kept and is_port_free(host, port):
             yield port
     raise HostError(f"No port from {FREE_PORTS.start} to {FREE_PORTS.stop - 1} on {host} is free.")
 
