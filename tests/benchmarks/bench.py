@@ -1,0 +1,300 @@
+"""`make bench`: KafkaLab and, where a JDK and Maven are, Apache Kafka 4.3.1 beside it, in one table.
+
+Each figure is the median of several runs; load comes from another process (see load.py). Kafka's
+cluster runs with the same settings, on the same machine, in the same hour, never at the same time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.support import apache_kafka  # noqa: E402  found once the path is set
+
+LOAD = Path(__file__).with_name("load.py")
+IDLE_S = 5.0
+SESSION_TIMEOUT_S = 9.0
+
+
+class Cluster(Protocol):
+    """A running cluster under measurement."""
+
+    bootstrap: str
+
+    def resident_mb(self) -> float: ...
+
+
+@dataclass
+class Figure:
+    """One row of the table."""
+
+    name: str
+    unit: str
+    reach: str
+    ours: list[float] = field(default_factory=list)
+    kafkas: list[float] = field(default_factory=list)
+
+
+class Table:
+    """All rows, in order of appearance."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, Figure] = {}
+
+    def add(self, name: str, unit: str, reach: str, value: float, *, kafka: bool) -> None:
+        figure = self.figures.setdefault(name, Figure(name, unit, reach))
+        (figure.kafkas if kafka else figure.ours).append(value)
+        print(f"  {'kafka' if kafka else 'ours '}  {name}: {value:,.2f} {unit}", file=sys.stderr, flush=True)
+
+    def markdown(self) -> str:
+        lines = ["| figure | reach | KafkaLab | runs | Apache Kafka 4.3.1 | ratio |", "|---|---|---|---|---|---|"]
+        for figure in self.figures.values():
+            ours = statistics.median(figure.ours) if figure.ours else None
+            theirs = statistics.median(figure.kafkas) if figure.kafkas else None
+            ratio = f"{ours / theirs:.2f}" if ours is not None and theirs else ""
+            cells = [figure.name, figure.reach, _cell(ours, figure.unit), str(len(figure.ours)), _cell(theirs, figure.unit), ratio]
+            lines.append(f"| {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+
+def _cell(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.2f} {unit}"
+
+
+def load(*arguments: str) -> dict[str, Any]:
+    """Run one load to its end."""
+    done = subprocess.run([sys.executable, str(LOAD), *arguments], check=True, capture_output=True, text=True, timeout=600)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert not result.get("failed"), f"{arguments}: {result}"
+    return result
+
+
+class Ours:
+    """`kafkalab serve` in a process of its own."""
+
+    def __init__(self, *, brokers: int, config: tuple[str, ...] = ()) -> None:
+        layout = ["--combined", "--controllers", "1"] if brokers == 1 else ["--controllers", "3"]
+        settings = [word for pair in config for word in ("--config", pair)]
+        command = [sys.executable, "-m", "kafkalab", "serve", "--port", "0", "--brokers", str(brokers), *layout, *settings]
+        self._started_at = time.monotonic()
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if found := re.match(r"READY bootstrap=(\S+)", line):
+                self.bootstrap = found[1]
+                break
+        else:
+            raise RuntimeError("kafkalab serve did not become ready")
+        self.seconds_to_first_record = time.monotonic() - self._started_at
+
+    def resident_mb(self) -> float:
+        return psutil.Process(self._process.pid).memory_info().rss / 1e6
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(60)
+
+
+class Theirs:
+    """Apache Kafka, with the same interface."""
+
+    def __init__(self, cluster: apache_kafka.ApacheKafka) -> None:
+        self._cluster = cluster
+        self.bootstrap = cluster.bootstrap_servers
+
+    def resident_mb(self) -> float:
+        return sum(psutil.Process(process.pid).memory_info().rss for process in self._cluster.processes.values()) / 1e6
+
+
+@contextmanager
+def theirs(brokers: int) -> Iterator[tuple[Theirs, float]]:
+    """A started cluster of Apache Kafka, and the seconds until it acknowledged a record."""
+    with tempfile.TemporaryDirectory() as directory, apache_kafka.ApacheKafka(Path(directory), brokers=brokers) as cluster:
+        load("first", cluster.bootstrap_servers, "first", str(brokers))
+        yield Theirs(cluster), cluster.seconds_since_start
+
+
+@contextmanager
+def ours(brokers: int) -> Iterator[tuple[Ours, float]]:
+    with Ours(brokers=brokers) as cluster:
+        yield cluster, cluster.seconds_to_first_record
+
+
+Start = Callable[[int], Any]
+
+
+def measure_throughput(table: Table, start: Start, *, kafka: bool, runs: int, scale: float) -> None:
+    for _ in range(runs):
+        with start(3) as (cluster, seconds):
+            table.add("start of 3 + 3 nodes to the first acknowledged record", "s", "≤ 1.5 s", seconds, kafka=kafka)
+            time.sleep(IDLE_S)
+            table.add("resident when idle, 3 + 3 nodes", "MB", "≤ 200 MB", cluster.resident_mb(), kafka=kafka)
+            produce(table, cluster.bootstrap, 3, "all", kafka=kafka, scale=scale)
+    for _ in range(runs):
+        with start(1) as (cluster, _):
+            produce(table, cluster.bootstrap, 1, "1", kafka=kafka, scale=scale)
+
+
+def produce(table: Table, bootstrap: str, replication: int, acks: str, *, kafka: bool, scale: float) -> None:
+    reach = {3: ("≥ 40 MB/s", "≥ 250,000/s"), 1: ("≥ 120 MB/s", "≥ 500,000/s")}[replication]
+    prefix = f"RF {replication}, acks={acks}: "
+    load("create", bootstrap, "bench", "3" if replication == 3 else "1", str(replication))
+    load("batch", bootstrap, "bench", str(int(20_000 * scale)), "1000", acks)
+    result = load("batch", bootstrap, "bench", str(int(300_000 * scale)), "1000", acks)
+    table.add(prefix + "1 KB records", "MB/s", reach[0], result["mb_per_second"], kafka=kafka)
+    result = load("batch", bootstrap, "bench", str(int(2_000_000 * scale)), "100", acks)
+    table.add(prefix + "100 B records", "/s", reach[1], result["records_per_second"], kafka=kafka)
+    if replication == 3:
+        result = load("single", bootstrap, "bench", str(int(3_000 * scale)), acks)
+        table.add(prefix + "one-record requests, in flight 1", "/s", "≥ 1,000/s", result["requests_per_second"], kafka=kafka)
+    else:
+        result = load("pipelined", bootstrap, "bench", str(int(40_000 * scale)), acks)
+        table.add(prefix + "one-record requests, pipelined", "/s", "≥ 6,000/s", result["requests_per_second"], kafka=kafka)
+
+
+def measure_failover(table: Table, runs: int) -> None:
+    """Kills in our own cluster; the load is in another process all the same."""
+    from kafkalab import Lab
+
+    for _ in range(runs):
+        with Lab(brokers=3, controllers=3) as lab:
+            load("create", lab.bootstrap_servers, "paced", "1", "3")
+            lab.wait_until_healthy(30)
+            with _paced(lab.bootstrap_servers, SESSION_TIMEOUT_S + 9) as finished:
+                time.sleep(2)
+                lab.kill(lab.describe().leader("paced", 0))
+                gap = finished()["longest_gap_seconds"]
+            table.add("kill of a leader: longest gap between acknowledgements", "s", "≤ 9.2 s", gap, kafka=False)
+    for _ in range(runs):
+        with Lab(brokers=3, controllers=3) as lab:
+            load("create", lab.bootstrap_servers, "paced", "1", "3")
+            lab.wait_until_healthy(30)
+            with _paced(lab.bootstrap_servers, 10) as finished, _metadata_commits(lab.bootstrap_servers) as commits:
+                time.sleep(2)
+                lab.kill(lab.describe().active_controller)
+                gap = finished()["longest_gap_seconds"]
+            table.add("kill of the active controller: longest gap in metadata commits", "s", "≤ 3 s", commits(), kafka=False)
+            table.add("kill of the active controller: longest gap between acknowledgements", "s", "none", gap, kafka=False)
+
+
+@contextmanager
+def _paced(bootstrap: str, seconds: float) -> Iterator[Callable[[], dict[str, Any]]]:
+    command = [sys.executable, str(LOAD), "paced", bootstrap, "paced", str(seconds), "200"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+
+    def finished() -> dict[str, Any]:
+        assert process.stdout is not None
+        result: dict[str, Any] = json.loads(process.stdout.readline())
+        assert not result["failed"], result
+        return result
+
+    yield finished
+    process.wait(60)
+
+
+@contextmanager
+def _metadata_commits(bootstrap: str) -> Iterator[Callable[[], float]]:
+    """Creates topics one after another; the longest time between two that were there."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    done = threading.Event()
+    gaps = [0.0]
+
+    def run() -> None:
+        last_at = time.monotonic()
+        number = 0
+        while not done.is_set():
+            number += 1
+            try:
+                admin.create_topics([NewTopic(f"commit-{number}", 1, 1)], operation_timeout=0, request_timeout=10)[
+                    f"commit-{number}"
+                ].result()
+            except KafkaException:
+                continue
+            now = time.monotonic()
+            gaps[0] = max(gaps[0], now - last_at)
+            last_at = now
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield lambda: gaps[0]
+    finally:
+        done.set()
+        thread.join()
+
+
+def measure_window(table: Table) -> None:
+    """The window over its cluster and its own traffic: memory, and how evenly it draws."""
+    probe = Path(__file__).with_name("window_probe.py")
+    done = subprocess.run([sys.executable, str(probe)], capture_output=True, text=True, timeout=180, cwd=ROOT, check=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    table.add("resident when idle, with window", "MB", "≤ 400 MB", result["idle_resident_mb"], kafka=False)
+    table.add("Qt frame time under load, p99", "ms", "≤ 20 ms", result["frame_p99_ms"], kafka=False)
+
+
+def machine() -> str:
+    return (
+        f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()}, CPython {platform.python_version()}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="part of the usual number of records")
+    parser.add_argument("--only", choices=["throughput", "failover", "window"])
+    parser.add_argument("--no-kafka", action="store_true", help="do not start Apache Kafka beside it")
+    parser.add_argument("--write", type=Path, help="put the table into this file")
+    options = parser.parse_args()
+    table = Table()
+    if options.only in (None, "throughput"):
+        measure_throughput(table, ours, kafka=False, runs=options.runs, scale=options.scale)
+        absent = apache_kafka.missing()
+        if absent or options.no_kafka:
+            print(f"Apache Kafka was not run beside it: {absent or 'not asked for'}", file=sys.stderr)
+        else:
+            measure_throughput(table, theirs, kafka=True, runs=options.runs, scale=options.scale)
+    if options.only in (None, "failover"):
+        measure_failover(table, options.runs)
+    if options.only in (None, "window"):
+        for _ in range(options.runs):
+            measure_window(table)
+    text = f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}; medians.\n\n{table.markdown()}\n"
+    print(text)
+    if options.write:
+        options.write.write_text(f"# Benchmarks\n\nMade by `make bench`.\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()
