@@ -237,7 +237,7 @@ class _Reader:
             raise DecodeError("a string is null that may not be")
         return text
 
-    def bytes(self, *, flexible: bool) -> bytes:
+    def blob(self, *, flexible: bool) -> bytes:
         return self.take(self.uvarint() - 1 if flexible else self.i32())
 
     def count(self, *, flexible: bool) -> int:
@@ -318,8 +318,8 @@ def decode_group_metadata(data: bytes) -> GroupMetadataValue:
             client_host=reader.string(flexible=flexible),
             rebalance_timeout=reader.i32() if version >= 1 else -1,
             session_timeout=reader.i32(),
-            subscription=reader.bytes(flexible=flexible),
-            assignment=reader.bytes(flexible=flexible),
+            subscription=reader.blob(flexible=flexible),
+            assignment=reader.blob(flexible=flexible),
         )
         if flexible:
             reader.tags()

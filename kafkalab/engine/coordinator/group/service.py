@@ -69,19 +69,19 @@ class GroupCoordinator:
         self._sink = sink
         self._replica_log = replica_manager
         self._shards: dict[int, GroupShard] = {}
-        self._is_started = False
+        self._is_shut_down = False
         self._partition_count: int | None = None
         self._is_creating_topic = False
 
     # --- life ----------------------------------------------------------------------------------
 
     def startup(self) -> None:
-        """Begin to answer."""
-        self._is_started = True
+        """Answer again after a shutdown; a new coordinator answers from the beginning."""
+        self._is_shut_down = False
 
     def shutdown(self) -> None:
         """Answer everybody who waits and stop."""
-        self._is_started = False
+        self._is_shut_down = True
         for partition in list(self._shards):
             self.on_resigned(partition)
 
@@ -150,7 +150,7 @@ class GroupCoordinator:
         channel.send(ApiKey.CREATE_TOPICS, body, created, timeout_ms=CREATE_TOPIC_TIMEOUT_MS)
 
     def _shard_or_raise(self, group_id: str) -> GroupShard:
-        if not self._is_started:
+        if self._is_shut_down:
             raise ApiError(Errors.COORDINATOR_NOT_AVAILABLE)
         if len(group_id) > GROUP_ID_BYTES_MAX or len(group_id.encode(errors="surrogatepass")) > GROUP_ID_BYTES_MAX:
             raise ApiError(Errors.INVALID_GROUP_ID)
@@ -242,7 +242,7 @@ class GroupCoordinator:
 
         :raises ApiError: while a partition is being replayed.
         """
-        if not self._is_started:
+        if self._is_shut_down:
             raise ApiError(Errors.COORDINATOR_NOT_AVAILABLE)
         if not all(shard.is_active for shard in self._shards.values()):
             raise ApiError(Errors.COORDINATOR_LOAD_IN_PROGRESS)
