@@ -393,10 +393,10 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class NoticeAction:
-    """A way on from a notice: ``action`` is a command's name, "show" for going to the link."""
+    """A way on from a notice: ``action`` is "restart", "resume", "show" (go to the link) or "why" (its timeline row)."""
 
     label: str
-    action: str  # "restart", "resume", "show"
+    action: str
     link: Link
 
 

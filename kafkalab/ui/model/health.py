@@ -1,0 +1,132 @@
+"""The pill and the notice: what is so, in words, from the same sets that the views draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.ui.model.links import Link
+from kafkalab.ui.model.states import HealthLevel, NodeState, Tone
+from kafkalab.ui.model.things import Health, Node, Notice, NoticeAction
+from kafkalab.ui.theme.formats import format_seconds, plural
+
+
+@dataclass(slots=True)
+class Outage:
+    """What the loss of a broker cost, so far."""
+
+    node_id: int
+    at_ms: float
+    went_on_after_ms: float = -1.0  # until the slowest topic's writes went on, -1: not yet or nothing was led
+    topic: str = ""
+    waiting: int = 0  # partitions that still have no leader
+
+
+def judge(
+    nodes: Iterable[Node],
+    *,
+    quorum_leader: int,
+    had_quorum: bool,
+    under_replicated: set[TopicPartition],
+    leaderless: set[TopicPartition],
+) -> Health:
+    """The pill."""
+    trouble = [node for node in nodes if node.state not in (NodeState.IN_SERVICE, NodeState.STARTING)]
+    starting = [node for node in nodes if node.state is NodeState.STARTING]
+    counts = {"under_replicated": len(under_replicated), "leaderless": len(leaderless)}
+    if quorum_leader < 0:
+        if not had_quorum:
+            return Health(HealthLevel.STARTING, "Starting", Link.quorum(), **counts)
+        return Health(HealthLevel.NO_QUORUM, "No quorum", Link.quorum(), **counts)
+    culprit = trouble[0].link if trouble else None
+    if leaderless:
+        lost = min(leaderless)
+        verb = "has" if len(leaderless) == 1 else "have"
+        text = f"Offline · {plural(len(leaderless), 'partition')} {verb} no leader"
+        return Health(HealthLevel.OFFLINE, text, culprit or Link.of_partition(*lost), **counts)
+    if under_replicated:
+        text = f"Degraded · {len(under_replicated)} under-replicated"
+        return Health(HealthLevel.DEGRADED, text, culprit or Link.of_partition(*min(under_replicated)), **counts)
+    if trouble:
+        node = trouble[0]
+        word = "down" if node.is_down else node.state.value
+        text = f"Degraded · {node.name} {word}" if len(trouble) == 1 else f"Degraded · {len(trouble)} nodes out of service"
+        return Health(HealthLevel.DEGRADED, text, node.link, **counts)
+    if starting:
+        return Health(HealthLevel.STARTING, "Starting", starting[0].link, **counts)
+    return Health(HealthLevel.HEALTHY, "Healthy", Link.cluster(), **counts)
+
+
+def _names(nodes: Sequence[Node]) -> str:
+    if len(nodes) == 1:
+        return nodes[0].name.capitalize()
+    kind = "Brokers" if all(node.is_broker for node in nodes) else "Controllers" if all(node.is_controller for node in nodes) else "Nodes"
+    ids = [str(node.node_id) for node in nodes]
+    return f"{kind} {', '.join(ids[:-1])} and {ids[-1]}"
+
+
+def _state_words(nodes: Sequence[Node]) -> str:
+    verb = "is" if len(nodes) == 1 else "are"
+    if all(node.state is NodeState.PAUSED for node in nodes):
+        return f"{_names(nodes)} {verb} paused"
+    if all(node.state is NodeState.STOPPED for node in nodes):
+        return f"{_names(nodes)} {verb} stopped"
+    if all(node.state in (NodeState.FENCED, NodeState.STOPPING) for node in nodes):
+        return f"{_names(nodes)} {verb} out of service"
+    return f"{_names(nodes)} {verb} down"
+
+
+def compose_notice(
+    nodes: Sequence[Node],
+    health: Health,
+    outages: dict[int, Outage],
+    *,
+    voters: int,
+) -> Notice | None:
+    """The sentence at the foot of the stage, None while all is well."""
+    if health.level in (HealthLevel.HEALTHY, HealthLevel.STARTING):
+        return None
+    out = [node for node in nodes if node.state not in (NodeState.IN_SERVICE, NodeState.STARTING)]
+    actions = _actions(out)
+    if health.level is HealthLevel.NO_QUORUM:
+        text = "No controller leads the quorum. Reads and writes go on, but no leader can be elected and no topic created."
+        return Notice(text, actions, Tone.ERROR)
+    if not out:
+        text = f"{plural(health.under_replicated, 'partition')} under-replicated. Replicas are catching up."
+        if health.leaderless:
+            verb = "has" if health.leaderless == 1 else "have"
+            text = (
+                f"{plural(health.leaderless, 'partition')} {verb} no leader. Writes to {'it' if health.leaderless == 1 else 'them'} wait."
+            )
+        return Notice(text, (NoticeAction("Show it", "show", health.link), NoticeAction("Show the failover", "show", Link.failover())))
+    brokers = [node for node in out if node.is_broker]
+    if not brokers:
+        left = voters - len([node for node in out if node.is_controller and node.is_down])
+        return Notice(f"{_state_words(out)}. {left} of {plural(voters, 'controller')} still hold the quorum.", actions)
+    return Notice(f"{_state_words(brokers)}. {_cost(brokers, health, outages)}", actions)
+
+
+def _cost(brokers: Sequence[Node], health: Health, outages: dict[int, Outage]) -> str:
+    if health.leaderless:
+        verb = "has" if health.leaderless == 1 else "have"
+        return f"{plural(health.leaderless, 'partition')} {verb} no leader: writes to {'it' if health.leaderless == 1 else 'them'} wait."
+    known = [outages[node.node_id] for node in brokers if node.node_id in outages]
+    costs = [outage for outage in known if outage.went_on_after_ms >= 0]
+    if costs:
+        worst = max(costs, key=lambda outage: outage.went_on_after_ms)
+        return f"Writes to {worst.topic} went on after {format_seconds(worst.went_on_after_ms)}."
+    return "Every partition has a leader: writes go on."
+
+
+def _actions(out: Sequence[Node]) -> tuple[NoticeAction, ...]:
+    actions: list[NoticeAction] = []
+    if out:
+        node = out[0]
+        if node.state is NodeState.PAUSED:
+            actions.append(NoticeAction(f"Resume {node.name}", "resume", node.link))
+        elif node.is_down:
+            actions.append(NoticeAction(f"Restart {node.name}", "restart", node.link))
+    actions.append(NoticeAction("Show the failover", "show", Link.failover()))
+    actions.append(NoticeAction("Why?", "why", out[0].link if out else Link.quorum()))
+    return tuple(actions)
