@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import sys
 from collections import Counter
 from typing import Final
 
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 CONNECTIONS_MAX: Final = 5_000
 CONNECTIONS_PER_HOST_MAX: Final = 1_000
 BACKLOG: Final = 128
+# On POSIX this lets a restarted node have its port back while old connections linger; on Windows it
+# would let two programs share a port.
+REUSE_ADDRESS: Final = sys.platform != "win32"
 
 
 class PortBusy(Exception):
@@ -55,19 +59,27 @@ class Listener:
         self._connections: set[Connection] = set()
         self._by_host: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
         self._next_id = first_connection_id
 
-    async def bind(self, host: str, port: int) -> None:
-        """Listen.
+    async def bind(self, host: str, port: int, *, serve: bool = True) -> None:
+        """Take the address; until :meth:`serve` connections are refused, unless ``serve`` says to begin at once.
 
         :raises PortBusy: when the address is taken.
         """
         try:
-            self._server = await self.loop.create_server(self._accept, host, port, backlog=BACKLOG, reuse_address=True)
+            self._server = await self.loop.create_server(
+                self._accept, host, port, backlog=BACKLOG, reuse_address=REUSE_ADDRESS, start_serving=serve
+            )
         except OSError as e:
             if e.errno in (errno.EADDRINUSE, errno.EACCES):
                 raise PortBusy(f"port {port} on {host} is taken: {e.strerror}") from e
             raise
+
+    def serve(self) -> None:
+        """Begin to accept."""
+        if self._server is not None and not self._server.is_serving():
+            self._serving = self.loop.create_task(self._server.start_serving())
 
     @property
     def port(self) -> int:

@@ -1,0 +1,461 @@
+"""One node's cores and shells, put together on its event loop.
+
+Nothing is decided here: files are opened, cores are made and wired to each other, listeners are
+bound. What the node does afterwards is the cores' business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from random import SystemRandom
+from typing import TYPE_CHECKING, Final
+
+from kafkalab.engine.broker.context import RequestContext
+from kafkalab.engine.broker.controller_channel import ControllerChannel
+from kafkalab.engine.broker.handlers import BROKER_HANDLERS, CONTROLLER_HANDLERS
+from kafkalab.engine.broker.lifecycle import BrokerLifecycle
+from kafkalab.engine.broker.producer_ids import ProducerIds
+from kafkalab.engine.broker.router import Router
+from kafkalab.engine.broker.services import BrokerServices, ControllerServices
+from kafkalab.engine.broker.topic_creation import TopicCreation
+from kafkalab.engine.common.config import BrokerConfig, ConfigError
+from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.common.ids import METADATA_PARTITION, METADATA_TOPIC_ID, OFFSETS_TOPIC, TopicPartition, random_uuid
+from kafkalab.engine.controller.controller import QuorumController
+from kafkalab.engine.coordinator.group import GroupCoordinator
+from kafkalab.engine.log.config import LogConfig
+from kafkalab.engine.log.dir_lock import DirLock, DirLocked
+from kafkalab.engine.log.log import Log
+from kafkalab.engine.log.manager import LogManager
+from kafkalab.engine.log.meta_properties import MetaProperties
+from kafkalab.engine.log.storage import FileStorage, StorageError
+from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
+from kafkalab.engine.metadata.loader import MetadataLoader
+from kafkalab.engine.protocol import codec
+from kafkalab.engine.protocol.apis import served
+from kafkalab.engine.raft.node import RaftNode
+from kafkalab.engine.replica.manager import ReplicaManager
+from kafkalab.engine.server.client import NodeNetwork
+from kafkalab.engine.server.connection import CONTROLLER_LISTENER
+from kafkalab.engine.server.levels import LevelSampler
+from kafkalab.engine.server.listener import Listener, PortBusy
+from kafkalab.engine.server.loop_clock import LoopClock
+from kafkalab.engine.telemetry.events import NodeStarted
+from kafkalab.engine.telemetry.hub import TelemetrySink
+
+if TYPE_CHECKING:
+    from kafkalab.engine.server.node import NodeSpec
+
+log = logging.getLogger(__name__)
+
+BROKER_LISTENER: Final = "PLAINTEXT"
+FIRST_CONTROLLER_CONNECTION_ID: Final = 1_000_000_001
+"""A combined node numbers the connections of its two listeners apart."""
+
+
+class NodeFailed(Exception):
+    """A node cannot start or go on; the message is for a person."""
+
+
+class Node:
+    """A broker, a controller, or both. Lives in the thread of its loop."""
+
+    def __init__(self, spec: NodeSpec, sink: TelemetrySink, loop: asyncio.AbstractEventLoop, fail: Callable[[str], None]) -> None:
+        """``fail`` is called with a sentence when the node cannot go on."""
+        self._spec = spec
+        self._sink = sink
+        self._loop = loop
+        self._fail = fail
+        self._clock = LoopClock(loop)
+        self._rng = SystemRandom()
+        self._config = BrokerConfig(spec.config)
+        self._image = MetadataImage()
+        self._listeners: list[Listener] = []
+        self._networks: list[NodeNetwork] = []
+        self._sampler = LevelSampler(spec.node_id, self._clock, sink, self._record_bytes)
+        self._lock: DirLock | None = None
+        self._raft_log: Log | None = None
+        self._raft: RaftNode | None = None
+        self._controller: QuorumController | None = None
+        self._log_manager: LogManager | None = None
+        self._replica_manager: ReplicaManager | None = None
+        self._group_coordinator: GroupCoordinator | None = None
+        self._lifecycle: BrokerLifecycle | None = None
+        self._channels: list[ControllerChannel] = []
+        self._is_ended = False
+
+    # --- start ---------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the files, bind the ports, join the quorum.
+
+        :raises NodeFailed: when that is not possible.
+        """
+        spec = self._spec
+        try:
+            meta = self._open_directory()
+            self._open_raft_log()
+            if "broker" in spec.roles:
+                self._open_logs(meta)
+        except DirLocked as e:
+            raise NodeFailed(f"the folder {spec.data_dir} is in use by process {e.pid}") from e
+        except (StorageError, OSError, ConfigError) as e:
+            raise NodeFailed(str(e)) from e
+        loader = self._join_quorum(meta)
+        if "controller" in spec.roles:
+            self._assemble_controller(loader)
+        if "broker" in spec.roles:
+            self._assemble_broker(loader, meta)
+        try:
+            await self._bind()
+        except PortBusy as e:
+            raise NodeFailed(str(e)) from e
+        self._announce()
+        assert self._raft is not None
+        self._raft.start()
+        if self._lifecycle is not None:
+            self._lifecycle.start()
+
+    def _open_directory(self) -> MetaProperties:
+        spec = self._spec
+        spec.data_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = DirLock(spec.data_dir)
+        path = spec.data_dir / "meta.properties"
+        if path.exists():
+            meta = MetaProperties.read(path)
+        else:
+            meta = MetaProperties(cluster_id=spec.cluster_id, node_id=spec.node_id, directory_id=random_uuid(self._rng))
+            meta.write(path)
+        if meta.cluster_id != spec.cluster_id:
+            raise NodeFailed(f"{path} belongs to cluster {meta.cluster_id}, this one is {spec.cluster_id}")
+        if meta.node_id != spec.node_id:
+            raise NodeFailed(f"{path} belongs to node {meta.node_id}, this one is {spec.node_id}")
+        return meta
+
+    def _open_raft_log(self) -> None:
+        # Validated from its start each time: it is small, and nothing else is worth as much.
+        self._raft_log = Log.open(
+            self._spec.data_dir / str(METADATA_PARTITION),
+            METADATA_PARTITION,
+            LogConfig.from_map({"retention.ms": "-1", "max.message.bytes": str(2**31 - 1)}),
+            self._clock,
+            storage=FileStorage(),
+            recovery_point=0,
+            clean=False,
+            topic_id=METADATA_TOPIC_ID,
+        )
+
+    def _open_logs(self, meta: MetaProperties) -> None:
+        self._log_manager = LogManager(
+            [self._spec.data_dir],
+            LogConfig.from_broker(self._config),
+            self._clock,
+            FileStorage(),
+            self._sink,
+            self._spec.node_id,
+        )
+        self._log_manager.load()
+
+    def _network(self, purpose: str, address_of: Callable[[int], tuple[str, int] | None]) -> NodeNetwork:
+        network = NodeNetwork(self._loop, purpose, address_of)
+        self._networks.append(network)
+        return network
+
+    def _voter_address(self, node_id: int) -> tuple[str, int] | None:
+        return self._spec.voters.get(node_id)
+
+    def _broker_address(self, node_id: int) -> tuple[str, int] | None:
+        broker = self._image.brokers.get(node_id)
+        return None if broker is None else broker.listeners.get(BROKER_LISTENER)
+
+    def _join_quorum(self, meta: MetaProperties) -> MetadataLoader:
+        spec = self._spec
+        assert self._raft_log is not None
+        loader = MetadataLoader(self._image)
+        self._raft = RaftNode(
+            node_id=spec.node_id,
+            directory_id=meta.directory_id,
+            cluster_id=spec.cluster_id,
+            voters=spec.voters,
+            log=self._raft_log,
+            store=FileQuorumStateStore(spec.data_dir / str(METADATA_PARTITION)),
+            clock=self._clock,
+            rng=self._rng,
+            network=self._network(f"raft-client-{spec.node_id}", self._voter_address),
+            sink=self._sink,
+            config=RaftConfig.from_broker(self._config),
+            listener=loader,
+        )
+        return loader
+
+    def _assemble_controller(self, loader: MetadataLoader) -> None:
+        spec = self._spec
+        assert self._raft is not None
+        self._controller = QuorumController(
+            node_id=spec.node_id,
+            cluster_id=spec.cluster_id,
+            config=self._config,
+            clock=self._clock,
+            rng=self._rng,
+            sink=self._sink,
+            raft=self._raft,
+            image=self._image,
+        )
+        loader.controller = self._controller
+        loader.add_publisher(self._controller)
+        services = ControllerServices(
+            node_id=spec.node_id,
+            cluster_id=spec.cluster_id,
+            config=self._config,
+            clock=self._clock,
+            sink=self._sink,
+            image=self._image,
+            controller=self._controller,
+            raft=self._raft,
+        )
+        router = Router(
+            services,
+            CONTROLLER_HANDLERS,
+            served(on_controller=True),
+            node_id=spec.node_id,
+            clock=self._clock,
+            sink=self._sink,
+        )
+        services.router = router
+        self._listeners.append(self._listener(CONTROLLER_LISTENER, router, FIRST_CONTROLLER_CONNECTION_ID))
+
+    def _channel(self, purpose: str) -> ControllerChannel:
+        """Each purpose has its own connection: a long wait for one thing does not hold up another."""
+        assert self._raft is not None
+        channel = ControllerChannel(clock=self._clock, network=self._network(purpose, self._voter_address), raft=self._raft)
+        self._channels.append(channel)
+        return channel
+
+    def _assemble_broker(self, loader: MetadataLoader, meta: MetaProperties) -> None:
+        spec = self._spec
+        assert self._raft is not None and self._log_manager is not None and spec.broker_port is not None
+        name = f"broker-{spec.node_id}"
+        partition_channel = self._channel(f"{name}-alter-partition")
+        forwarding = self._channel(f"{name}-forwarding")
+        self._replica_manager = ReplicaManager(
+            node_id=spec.node_id,
+            config=self._config,
+            clock=self._clock,
+            sink=self._sink,
+            log_manager=self._log_manager,
+            network=self._network(f"{name}-fetcher-0", self._broker_address),
+            controller_channel=partition_channel,
+        )
+        self._group_coordinator = GroupCoordinator(
+            node_id=spec.node_id,
+            config=self._config,
+            clock=self._clock,
+            rng=self._rng,
+            sink=self._sink,
+            replica_manager=self._replica_manager,
+        )
+        self._replica_manager.add_leadership_listener(_OffsetsLeadership(self._group_coordinator))
+        self._lifecycle = BrokerLifecycle(
+            node_id=spec.node_id,
+            cluster_id=spec.cluster_id,
+            incarnation_id=random_uuid(self._rng),
+            directory_id=meta.directory_id,
+            previous_broker_epoch=self._log_manager.clean_shutdown_epoch,
+            listeners={BROKER_LISTENER: (spec.host, spec.broker_port)},
+            config=self._config,
+            clock=self._clock,
+            channel=self._channel(f"{name}-heartbeat"),
+            image=self._image,
+            on_running=self._serve_clients,
+            on_failed=self._fail,
+        )
+        lifecycle = self._lifecycle
+        services = BrokerServices(
+            node_id=spec.node_id,
+            cluster_id=spec.cluster_id,
+            config=self._config,
+            clock=self._clock,
+            sink=self._sink,
+            rng=self._rng,
+            image=self._image,
+            replica_manager=self._replica_manager,
+            group_coordinator=self._group_coordinator,
+            controller_channel=forwarding,
+            raft=self._raft,
+            producer_ids=ProducerIds(node_id=spec.node_id, channel=partition_channel, broker_epoch=lambda: lifecycle.broker_epoch),
+            topic_creation=TopicCreation(forwarding),
+        )
+
+        def forward(ctx: RequestContext, frame: bytes) -> None:
+            def refuse(error: Errors, message: str) -> None:
+                header = codec.read_request_header(frame)
+                request = codec.decode_request(ctx.api_key, ctx.version, frame, header.body_at)
+                ctx.respond(BROKER_HANDLERS[ctx.api_key][1](request, error, message, ctx.version))
+
+            forwarding.forward(ctx, frame, refuse=refuse)
+
+        router = Router(
+            services,
+            BROKER_HANDLERS,
+            served(on_controller=False),
+            node_id=spec.node_id,
+            clock=self._clock,
+            sink=self._sink,
+            forward=forward,
+        )
+        self._listeners.append(self._listener(BROKER_LISTENER, router, 1))
+        loader.add_publisher(self._BrokerPublisher(self._replica_manager, self._group_coordinator, self._lifecycle))
+
+    class _BrokerPublisher:
+        """A broker's cores in the order in which they must hear of new metadata."""
+
+        def __init__(self, replica_manager: ReplicaManager, group_coordinator: GroupCoordinator, lifecycle: BrokerLifecycle) -> None:
+            self._replica_manager = replica_manager
+            self._group_coordinator = group_coordinator
+            self._lifecycle = lifecycle
+
+        def publish(self, delta: MetadataDelta, image: MetadataImage) -> None:
+            self._replica_manager.apply(delta, image)
+            self._group_coordinator.on_image(delta, image)
+            self._lifecycle.publish(delta, image)
+
+    def _listener(self, name: str, router: Router, first_connection_id: int) -> Listener:
+        return Listener(
+            name=name,
+            node_id=self._spec.node_id,
+            router=router,
+            loop=self._loop,
+            clock=self._clock,
+            sink=self._sink,
+            sampler=self._sampler,
+            max_request_bytes=self._config.get_int("socket.request.max.bytes"),
+            max_idle_ms=float(self._config.get_int("connections.max.idle.ms")),
+            first_connection_id=first_connection_id,
+        )
+
+    async def _bind(self) -> None:
+        """Take the ports. A broker answers on its own only once it is in service."""
+        spec = self._spec
+        for listener in self._listeners:
+            port = spec.controller_port if listener.name == CONTROLLER_LISTENER else spec.broker_port
+            assert port is not None
+            await listener.bind(spec.host, port, serve=listener.name == CONTROLLER_LISTENER)
+
+    def _serve_clients(self) -> None:
+        for listener in self._listeners:
+            if listener.name == BROKER_LISTENER:
+                listener.serve()
+
+    def _announce(self) -> None:
+        spec = self._spec
+        port = spec.broker_port if spec.broker_port is not None else spec.controller_port
+        self._sink.emit(
+            NodeStarted(
+                at_ms=self._clock.wall_ms(),
+                node_id=spec.node_id,
+                role=",".join(sorted(spec.roles)),
+                address=f"{spec.host}:{port}",
+                pid=os.getpid(),
+            )
+        )
+
+    def _record_bytes(self) -> tuple[int, int]:
+        manager = self._replica_manager
+        return (0, 0) if manager is None else (manager.produced_bytes, manager.fetched_bytes)
+
+    # --- end -----------------------------------------------------------------------------------
+
+    def stop(self, on_stopped: Callable[[], None], *, goodbye_ms: float) -> None:
+        """Controlled shutdown: leadership moves away first, for at most ``goodbye_ms``; then all is flushed and closed."""
+        if self._lifecycle is None:
+            self._close(on_stopped)
+            return
+        left = False
+
+        def leave() -> None:
+            nonlocal left
+            if not left:
+                left = True
+                self._close(on_stopped)
+
+        self._clock.call_later(goodbye_ms, leave)
+        self._lifecycle.begin_controlled_shutdown(leave)
+
+    def _close(self, on_stopped: Callable[[], None]) -> None:
+        if self._is_ended:
+            return
+        self._is_ended = True
+        for listener in self._listeners:
+            listener.stop_accepting()
+        if self._lifecycle is not None:
+            self._lifecycle.close()
+        if self._group_coordinator is not None:
+            self._group_coordinator.shutdown()
+        if self._replica_manager is not None:
+            self._replica_manager.shutdown()
+
+        def finish() -> None:
+            for channel in self._channels:
+                channel.close()
+            for network in self._networks:
+                network.close()
+            self._sampler.stop()
+            for listener in self._listeners:
+                listener.end()
+            if self._log_manager is not None:
+                assert self._lifecycle is not None
+                self._log_manager.close(self._lifecycle.broker_epoch)
+            if self._raft_log is not None:
+                self._raft_log.close()
+            self._release()
+            on_stopped()
+
+        if self._raft is None:
+            finish()
+        else:
+            self._raft.shutdown(finish)
+
+    def abandon(self) -> None:
+        """What a kill leaves behind: sockets reset, files as they are, nothing said."""
+        if self._is_ended:
+            return
+        self._is_ended = True
+        self._sampler.stop()
+        for listener in self._listeners:
+            listener.reset()
+        for channel in self._channels:
+            channel.close()
+        for network in self._networks:
+            network.close()
+        if self._replica_manager is not None:
+            self._replica_manager.abandon()
+        if self._log_manager is not None:
+            self._log_manager.abandon()
+        if self._raft_log is not None:
+            self._raft_log.abandon()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+class _OffsetsLeadership:
+    """Tells the group coordinator which partitions of ``__consumer_offsets`` this broker leads."""
+
+    def __init__(self, coordinator: GroupCoordinator) -> None:
+        self._coordinator = coordinator
+
+    def on_leader(self, partition: TopicPartition, leader_epoch: int) -> None:
+        if partition.topic == OFFSETS_TOPIC:
+            self._coordinator.on_leader(partition.partition, leader_epoch)
+
+    def on_resigned(self, partition: TopicPartition) -> None:
+        if partition.topic == OFFSETS_TOPIC:
+            self._coordinator.on_resigned(partition.partition)

@@ -1,0 +1,188 @@
+"""A node in a thread of its own: started, stopped, killed and paused from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from kafkalab.engine.server.assembly import Node, NodeFailed
+from kafkalab.engine.telemetry.hub import TelemetrySink
+
+__all__ = ["NodeFailed", "NodeRunner", "NodeSpec"]
+
+log = logging.getLogger(__name__)
+
+GOODBYE_SHARE: Final = 0.7
+"""The part of a stop's time that is left to the controller to move leadership away."""
+KILL_WAIT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """What a node is told of itself and of its quorum."""
+
+    node_id: int
+    roles: frozenset[str]
+    """``broker``, ``controller`` or both."""
+    data_dir: Path
+    cluster_id: str
+    host: str
+    broker_port: int | None
+    controller_port: int | None
+    voters: Mapping[int, tuple[str, int]]
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """The fastest loop that is installed: uvloop, winloop or asyncio's own."""
+    try:
+        if sys.platform == "win32":
+            import winloop as fast
+        else:
+            import uvloop as fast
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = fast.new_event_loop()
+    return loop
+
+
+class NodeRunner:
+    """Runs one node from start to end in one thread. Its methods may be called from any other thread."""
+
+    def __init__(self, spec: NodeSpec, sink: TelemetrySink) -> None:
+        self.spec = spec
+        self.on_exit: Callable[[str | None], None] | None = None
+        self.failure: str | None = None
+        self._sink = sink
+        self._loop = new_event_loop()
+        self._node: Node | None = None
+        self._ready: Future[None] = Future()
+        self._awake = threading.Event()
+        self._awake.set()
+        self._dying = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"kafkalab-node-{spec.node_id}", daemon=True)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the node has not ended yet; a paused one has not."""
+        return self._thread.is_alive() and not self._ended.is_set()
+
+    def start(self) -> None:
+        """Start the thread and return at once."""
+        self._thread.start()
+
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until the node has its files and its ports.
+
+        :raises NodeFailed: when it could not get them, or not in time.
+        """
+        try:
+            self._ready.result(timeout)
+        except TimeoutError as e:
+            raise NodeFailed(f"node {self.spec.node_id} did not start within {timeout:g} s") from e
+
+    def stop(self, timeout: float) -> None:
+        """Controlled shutdown; past the timeout the node is killed."""
+        self.resume()
+        self._post(lambda: self._begin_stop(timeout))
+        if not self._ended.wait(timeout):
+            log.warning("node %d did not stop within %g s and is killed", self.spec.node_id, timeout)
+            self.kill()
+        self._thread.join(KILL_WAIT_S)
+
+    def kill(self) -> None:
+        """End the node as SIGKILL would: nothing flushed, no goodbye, sockets reset."""
+        self._dying = True
+        self._post(self._die)
+        self._awake.set()
+        self._ended.wait(KILL_WAIT_S)
+        self._thread.join(KILL_WAIT_S)
+
+    def pause(self) -> None:
+        """Stop answering; sockets stay open."""
+        self._awake.clear()
+        self._post(self._sleep)
+
+    def resume(self) -> None:
+        """Answer again."""
+        self._awake.set()
+
+    # --- in the node's thread ------------------------------------------------------------------
+
+    def _post(self, callback: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            pass  # the loop is closed: the node is gone already
+
+    def _sleep(self) -> None:
+        self._awake.wait()
+        if self._dying:
+            self._die()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.set_exception_handler(self._broken)
+        self._loop.create_task(self._boot())
+        try:
+            self._loop.run_forever()
+        finally:
+            try:
+                # Transports that were closed or aborted let go of their sockets in one more turn.
+                self._loop.run_until_complete(asyncio.sleep(0))
+                for task in asyncio.all_tasks(self._loop):
+                    task.cancel()
+                self._loop.run_until_complete(asyncio.sleep(0))
+            finally:
+                self._loop.close()
+                if not self._ready.done():
+                    self._ready.set_exception(NodeFailed(self.failure or "the node was ended while it started"))
+                self._ended.set()
+        if self.on_exit is not None:
+            self.on_exit(self.failure)
+
+    async def _boot(self) -> None:
+        try:
+            self._node = Node(self.spec, self._sink, self._loop, self._give_up)
+            await self._node.start()
+        except NodeFailed as e:
+            self._give_up(str(e))
+        except Exception as e:
+            log.exception("node %d could not start", self.spec.node_id)
+            self._give_up(f"{type(e).__name__}: {e}")
+        else:
+            self._ready.set_result(None)
+
+    def _give_up(self, why: str) -> None:
+        """The node cannot go on; it leaves its files as a crash would."""
+        if self.failure is None and not self._dying:
+            self.failure = why
+            log.error("node %d stops: %s", self.spec.node_id, why)
+            self._die()
+
+    def _broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback raised. A broken invariant stops the node; anything else is told and the node goes on."""
+        error = context.get("exception")
+        log.error("node %d: %s", self.spec.node_id, context.get("message"), exc_info=error)
+        if isinstance(error, AssertionError):
+            self._give_up(f"a broken invariant: {error}")
+
+    def _begin_stop(self, timeout: float) -> None:
+        if self._node is None:
+            self._loop.stop()
+        else:
+            self._node.stop(self._loop.stop, goodbye_ms=timeout * 1000 * GOODBYE_SHARE)
+
+    def _die(self) -> None:
+        self._dying = True
+        if self._node is not None:
+            self._node.abandon()
+        self._loop.stop()
