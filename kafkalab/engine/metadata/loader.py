@@ -7,6 +7,7 @@ end record arrives, however many batches later, and dropped at an abort record.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -56,6 +57,9 @@ class MetadataLoader:
         self._publishers: list[MetadataPublisher] = []
         # Records since an open begin record, with their offsets; None outside a transaction.
         self._held: list[tuple[MetadataRecord, int]] | None = None
+        # Batches committed while a publisher was at work: it may have appended them itself.
+        self._waiting: deque[Batch] = deque()
+        self._publishing = False
 
     def add_publisher(self, publisher: MetadataPublisher) -> None:
         """Let somebody follow. What is already in the image is published to it at once."""
@@ -74,6 +78,19 @@ class MetadataLoader:
 
     def handle_commit(self, batches: Sequence[Batch]) -> None:
         """Apply batches that raft has committed."""
+        self._waiting.extend(batches)
+        if self._publishing:
+            return
+        self._publishing = True
+        try:
+            while self._waiting:
+                now = list(self._waiting)
+                self._waiting.clear()
+                self._apply_and_publish(now)
+        finally:
+            self._publishing = False
+
+    def _apply_and_publish(self, batches: Sequence[Batch]) -> None:
         delta = MetadataDelta()
         for base_offset, _epoch, values, is_control in batches:
             last_offset = base_offset + max(1, len(values)) - 1

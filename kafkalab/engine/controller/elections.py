@@ -1,0 +1,158 @@
+"""Who leads a partition, and who is in its ISR, when brokers come and go.
+
+A leader must be active: unfenced and not shutting down. A leader that still is one stays. Else the
+first replica in order of assignment that is in the ISR leads; else, where the topic allows an
+unclean election, the first active replica, with an ISR of itself alone and its log declared
+recovering; else nobody. The ISR never becomes empty: its last member stays in it while it is away,
+because it alone is known to have every committed record.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from kafkalab.engine.common.config import BrokerConfig
+from kafkalab.engine.metadata.image import CONFIG_BROKER, MetadataImage, PartitionRegistration, TopicImage
+from kafkalab.engine.protocol.metadata_records import (
+    LEADER_RECOVERED,
+    LEADER_RECOVERING,
+    LEADER_UNCHANGED,
+    NO_LEADER,
+    PartitionChangeRecord,
+)
+
+IMBALANCED_PER_PASS_MAX: Final = 1_000
+_UNCLEAN: Final = "unclean.leader.election.enable"
+
+
+def partition_change(
+    topic_id: uuid.UUID,
+    partition_id: int,
+    partition: PartitionRegistration,
+    *,
+    is_acceptable: Callable[[int], bool],
+    target_isr: tuple[int, ...] | None = None,
+    unclean: bool = False,
+    prefer_first: bool = False,
+    recovery_state: int | None = None,
+) -> PartitionChangeRecord | None:
+    """The record that gives a partition its target ISR and an acceptable leader; None when all is well.
+
+    :param is_acceptable: whether a broker may lead.
+    :param target_isr: the ISR to have; the present one without.
+    :param unclean: whether a replica outside the ISR may lead when none inside it can.
+    :param prefer_first: move leadership to the first replica if that may lead.
+    :param recovery_state: what the leader says of its recovery, if it said something.
+    """
+    isr = partition.isr if target_isr is None else target_isr
+
+    def may_lead(broker_id: int) -> bool:
+        return broker_id in isr and is_acceptable(broker_id)
+
+    was_unclean = False
+    if prefer_first and may_lead(partition.replicas[0]):
+        leader = partition.replicas[0]
+    elif may_lead(partition.leader):
+        leader = partition.leader
+    else:
+        leader = next((replica for replica in partition.replicas if may_lead(replica)), NO_LEADER)
+        if leader == NO_LEADER and unclean:
+            leader = next((replica for replica in partition.replicas if is_acceptable(replica)), NO_LEADER)
+            was_unclean = leader != NO_LEADER
+
+    state = partition.leader_recovery_state if recovery_state is None else recovery_state
+    if was_unclean:
+        isr, state = (leader,), LEADER_RECOVERING
+    record = PartitionChangeRecord(
+        partition_id=partition_id,
+        topic_id=topic_id,
+        isr=isr if isr and isr != partition.isr else None,
+        leader=leader if leader != partition.leader else LEADER_UNCHANGED,
+        leader_recovery_state=state if state != partition.leader_recovery_state else -1,
+    )
+    is_no_op = record.isr is None and record.leader == LEADER_UNCHANGED and record.leader_recovery_state < 0
+    return None if is_no_op else record
+
+
+class Elections:
+    """Partition changes that follow from what happens to brokers, computed from the committed image."""
+
+    def __init__(self, image: MetadataImage, config: BrokerConfig) -> None:
+        self._image = image
+        self._config = config
+
+    def is_active(self, broker_id: int) -> bool:
+        """Whether a broker may lead and be in an ISR."""
+        broker = self._image.brokers.get(broker_id)
+        return broker is not None and broker.is_active
+
+    def unclean_allowed(self, topic_name: str) -> bool:
+        """Whether losing records is better than having no leader, for this topic."""
+        text = self._image.topic_config(topic_name).get(_UNCLEAN) or self._image.config(CONFIG_BROKER, "").get(_UNCLEAN)
+        return self._config.get_boolean(_UNCLEAN) if text is None else text.strip().lower() == "true"
+
+    def without(self, broker_id: int) -> list[PartitionChangeRecord]:
+        """Changes that take a broker out of every ISR and every leadership, as far as possible."""
+
+        def is_acceptable(candidate: int) -> bool:
+            return candidate != broker_id and self.is_active(candidate)
+
+        records = []
+        for topic, partition_id, partition in self._partitions_of(broker_id):
+            if broker_id not in partition.isr and partition.leader != broker_id:
+                continue
+            record = partition_change(
+                topic.topic_id,
+                partition_id,
+                partition,
+                is_acceptable=is_acceptable,
+                target_isr=tuple(member for member in partition.isr if member != broker_id),
+                unclean=self.unclean_allowed(topic.name),
+            )
+            if record is not None:
+                records.append(record)
+        return records
+
+    def with_unfenced(self, broker_id: int) -> list[PartitionChangeRecord]:
+        """Changes that give a leader to partitions that waited for this broker."""
+
+        def is_acceptable(candidate: int) -> bool:
+            return candidate == broker_id or self.is_active(candidate)
+
+        records = []
+        for topic, partition_id, partition in self._partitions_of(broker_id):
+            if partition.leader == NO_LEADER:
+                unclean = self.unclean_allowed(topic.name)
+                record = partition_change(topic.topic_id, partition_id, partition, is_acceptable=is_acceptable, unclean=unclean)
+                if record is not None:
+                    records.append(record)
+        return records
+
+    def toward_preferred(self) -> list[PartitionChangeRecord]:
+        """Changes that give leadership back to first replicas that may have it, a bounded number of them."""
+        records = []
+        for topic in self._image.topics_by_id.values():
+            for partition_id, partition in topic.partitions.items():
+                if partition.leader == partition.replicas[0]:
+                    continue
+                record = partition_change(topic.topic_id, partition_id, partition, is_acceptable=self.is_active, prefer_first=True)
+                if record is not None and record.leader == partition.replicas[0]:
+                    records.append(record)
+                    if len(records) == IMBALANCED_PER_PASS_MAX:
+                        return records
+        return records
+
+    def leads_anything(self, broker_id: int) -> bool:
+        """Whether a broker leads a partition."""
+        return any(partition.leader == broker_id for _, _, partition in self._partitions_of(broker_id))
+
+    def _partitions_of(self, broker_id: int) -> Iterable[tuple[TopicImage, int, PartitionRegistration]]:
+        """A broker's partitions in the order of the topics' creation: the same on every run."""
+        found = [(self._image.topics_by_id[topic_id], partition_id) for topic_id, partition_id in self._image.replicas_of(broker_id)]
+        found.sort(key=lambda row: (row[0].created_offset, row[1]))
+        return ((topic, partition_id, topic.partitions[partition_id]) for topic, partition_id in found)
+
+
+__all__ = ["IMBALANCED_PER_PASS_MAX", "LEADER_RECOVERED", "Elections", "partition_change"]

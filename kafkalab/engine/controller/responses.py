@@ -1,0 +1,53 @@
+"""Answers of controller APIs when the whole request is refused: the error in every place Kafka puts it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.controller.operation import Body
+
+
+def broker_registration_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """BrokerRegistration."""
+    return {"throttle_time": 0, "error_code": int(error), "broker_epoch": -1}
+
+
+def broker_heartbeat_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """BrokerHeartbeat."""
+    return {"throttle_time": 0, "error_code": int(error), "is_caught_up": False, "is_fenced": True, "should_shut_down": False}
+
+
+def alter_partition_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """AlterPartition."""
+    return {"throttle_time": 0, "error_code": int(error), "topics": ()}
+
+
+def allocate_producer_ids_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """AllocateProducerIds."""
+    return {"throttle_time": 0, "error_code": int(error), "producer_id_start": -1, "producer_id_len": 0}
+
+
+def create_topics_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """CreateTopics: each topic has the error."""
+    topics = [topic_error(topic.name, ApiError(error, message)) for topic in request.topics]
+    return {"throttle_time": 0, "topics": topics}
+
+
+def topic_error(name: str, refusal: ApiError) -> dict[str, Any]:
+    """One topic of CreateTopics that is refused."""
+    return {"name": name, "topic_id": None, "error_code": int(refusal.error), "error_message": refusal.message, "configs": ()}
+
+
+def delete_topics_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """DeleteTopics: each topic has the error, under the name or id by which it was asked for."""
+    asked = [(topic.name, topic.topic_id) for topic in request.topics]
+    asked += [(name, None) for name in getattr(request, "topic_names", ())]
+    rows = [{"name": name, "topic_id": topic_id, "error_code": int(error), "error_message": message} for name, topic_id in asked]
+    return {"throttle_time": 0, "responses": rows}
+
+
+def create_partitions_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """CreatePartitions: each topic has the error."""
+    rows = [{"name": topic.name, "error_code": int(error), "error_message": message} for topic in request.topics]
+    return {"throttle_time": 0, "results": rows}
