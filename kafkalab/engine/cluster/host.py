@@ -124,7 +124,7 @@ class ClusterHost:
         port: int = 0,
         data_dir: Path | None = None,
         config: Mapping[str, str] | None = None,
-        isolation: Isolation = "thread",
+        isolation: Isolation | str = "thread",
         host: str = "127.0.0.1",
         *,
         runner_factory: RunnerFactory | None = None,
@@ -164,9 +164,7 @@ class ClusterHost:
         with self._changed:
             if self._plan is not None or self._closed:
                 raise HostError("The cluster was started before.")
-            self._prepare()
-            assert self._plan is not None
-            controllers = [node.node_id for node in self._plan.controllers]
+            controllers = [node.node_id for node in self._prepare().controllers]
             others = [node_id for node_id in self._nodes if node_id not in controllers]
         failures: dict[int, str] = {}
         for node_id in controllers:
@@ -410,7 +408,7 @@ class ClusterHost:
             raise HostError(f"There is no node {node_id}; there are {', '.join(str(known) for known in self._nodes) or 'none'}.")
         return node
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> ClusterPlan:
         """Folder, ids, ports: all that can go wrong before anything runs."""
         data_dir = self._given_dir or Path(tempfile.mkdtemp(prefix="kafkalab-"))
         self._data_dir = data_dir
@@ -423,7 +421,7 @@ class ClusterHost:
         except DirLocked as e:
             raise DataDirInUse(str(data_dir), e.pid) from e
         brokers, controllers = self._counts
-        self._plan = plan(
+        self._plan = cluster = plan(
             data_dir,
             brokers=brokers,
             controllers=controllers,
@@ -432,22 +430,23 @@ class ClusterHost:
             host=self._host,
             rng=self._rng,
         )
-        for node_plan in self._plan.nodes:
+        for node_plan in cluster.nodes:
             spec = NodeSpec(
                 node_id=node_plan.node_id,
                 roles=node_plan.roles,
                 data_dir=data_dir / node_plan.directory_name,
-                cluster_id=self._plan.cluster_id,
-                host=self._plan.host,
+                cluster_id=cluster.cluster_id,
+                host=cluster.host,
                 broker_port=node_plan.broker_port,
                 controller_port=node_plan.controller_port,
-                voters=self._plan.voters,
+                voters=cluster.voters,
                 config=self._settings,
             )
             self._nodes[node_plan.node_id] = _Node(node_plan, spec)
         if self._isolation == "thread" and sys.getswitchinterval() > SWITCH_INTERVAL_S:
             self._old_switch_interval = sys.getswitchinterval()
             sys.setswitchinterval(SWITCH_INTERVAL_S)
+        return cluster
 
     def _launch(self, node_id: int) -> None:
         with self._changed:

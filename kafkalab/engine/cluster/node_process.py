@@ -37,6 +37,7 @@ EVENTS_PER_FRAME_MAX: Final = 1_000
 FRAME_INTERVAL_S: Final = 0.005
 SWITCH_INTERVAL_S: Final = 0.0005
 _SIZE: Final = struct.Struct(">I")
+_NEW_PROCESS_GROUP: Final = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 _HAS_STOP_SIGNAL: Final = hasattr(signal, "SIGSTOP")
 
 
@@ -113,7 +114,7 @@ class ProcessRunner:
             env={**os.environ, "PYTHONPATH": path},
             # Ctrl+C in a terminal is for the host, which stops its nodes in order.
             start_new_session=sys.platform != "win32",
-            creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0,
+            creationflags=_NEW_PROCESS_GROUP,
         )
         threading.Thread(target=self._read_frames, name=f"kafkalab-telemetry-{self.spec.node_id}", daemon=True).start()
         self._send(spec_to_json(self.spec, log_level=logging.getLogger("kafkalab").getEffectiveLevel()))
