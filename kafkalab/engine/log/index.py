@@ -1,0 +1,164 @@
+"""A segment's two indexes: by offset, and by timestamp.
+
+Both are sparse and live in memory while in use; their files are written when the segment becomes
+inactive or closes, and can always be made again from the log. Offsets are relative to the
+segment's first, as in the files.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from bisect import bisect_left, bisect_right
+from typing import Final
+
+OFFSET_ENTRY_BYTES: Final = 8
+TIME_ENTRY_BYTES: Final = 12
+
+_TIME_ENTRY: Final = struct.Struct(">qi")
+
+
+class OffsetIndex:
+    """From the last offset of some batches to the positions at which these batches begin."""
+
+    __slots__ = ("_offsets", "_positions")
+
+    def __init__(self) -> None:
+        # Both rise strictly.
+        self._offsets = array("i")
+        self._positions = array("i")
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    @property
+    def last_relative_offset(self) -> int:
+        return self._offsets[-1] if self._offsets else -1
+
+    @property
+    def last_position(self) -> int:
+        return self._positions[-1] if self._positions else 0
+
+    def append(self, relative_offset: int, position: int) -> None:
+        self._offsets.append(relative_offset)
+        self._positions.append(position)
+
+    def lookup(self, relative_offset: int) -> int:
+        """Where to start looking for an offset: no batch before that position can hold it."""
+        at = bisect_right(self._offsets, relative_offset) - 1
+        return self._positions[at] if at >= 0 else 0
+
+    def floor_position(self, position: int) -> int:
+        """The largest batch start known that is not beyond ``position``."""
+        at = bisect_right(self._positions, position) - 1
+        return self._positions[at] if at >= 0 else 0
+
+    def truncate(self, position: int) -> None:
+        """Forget the batches from ``position`` on."""
+        at = bisect_left(self._positions, position)
+        del self._offsets[at:]
+        del self._positions[at:]
+
+    def dump(self) -> bytes:
+        both = array("i", bytes(OFFSET_ENTRY_BYTES * len(self._offsets)))
+        both[0::2] = self._offsets
+        both[1::2] = self._positions
+        if sys.byteorder == "little":
+            both.byteswap()
+        return both.tobytes()
+
+    @classmethod
+    def load(cls, content: bytes, log_size: int) -> OffsetIndex | None:
+        """The index in a file's bytes, without the zeros of a preallocated tail; None when it cannot be right."""
+        if len(content) % OFFSET_ENTRY_BYTES:
+            return None
+        both = array("i", content)
+        if sys.byteorder == "little":
+            both.byteswap()
+        index = cls()
+        offsets, positions = both[0::2], both[1::2]
+        # No batch but the first stands at position 0, and the first is never indexed.
+        count = len(positions)
+        if count and positions[-1] == 0:
+            count = _nonzero_prefix(positions)
+            del offsets[count:], positions[count:]
+        if any(map(_not_rising, offsets, offsets[1:])) or any(map(_not_rising, positions, positions[1:])):
+            return None
+        if count and (offsets[0] < 0 or positions[0] < 0 or positions[-1] >= log_size):
+            return None
+        index._offsets, index._positions = offsets, positions
+        return index
+
+
+class TimeIndex:
+    """The largest timestamp up to an offset, wherever the offset index has an entry and it grew."""
+
+    __slots__ = ("_offsets", "_timestamps")
+
+    def __init__(self) -> None:
+        # Both rise strictly.
+        self._timestamps = array("q")
+        self._offsets = array("i")
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    @property
+    def last_timestamp(self) -> int:
+        return self._timestamps[-1] if self._timestamps else -1
+
+    @property
+    def last_relative_offset(self) -> int:
+        return self._offsets[-1] if self._offsets else 0
+
+    def maybe_append(self, timestamp: int, relative_offset: int) -> None:
+        if timestamp > self.last_timestamp:
+            self._timestamps.append(timestamp)
+            self._offsets.append(relative_offset)
+
+    def lookup(self, timestamp: int) -> int:
+        """The relative offset up to which every record is older than ``timestamp``; 0 when unknown."""
+        at = bisect_left(self._timestamps, timestamp) - 1
+        return self._offsets[at] if at >= 0 else 0
+
+    def truncate(self, relative_offset: int) -> None:
+        """Forget the entries at and after an offset."""
+        at = bisect_left(self._offsets, relative_offset)
+        del self._timestamps[at:]
+        del self._offsets[at:]
+
+    def dump(self) -> bytes:
+        return b"".join(map(_TIME_ENTRY.pack, self._timestamps, self._offsets))
+
+    @classmethod
+    def load(cls, content: bytes) -> TimeIndex | None:
+        """The index in a file's bytes, without the zeros of a preallocated tail; None when it cannot be right."""
+        if len(content) % TIME_ENTRY_BYTES:
+            return None
+        index = cls()
+        last_timestamp, last_offset = -1, -1
+        for timestamp, offset in _TIME_ENTRY.iter_unpack(content):
+            if timestamp == 0 and offset == 0:
+                break
+            if timestamp <= last_timestamp or offset < last_offset:
+                return None
+            index._timestamps.append(timestamp)
+            index._offsets.append(offset)
+            last_timestamp, last_offset = timestamp, offset
+        return index
+
+
+def _not_rising(before: int, after: int) -> bool:
+    return after <= before
+
+
+def _nonzero_prefix(values: array[int]) -> int:
+    low, high = 0, len(values)
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle]:
+            low = middle + 1
+        else:
+            high = middle
+    return low

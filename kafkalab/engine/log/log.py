@@ -1,0 +1,677 @@
+"""One replica's log: segments, indexes, leader epochs and producers, in Kafka's files.
+
+A leader appends what clients send after checking it and stamps offsets and epoch; a follower
+appends what the leader has. Every append is one write, so that a killed process has lost nothing it
+acknowledged; :meth:`Log.flush` makes it outlast the machine and moves the recovery point, from
+which :meth:`Log.open` validates again after an unclean stop.
+
+Whether a record may be seen is not decided here: the high watermark belongs to the partition.
+"""
+
+from __future__ import annotations
+
+import uuid
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.common.ids import TopicPartition, uuid_to_text
+from kafkalab.engine.common.time import Clock
+from kafkalab.engine.log.checkpoint import LEADER_EPOCH_FILE, write_leader_epochs
+from kafkalab.engine.log.config import LONG_MAX, LogConfig
+from kafkalab.engine.log.partition_metadata import PARTITION_METADATA_FILE, read_topic_id, write_topic_id
+from kafkalab.engine.log.producer_state import ProducerState
+from kafkalab.engine.log.recovery import load_log, producers_from
+from kafkalab.engine.log.segment import RELATIVE_OFFSET_MAX, SNAPSHOT_SUFFIX, Segment, SegmentInfo, segment_file_name
+from kafkalab.engine.log.storage import Storage, StorageError
+from kafkalab.engine.log.validator import check_client_batch, prepare_client_batch
+from kafkalab.engine.record.batch import (
+    HEADER_BYTES,
+    NO_PRODUCER_ID,
+    STAMP_BYTES,
+    BatchHeader,
+    iter_headers,
+    records_of,
+    stamp,
+    stamped_head,
+    validate,
+)
+
+DELETE_SUFFIX: Final = "-delete"
+_NAME_LENGTH_MAX: Final = 255
+
+
+class AppendInfo(NamedTuple):
+    """What an append did. ``append_time_ms`` is -1 where records keep their own timestamps."""
+
+    first_offset: int
+    last_offset: int
+    append_time_ms: int
+    log_start_offset: int
+    duplicate: bool
+    size_bytes: int
+    record_count: int
+
+
+class TimestampOffset(NamedTuple):
+    """A record found by its timestamp."""
+
+    timestamp: int
+    offset: int
+    leader_epoch: int
+
+
+class Log:
+    """The log of one replica. Offsets rise; the log end offset is the next one to be given.
+
+    Made by :meth:`open`. After :meth:`close`, :meth:`abandon` or :meth:`delete` it is not used again.
+    """
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        topic_partition: TopicPartition,
+        topic_id: uuid.UUID | None,
+        config: LogConfig,
+        clock: Clock,
+        storage: Storage,
+        recovery_point: int,
+        clean: bool,
+        log_start_offset: int,
+    ) -> None:
+        loaded = load_log(
+            storage,
+            directory,
+            config,
+            wall_ms=clock.wall_ms(),
+            recovery_point=recovery_point,
+            clean=clean,
+            log_start_offset=log_start_offset,
+        )
+        self.topic_partition = topic_partition
+        self.directory = directory
+        self.topic_id = topic_id
+        self.config = config
+        self.log_start_offset = max(log_start_offset, loaded.segments[0].base_offset)
+        self.log_end_offset = loaded.end_offset
+        # Everything below was synced; never above the log end.
+        self.recovery_point = loaded.end_offset if clean and not loaded.recovered else min(recovery_point, loaded.end_offset)
+        self.recovered = loaded.recovered
+        """The log was validated again because its last stop was unclean."""
+        self.recovered_cut_bytes = loaded.cut_bytes
+        """What that removed from its tail."""
+        self.producer_state: ProducerState = loaded.producer_state
+        self._clock = clock
+        self._storage = storage
+        self._segments = loaded.segments
+        self._active = loaded.segments[-1]
+        self._epochs = loaded.epochs
+        self._snapshots = loaded.snapshots
+        self._flushed_at_ms = clock.now_ms()
+        if self._epochs.dirty:
+            self._write_epochs()
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        tp: TopicPartition,
+        config: LogConfig,
+        clock: Clock,
+        *,
+        storage: Storage,
+        recovery_point: int = 0,
+        clean: bool = False,
+        topic_id: uuid.UUID | None = None,
+        log_start_offset: int = 0,
+    ) -> Log:
+        """Create the log or load it; recovers from ``recovery_point`` on unless the last stop was ``clean``.
+
+        :raises StorageError: when the directory is another topic's, or cannot be read or written.
+        """
+        try:
+            storage.make_dirs(directory)
+            path = directory / PARTITION_METADATA_FILE
+            stored = read_topic_id(storage, path)
+            if stored is None and topic_id is not None:
+                write_topic_id(storage, path, topic_id)
+            elif stored is not None and topic_id is not None and stored != topic_id:
+                raise StorageError(f"{path}: the directory belongs to topic id {uuid_to_text(stored)}, not to {uuid_to_text(topic_id)}")
+            return cls(
+                directory=directory,
+                topic_partition=tp,
+                topic_id=topic_id or stored,
+                config=config,
+                clock=clock,
+                storage=storage,
+                recovery_point=recovery_point,
+                clean=clean,
+                log_start_offset=log_start_offset,
+            )
+        except OSError as error:
+            raise StorageError(f"{directory}: {error.strerror or error}") from error
+
+    # --- what there is ----------------------------------------------------------------------------
+
+    @property
+    def latest_epoch(self) -> int:
+        """The newest leader epoch of which the log knows, -1 for none."""
+        return self._epochs.latest
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(segment.size for segment in self._segments)
+
+    @property
+    def segment_count(self) -> int:
+        return len(self._segments)
+
+    @property
+    def leader_epochs(self) -> list[tuple[int, int]]:
+        """Each leader epoch and the offset at which it began."""
+        return self._epochs.entries
+
+    def segments(self) -> list[SegmentInfo]:
+        return [segment.info() for segment in self._segments]
+
+    # --- append -------------------------------------------------------------------------------------
+
+    def append_as_leader(self, data: bytes, leader_epoch: int, *, client: bool = True, zstd_allowed: bool = True) -> AppendInfo:
+        """Give offsets to what came and append it.
+
+        From a client: exactly one batch, checked in every respect. Otherwise: whole batches of our
+        own making, control batches among them, which are only stamped.
+
+        :raises ApiError: with the code that the client is to see; nothing was appended then.
+        """
+        if not client:
+            return self._append_own(data, leader_epoch)
+        config = self.config
+        header = check_client_batch(data, config, zstd_allowed=zstd_allowed)
+        has_producer = header.producer_id != NO_PRODUCER_ID
+        if has_producer:
+            repeated = self.producer_state.check(header, self.topic_partition)
+            if repeated is not None:
+                return AppendInfo(
+                    repeated.first_offset, repeated.last_offset, -1, self.log_start_offset, True, header.size_bytes, header.record_count
+                )
+        now_ms = self._clock.wall_ms()
+        data, header = prepare_client_batch(data, header, config, now_ms)
+        size = len(data)
+        if size > config.segment_bytes:
+            raise self._larger_than_segment(size)
+        first_offset = self.log_end_offset
+        last_offset = first_offset + header.last_offset_delta
+        segment = self._segment_for_append(size, last_offset, header.max_timestamp, now_ms)
+        self._write(segment, stamped_head(header, first_offset, leader_epoch), memoryview(data)[STAMP_BYTES:])
+        segment.note_batch(last_offset, header.max_timestamp, size, config.index_interval_bytes)
+        if leader_epoch != self._epochs.latest:
+            self._assign_epoch(leader_epoch, first_offset)
+        if has_producer:
+            self.producer_state.update(header, first_offset)
+        self.log_end_offset = last_offset + 1
+        if config.flush_messages != LONG_MAX:
+            self._flush_if_many()
+        append_time_ms = now_ms if header.is_log_append_time else -1
+        return AppendInfo(first_offset, last_offset, append_time_ms, self.log_start_offset, False, size, header.record_count)
+
+    def _append_own(self, data: bytes, leader_epoch: int) -> AppendInfo:
+        stamped = bytearray(data)
+        next_offset = self.log_end_offset
+        for pos, header in iter_headers(data):
+            stamp(stamped, pos, next_offset, leader_epoch)
+            next_offset += header.last_offset_delta + 1
+        return self._append_stamped(bytes(stamped), validated=True)
+
+    def append_as_follower(self, data: bytes) -> AppendInfo:
+        """Append the leader's batches with their offsets and epochs; an incomplete one at the end is left out.
+
+        :raises ApiError: CORRUPT_MESSAGE when a checksum is wrong or offsets do not rise; what came before stays appended.
+        """
+        return self._append_stamped(data, validated=False)
+
+    def _append_stamped(self, data: bytes, *, validated: bool) -> AppendInfo:
+        """Append batches that carry their offsets: as many as fit into a segment with one write."""
+        config = self.config
+        first_offset = -1
+        record_count = 0
+        next_offset = self.log_end_offset
+        now_ms = self._clock.wall_ms()
+        run: list[tuple[int, BatchHeader]] = []
+        run_start = run_end = 0
+        segment = self._active
+        try:
+            for pos, header in iter_headers(data):
+                if not validated:
+                    validate(data, pos, header)
+                    if header.base_offset < next_offset:
+                        raise ApiError(
+                            Errors.CORRUPT_MESSAGE, f"{self.topic_partition}: offset {header.base_offset} follows offset {next_offset - 1}"
+                        )
+                next_offset = header.next_offset
+                if run and segment.size + run_end - run_start + header.size_bytes > config.segment_bytes:
+                    self._append_run(segment, data, run_start, run_end, run)
+                    run, run_start = [], run_end
+                if not run:
+                    segment = self._segment_for_append(header.size_bytes, header.last_offset, header.max_timestamp, now_ms)
+                elif header.last_offset - segment.base_offset > RELATIVE_OFFSET_MAX:
+                    self._append_run(segment, data, run_start, run_end, run)
+                    run, run_start = [], run_end
+                    segment = self._segment_for_append(header.size_bytes, header.last_offset, header.max_timestamp, now_ms)
+                run.append((pos, header))
+                run_end = pos + header.size_bytes
+                if first_offset < 0:
+                    first_offset = header.base_offset
+                record_count += header.record_count
+        finally:
+            if run:
+                self._append_run(segment, data, run_start, run_end, run)
+        if config.flush_messages != LONG_MAX:
+            self._flush_if_many()
+        if first_offset < 0:
+            first_offset = self.log_end_offset
+        return AppendInfo(first_offset, self.log_end_offset - 1, -1, self.log_start_offset, False, run_end, record_count)
+
+    def _append_run(self, segment: Segment, data: bytes, start: int, end: int, run: list[tuple[int, BatchHeader]]) -> None:
+        view = memoryview(data)
+        self._write(segment, b"", view[start:end] if end - start != len(data) else data)
+        interval = self.config.index_interval_bytes
+        for _, header in run:
+            segment.note_batch(header.last_offset, header.max_timestamp, header.size_bytes, interval)
+            if header.partition_leader_epoch > self._epochs.latest:
+                self._assign_epoch(header.partition_leader_epoch, header.base_offset)
+            if header.producer_id != NO_PRODUCER_ID:
+                self.producer_state.update(header, header.base_offset)
+        self.log_end_offset = run[-1][1].next_offset
+
+    def _write(self, segment: Segment, head: bytes, body: bytes | memoryview) -> None:
+        try:
+            segment.write(head, body)
+        except OSError as error:
+            raise self._storage_error("writing to", error) from error
+
+    def _segment_for_append(self, size: int, last_offset: int, max_timestamp: int, now_ms: int) -> Segment:
+        """The active segment, rolled before if this append does not fit or the segment is too old."""
+        segment = self._active
+        config = self.config
+        if not segment.size:
+            if last_offset - segment.base_offset > RELATIVE_OFFSET_MAX:
+                # An empty segment whose base lies too far back: only truncation and compaction make one.
+                return self._roll_to(self.log_end_offset)
+            return segment
+        first_timestamp = segment.first_timestamp
+        age_ms = max_timestamp - first_timestamp if first_timestamp >= 0 <= max_timestamp else now_ms - segment.created_ms
+        if (
+            segment.size + size > config.segment_bytes
+            or last_offset - segment.base_offset > RELATIVE_OFFSET_MAX
+            or age_ms > config.segment_ms - self._jitter_ms(segment)
+            or segment.index_is_full(config.segment_index_bytes)
+        ):
+            return self._roll_to(self.log_end_offset)
+        return segment
+
+    def _jitter_ms(self, segment: Segment) -> int:
+        jitter_ms = self.config.segment_jitter_ms
+        if not jitter_ms:
+            return 0
+        # Any spread will do as long as it stays the same for this segment.
+        spread = zlib.crc32(f"{self.topic_partition}/{segment.base_offset}".encode())
+        return spread % (min(jitter_ms, self.config.segment_ms) + 1)
+
+    def roll(self) -> None:
+        """Begin a new segment, unless the active one is still empty."""
+        if self._active.size:
+            self._roll_to(self.log_end_offset)
+
+    def _roll_to(self, base_offset: int) -> Segment:
+        old = self._active
+        try:
+            if old.size or old.base_offset != base_offset:
+                old.become_inactive()
+                self._write_snapshot(base_offset)
+            segment = Segment(self._storage, self.directory, base_offset, size=0, created_ms=self._clock.wall_ms())
+            # A segment is a file from its beginning, so that the next start knows of it.
+            segment.file.truncate(0)
+        except OSError as error:
+            raise self._storage_error("rolling", error) from error
+        self._segments.append(segment)
+        self._active = segment
+        return segment
+
+    # --- read ---------------------------------------------------------------------------------------
+
+    def read(self, offset: int, max_bytes: int, *, max_offset: int | None = None, min_one: bool = True) -> bytes:
+        """Whole batches from the one that contains ``offset`` on, of one segment.
+
+        Batches that reach ``max_offset`` are left out. The first comes even when it alone is larger
+        than ``max_bytes``, unless ``min_one`` is off.
+
+        :raises ApiError: OFFSET_OUT_OF_RANGE outside the log.
+        """
+        if not self.log_start_offset <= offset <= self.log_end_offset:
+            raise ApiError(
+                Errors.OFFSET_OUT_OF_RANGE,
+                f"Received request for offset {offset} for partition {self.topic_partition}, but we only have log segments "
+                f"from offset {self.log_start_offset} to {self.log_end_offset}.",
+            )
+        if offset == self.log_end_offset or (max_offset is not None and offset >= max_offset):
+            return b""
+        segment = self._active
+        number = len(self._segments) - 1
+        if offset < segment.base_offset:
+            number = self._segment_number(offset)
+            segment = self._segments[number]
+        try:
+            start = segment.locate(offset)
+            while start >= segment.size:
+                # Compaction may have taken the segment's last batches.
+                number += 1
+                if number == len(self._segments):
+                    return b""
+                segment = self._segments[number]
+                start = 0
+            limit = segment.size
+            if max_offset is not None and max_offset < self.log_end_offset:
+                limit = segment.locate(max_offset)
+            return segment.read(start, limit, max_bytes, min_one)
+        except OSError as error:
+            raise self._storage_error("reading", error) from error
+
+    def iter_batches(self, from_offset: int) -> Iterator[tuple[BatchHeader, bytes]]:
+        """Every batch from the one that contains ``from_offset`` on, up to the end as it is now."""
+        end_offset = self.log_end_offset
+        if from_offset >= end_offset:
+            return
+        for segment in self._segments[self._segment_number(max(from_offset, self.log_start_offset)) :]:
+            position = segment.locate(from_offset) if from_offset > segment.base_offset else 0
+            for _, header, data in segment.batches(position):
+                if header.base_offset >= end_offset:
+                    return
+                yield header, data
+
+    def offset_for_timestamp(self, timestamp: int) -> TimestampOffset | None:
+        """The first record whose timestamp is at least this."""
+        for segment in self._segments:
+            if segment.max_timestamp < timestamp:
+                continue
+            position = segment.index.lookup(segment.time_index.lookup(timestamp))
+            for _, header, data in segment.batches(position):
+                if header.max_timestamp < timestamp or header.last_offset < self.log_start_offset:
+                    continue
+                for record in records_of(data, 0, header):
+                    if record.timestamp >= timestamp and record.offset >= self.log_start_offset:
+                        return TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
+        return None
+
+    def max_timestamp(self) -> TimestampOffset | None:
+        """The first record with the largest timestamp of all."""
+        newest = max(self._segments, key=lambda segment: segment.max_timestamp)
+        if newest.max_timestamp < 0:
+            return None
+        position = newest.locate(newest.max_timestamp_offset)
+        best: TimestampOffset | None = None
+        for _, header, data in newest.batches(position):
+            if best is not None and header.max_timestamp <= best.timestamp:
+                continue
+            for record in records_of(data, 0, header):
+                if best is None or record.timestamp > best.timestamp:
+                    best = TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
+        return best
+
+    def _segment_number(self, offset: int) -> int:
+        return max(0, bisect_right(self._segments, offset, key=_base_offset) - 1)
+
+    # --- epochs -------------------------------------------------------------------------------------
+
+    def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
+        """The largest epoch not above the one asked for, and the offset at which it ended; (-1, -1) when unknown."""
+        return self._epochs.end_offset(epoch, self.log_end_offset)
+
+    def epoch_at(self, offset: int) -> int:
+        """The leader epoch in which the record at ``offset`` was (or would be) written; -1 when unknown."""
+        return self._epochs.epoch_at(offset)
+
+    def assign_epoch_start_offset(self, epoch: int, start_offset: int) -> None:
+        """A replica that became leader notes where its epoch begins, before anything is written in it."""
+        if epoch != self._epochs.latest:
+            self._assign_epoch(epoch, start_offset)
+
+    def _assign_epoch(self, epoch: int, start_offset: int) -> None:
+        self._epochs.assign(epoch, start_offset)
+        self._write_epochs()
+
+    def _write_epochs(self) -> None:
+        # Not synced: what a power cut takes from this file is still in the batches.
+        path = self.directory / LEADER_EPOCH_FILE
+        try:
+            write_leader_epochs(self._storage, path, self._epochs.entries, sync=False)
+        except OSError as error:
+            raise self._storage_error("writing the leader epochs of", error) from error
+        self._epochs.dirty = False
+
+    # --- cut ----------------------------------------------------------------------------------------
+
+    def truncate_to(self, offset: int) -> int:
+        """Remove what is at ``offset`` and after it; the new log end offset.
+
+        A batch that spans the offset goes as a whole.
+        """
+        if offset >= self.log_end_offset:
+            return self.log_end_offset
+        if offset < self._segments[0].base_offset:
+            self.truncate_fully_and_start_at(offset)
+            return offset
+        try:
+            keep = self._segment_number(offset) + 1
+            for segment in self._segments[keep:]:
+                segment.remove_files()
+            del self._segments[keep:]
+            active = self._active = self._segments[-1]
+            end_offset = offset
+            position = active.locate(offset)
+            for _, header in active.headers(position, chunk_bytes=HEADER_BYTES):
+                end_offset = min(offset, header.base_offset)
+                break
+            active.truncate(position)
+            active.prepare_to_append(end_offset)
+            self.producer_state, self._snapshots = producers_from(
+                self._storage, self.directory, self._segments, self._snapshots, end_offset
+            )
+        except OSError as error:
+            raise self._storage_error("truncating", error) from error
+        self._end_at(end_offset)
+        self._epochs.truncate_from_end(end_offset)
+        if self._epochs.dirty:
+            self._write_epochs()
+        return end_offset
+
+    def truncate_fully_and_start_at(self, offset: int) -> None:
+        """Remove everything; the next record gets ``offset``."""
+        try:
+            for segment in self._segments:
+                segment.remove_files()
+            for snapshot in self._snapshots:
+                self._storage.remove(self.directory / segment_file_name(snapshot, SNAPSHOT_SUFFIX))
+            active = Segment(self._storage, self.directory, offset, size=0, created_ms=self._clock.wall_ms())
+            active.file.truncate(0)
+        except OSError as error:
+            raise self._storage_error("truncating", error) from error
+        self._segments = [active]
+        self._active = active
+        self._snapshots = []
+        self.producer_state.clear()
+        self.log_start_offset = offset
+        self._end_at(offset)
+        self._epochs.clear()
+        if self._epochs.dirty:
+            self._write_epochs()
+
+    def _end_at(self, offset: int) -> None:
+        self.log_end_offset = offset
+        self.log_start_offset = min(self.log_start_offset, offset)
+        self.recovery_point = min(self.recovery_point, offset)
+
+    def increment_log_start_offset(self, offset: int) -> None:
+        """Records before ``offset`` are gone for readers; whole segments before it go from the disk."""
+        assert offset <= self.log_end_offset, "a log does not start after its end"
+        if offset > self.log_start_offset:
+            self.log_start_offset = offset
+            self._remove_segments_before(offset)
+            self._epochs.truncate_from_start(offset)
+            if self._epochs.dirty:
+                self._write_epochs()
+
+    def delete_old_segments(self, high_watermark: int) -> int:
+        """Apply ``retention.ms`` and ``retention.bytes`` to what is below the high watermark; how many segments went."""
+        config = self.config
+        if not config.deletes_old_segments:
+            return 0
+        now_ms = self._clock.wall_ms()
+        excess = self.size_bytes - config.retention_bytes if config.retention_bytes >= 0 else 0
+        start_offset = self.log_start_offset
+        for number, segment in enumerate(self._segments):
+            end_offset = self._segments[number + 1].base_offset if number + 1 < len(self._segments) else self.log_end_offset
+            too_old = config.retention_ms >= 0 and now_ms - segment.max_timestamp > config.retention_ms
+            too_much = config.retention_bytes >= 0 and excess >= segment.size
+            if not segment.size or end_offset > high_watermark or not (too_old or too_much):
+                break
+            excess -= segment.size
+            start_offset = end_offset
+        before = len(self._segments)
+        if start_offset == self.log_end_offset > self._active.base_offset:
+            self.roll()
+            before += 1
+        self.increment_log_start_offset(start_offset)
+        return before - len(self._segments)
+
+    def _remove_segments_before(self, offset: int) -> None:
+        segments = self._segments
+        try:
+            while len(segments) > 1 and segments[1].base_offset <= offset:
+                segments[0].remove_files()
+                del segments[0]
+            for snapshot in [snapshot for snapshot in self._snapshots if snapshot < segments[0].base_offset]:
+                self._storage.remove(self.directory / segment_file_name(snapshot, SNAPSHOT_SUFFIX))
+                self._snapshots.remove(snapshot)
+        except OSError as error:
+            raise self._storage_error("deleting segments of", error) from error
+
+    # --- to the disk --------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Return when everything appended is on the disk; at once when it is there already.
+
+        :raises ApiError: KAFKA_STORAGE_ERROR when the disk refuses.
+        """
+        if self.recovery_point != self.log_end_offset:
+            self._flush_segments(self._segments)
+            self.recovery_point = self.log_end_offset
+            self._flushed_at_ms = self._clock.now_ms()
+
+    def flush_inactive(self) -> None:
+        """Sync all but the active segment, so that little is left to validate after a kill."""
+        if self.recovery_point < self._active.base_offset:
+            self._flush_segments(self._segments[:-1])
+            self.recovery_point = self._active.base_offset
+
+    def maybe_flush(self) -> None:
+        """Flush when ``flush.ms`` says that it is time."""
+        if self.config.flush_ms != LONG_MAX and self._clock.now_ms() - self._flushed_at_ms >= self.config.flush_ms:
+            self.flush()
+
+    def _flush_segments(self, segments: list[Segment]) -> None:
+        try:
+            for segment in reversed(segments):
+                segment.sync()
+                if segment.base_offset <= self.recovery_point:
+                    break
+        except OSError as error:
+            raise self._storage_error("flushing", error) from error
+
+    def _flush_if_many(self) -> None:
+        if self.log_end_offset - self.recovery_point >= self.config.flush_messages:
+            self.flush()
+
+    def expire_producers(self, expiration_ms: int) -> None:
+        """Forget producers that have been silent that long."""
+        self.producer_state.expire(self._clock.wall_ms(), expiration_ms)
+
+    def _write_snapshot(self, offset: int) -> None:
+        if offset in self._snapshots:
+            return
+        self._storage.replace(self.directory / segment_file_name(offset, SNAPSHOT_SUFFIX), self.producer_state.dump(), sync=False)
+        self._snapshots.append(offset)
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Flush, complete the indexes, write the producers' snapshot, let go of the files."""
+        self.flush()
+        try:
+            if not self._active.size:
+                # A log that was never written to still has its files.
+                self._active.file.truncate(0)
+            for segment in self._segments:
+                if segment is self._active or segment.indexes_dirty:
+                    segment.write_indexes()
+            if self.log_end_offset > self._segments[0].base_offset:
+                self._write_snapshot(self.log_end_offset)
+            bases = {segment.base_offset for segment in self._segments}
+            for snapshot in self._snapshots[:]:
+                if snapshot != self.log_end_offset and snapshot not in bases:
+                    self._storage.remove(self.directory / segment_file_name(snapshot, SNAPSHOT_SUFFIX))
+                    self._snapshots.remove(snapshot)
+        except OSError as error:
+            raise self._storage_error("closing", error) from error
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the files as a killed process does: nothing is written."""
+        for segment in self._segments:
+            segment.close()
+
+    def rename_for_delete(self) -> Path:
+        """Move the directory out of the way; the topic's name is free again at once. The new directory."""
+        self.abandon()
+        unique = uuid.uuid5(self.topic_id or _NO_TOPIC_ID, f"{self.directory}/{self.log_end_offset}/{self._clock.wall_ms()}").hex
+        suffix = f"-{self.topic_partition.partition}.{unique}{DELETE_SUFFIX}"
+        renamed = self.directory.with_name(self.topic_partition.topic[: _NAME_LENGTH_MAX - len(suffix)] + suffix)
+        try:
+            self._storage.rename(self.directory, renamed)
+        except OSError as error:
+            raise self._storage_error("renaming", error) from error
+        self.directory = renamed
+        for segment in self._segments:
+            segment.moved(renamed)
+        return renamed
+
+    def delete(self) -> None:
+        """Remove the directory and everything in it."""
+        self.abandon()
+        try:
+            self._storage.remove_tree(self.directory)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise self._storage_error("deleting", error) from error
+
+    def _storage_error(self, doing: str, error: OSError) -> ApiError:
+        return ApiError(Errors.KAFKA_STORAGE_ERROR, f"Error while {doing} the log {self.directory.name}: {error.strerror or error}")
+
+    def _larger_than_segment(self, size: int) -> ApiError:
+        return ApiError(
+            Errors.RECORD_LIST_TOO_LARGE,
+            f"Message batch size is {size} bytes in append to partition {self.topic_partition}, "
+            f"which exceeds the maximum configured segment size of {self.config.segment_bytes}.",
+        )
+
+
+_NO_TOPIC_ID: Final = uuid.UUID(int=0)
+
+
+def _base_offset(segment: Segment) -> int:
+    return segment.base_offset

@@ -1,0 +1,197 @@
+"""What a log knows of its idempotent producers: enough to recognise a repeat and to see a gap.
+
+Of each producer the last five batches are kept in memory; the snapshot files (Kafka's format) hold
+the newest only. The state follows from the log: whatever snapshot is missing is made again by
+reading the batches after an older one.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from crc32c import crc32c
+
+from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.record.batch import NO_SEQUENCE, SEQUENCE_MAX, BatchHeader
+
+BATCHES_KEPT: Final = 5
+NO_EPOCH: Final = -1
+PRODUCER_ID_EXPIRATION_MS: Final = 86_400_000
+
+_SNAPSHOT_VERSION: Final = 1
+_SNAPSHOT_HEAD: Final = struct.Struct(">hI")
+_SNAPSHOT_COUNT: Final = struct.Struct(">i")
+_SNAPSHOT_ENTRY: Final = struct.Struct(">qhiqiqiq")
+
+
+class BatchMetadata(NamedTuple):
+    """One remembered batch."""
+
+    first_sequence: int
+    last_sequence: int
+    first_offset: int
+    last_offset: int
+    timestamp: int
+
+
+class ProducerEntry:
+    """One producer id on one partition."""
+
+    __slots__ = ("batches", "coordinator_epoch", "epoch", "last_timestamp", "producer_id", "transaction_first_offset")
+
+    def __init__(self, producer_id: int, epoch: int) -> None:
+        self.producer_id = producer_id
+        self.epoch = epoch
+        self.batches: deque[BatchMetadata] = deque(maxlen=BATCHES_KEPT)
+        self.coordinator_epoch = -1
+        self.transaction_first_offset = -1
+        self.last_timestamp = -1
+
+    @property
+    def last_sequence(self) -> int:
+        return self.batches[-1].last_sequence if self.batches else NO_SEQUENCE
+
+
+class CorruptSnapshot(Exception):
+    """A snapshot file's bytes are none."""
+
+
+class ProducerState:
+    """The entries by producer id; :meth:`check` before the append, :meth:`update` after it."""
+
+    __slots__ = ("entries",)
+
+    def __init__(self) -> None:
+        self.entries: dict[int, ProducerEntry] = {}
+
+    @property
+    def first_unstable_offset(self) -> int | None:
+        """Where the oldest open transaction began."""
+        return min((entry.transaction_first_offset for entry in self.entries.values() if entry.transaction_first_offset >= 0), default=None)
+
+    def check(self, header: BatchHeader, where: object) -> BatchMetadata | None:
+        """Whether a client's batch may come next; the remembered batch when it came before.
+
+        :raises ApiError: INVALID_PRODUCER_EPOCH for a producer that was replaced, OUT_OF_ORDER_SEQUENCE_NUMBER for a gap.
+        """
+        entry = self.entries.get(header.producer_id)
+        if entry is None:
+            # Its state may have expired or been deleted with the records: any start is taken.
+            return None
+        first_sequence = header.base_sequence
+        if header.producer_epoch == entry.epoch:
+            last_sequence = header.last_sequence
+            for batch in entry.batches:
+                if batch.first_sequence == first_sequence and batch.last_sequence == last_sequence:
+                    return batch
+            expected_after = entry.last_sequence
+            if first_sequence != (expected_after + 1) & SEQUENCE_MAX:
+                raise ApiError(
+                    Errors.OUT_OF_ORDER_SEQUENCE_NUMBER,
+                    f"Out of order sequence number for producer {header.producer_id} in partition {where}: "
+                    f"{first_sequence} (incoming seq. number), {expected_after} (current end sequence number)",
+                )
+        elif header.producer_epoch < entry.epoch:
+            raise ApiError(
+                Errors.INVALID_PRODUCER_EPOCH,
+                f"Epoch of producer {header.producer_id} in {where} is {header.producer_epoch}, "
+                f"which is smaller than the last seen epoch {entry.epoch}",
+            )
+        elif first_sequence != 0:
+            raise ApiError(
+                Errors.OUT_OF_ORDER_SEQUENCE_NUMBER,
+                f"Invalid sequence number for new epoch of producer {header.producer_id} in partition {where}: "
+                f"{header.producer_epoch} (request epoch), {first_sequence} (seq. number), {entry.epoch} (current producer epoch)",
+            )
+        return None
+
+    def update(self, header: BatchHeader, first_offset: int) -> None:
+        """A batch of this producer is in the log, with its first record at ``first_offset``."""
+        entry = self.entries.get(header.producer_id)
+        if entry is None:
+            entry = self.entries[header.producer_id] = ProducerEntry(header.producer_id, header.producer_epoch)
+        elif entry.epoch != header.producer_epoch:
+            entry.epoch = header.producer_epoch
+            entry.batches.clear()
+        entry.last_timestamp = header.max_timestamp
+        if header.is_control:
+            # A marker ends the transaction, whichever way.
+            entry.transaction_first_offset = -1
+            return
+        last_offset = first_offset + header.last_offset_delta
+        entry.batches.append(BatchMetadata(header.base_sequence, header.last_sequence, first_offset, last_offset, header.max_timestamp))
+        if header.is_transactional and entry.transaction_first_offset < 0:
+            entry.transaction_first_offset = first_offset
+
+    def marker_written(self, producer_id: int, coordinator_epoch: int) -> None:
+        """Remember which coordinator epoch wrote the last marker, as the snapshot files do."""
+        self.entries[producer_id].coordinator_epoch = coordinator_epoch
+
+    def expire(self, wall_ms: int, expiration_ms: int = PRODUCER_ID_EXPIRATION_MS) -> None:
+        """Forget producers that have been silent too long and have no transaction open."""
+        gone = [
+            producer_id
+            for producer_id, entry in self.entries.items()
+            if entry.transaction_first_offset < 0 and wall_ms - entry.last_timestamp >= expiration_ms
+        ]
+        for producer_id in gone:
+            del self.entries[producer_id]
+
+    def clear(self) -> None:
+        self.entries.clear()
+
+    def dump(self) -> bytes:
+        """The snapshot file's bytes."""
+        parts = [_SNAPSHOT_COUNT.pack(len(self.entries))]
+        for entry in self.entries.values():
+            last = entry.batches[-1] if entry.batches else None
+            parts.append(
+                _SNAPSHOT_ENTRY.pack(
+                    entry.producer_id,
+                    entry.epoch,
+                    last.last_sequence if last else NO_SEQUENCE,
+                    last.last_offset if last else -1,
+                    last.last_offset - last.first_offset if last else 0,
+                    entry.last_timestamp,
+                    entry.coordinator_epoch,
+                    entry.transaction_first_offset,
+                )
+            )
+        content = b"".join(parts)
+        return _SNAPSHOT_HEAD.pack(_SNAPSHOT_VERSION, crc32c(content)) + content
+
+    @classmethod
+    def load(cls, content: bytes) -> ProducerState:
+        """The state in a snapshot file's bytes.
+
+        :raises CorruptSnapshot: when they are none.
+        """
+        head = _SNAPSHOT_HEAD.size
+        if len(content) < head + _SNAPSHOT_COUNT.size:
+            raise CorruptSnapshot(f"{len(content)} bytes are too few for a snapshot")
+        version, checksum = _SNAPSHOT_HEAD.unpack_from(content)
+        if version != _SNAPSHOT_VERSION:
+            raise CorruptSnapshot(f"its version is {version}, {_SNAPSHOT_VERSION} is known")
+        if crc32c(memoryview(content)[head:]) != checksum:
+            raise CorruptSnapshot("its checksum does not match")
+        (count,) = _SNAPSHOT_COUNT.unpack_from(content, head)
+        start = head + _SNAPSHOT_COUNT.size
+        if count < 0 or start + count * _SNAPSHOT_ENTRY.size > len(content):
+            raise CorruptSnapshot(f"it announces {count} entries and has {len(content) - start} bytes of them")
+        state = cls()
+        state._restore(_SNAPSHOT_ENTRY.iter_unpack(content[start : start + count * _SNAPSHOT_ENTRY.size]))
+        return state
+
+    def _restore(self, rows: Iterable[tuple[int, ...]]) -> None:
+        for producer_id, epoch, last_sequence, last_offset, delta, timestamp, coordinator_epoch, transaction_first_offset in rows:
+            entry = ProducerEntry(producer_id, epoch)
+            entry.coordinator_epoch = coordinator_epoch
+            entry.transaction_first_offset = transaction_first_offset
+            entry.last_timestamp = timestamp
+            if last_sequence != NO_SEQUENCE:
+                first_sequence = (last_sequence - delta) & SEQUENCE_MAX
+                entry.batches.append(BatchMetadata(first_sequence, last_sequence, last_offset - delta, last_offset, timestamp))
+            self.entries[producer_id] = entry

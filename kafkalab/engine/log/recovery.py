@@ -1,0 +1,270 @@
+"""Loading a log's directory, and putting it in order after a kill.
+
+After a clean stop the files are as they were left. After any other end everything from the recovery
+point on is validated again: the first batch that is torn or corrupt ends the log, indexes are made
+again, and what they and the snapshots may say beyond that end is removed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+from kafkalab.engine.common.errors import ApiError
+from kafkalab.engine.log.checkpoint import LEADER_EPOCH_FILE, read_leader_epochs
+from kafkalab.engine.log.config import LogConfig
+from kafkalab.engine.log.epochs import LeaderEpochs
+from kafkalab.engine.log.producer_state import CorruptSnapshot, ProducerState
+from kafkalab.engine.log.segment import (
+    INDEX_SUFFIX,
+    LOG_SUFFIX,
+    SNAPSHOT_SUFFIX,
+    TIME_INDEX_SUFFIX,
+    TRANSACTION_INDEX_SUFFIX,
+    Segment,
+    segment_file_name,
+)
+from kafkalab.engine.log.storage import Storage, StorageError
+from kafkalab.engine.record.batch import NO_PRODUCER_ID, validate
+
+SWAP_SUFFIX: Final = ".swap"
+LEFTOVER_SUFFIXES: Final = (".deleted", ".cleaned", ".tmp", ".part")
+_SEGMENT_SUFFIXES: Final = (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX)
+_OFFSET_DIGITS: Final = 20
+
+
+class LoadedLog:
+    """What was found, in order: segments (one at least), the end of the log, epochs and producers."""
+
+    __slots__ = ("cut_bytes", "end_offset", "epochs", "producer_state", "recovered", "segments", "snapshots")
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+        self.end_offset = 0
+        self.epochs = LeaderEpochs([])
+        self.producer_state = ProducerState()
+        self.snapshots: list[int] = []
+        self.recovered = False
+        self.cut_bytes = 0
+
+
+def load_log(
+    storage: Storage, directory: Path, config: LogConfig, *, wall_ms: int, recovery_point: int, clean: bool, log_start_offset: int
+) -> LoadedLog:
+    """Read a partition's directory.
+
+    :raises OSError: as the system gives it.
+    """
+    loaded = LoadedLog()
+    _load_segments(storage, directory, loaded, wall_ms)
+    segments = loaded.segments
+    epochs_from_file = _load_epochs(storage, directory, loaded)
+    if segments:
+        if clean and _tail_is_whole(segments[-1]):
+            loaded.end_offset = segments[-1].last_offset() + 1
+            broken = _first_broken(segments[:-1], config)
+            if broken is not None:
+                _recover(loaded, config, first=broken, recovery_point=-1)
+        elif clean:
+            _recover(loaded, config, first=len(segments) - 1, recovery_point=-1)
+        else:
+            first = len(segments) - 1
+            while first > 0 and segments[first].base_offset > recovery_point:
+                first -= 1
+            broken = _first_broken(segments[:first], config)
+            if broken is not None:
+                first, recovery_point = broken, -1
+            _recover(loaded, config, first=first, recovery_point=recovery_point)
+    if segments and loaded.end_offset < log_start_offset:
+        # The records that are gone were the newest: nothing that remains may be served.
+        for segment in segments:
+            loaded.cut_bytes += segment.size
+            segment.remove_files()
+        segments.clear()
+    if not segments:
+        segments.append(Segment(storage, directory, log_start_offset, size=0, created_ms=wall_ms))
+        loaded.end_offset = log_start_offset
+    segments[-1].prepare_to_append(loaded.end_offset)
+    if not epochs_from_file:
+        for segment in segments:
+            for _, header in segment.headers():
+                if header.partition_leader_epoch > loaded.epochs.latest:
+                    loaded.epochs.assign(header.partition_leader_epoch, header.base_offset)
+    loaded.epochs.truncate_from_end(loaded.end_offset)
+    loaded.epochs.truncate_from_start(max(log_start_offset, segments[0].base_offset))
+    _load_producers(storage, directory, loaded)
+    return loaded
+
+
+def producers_from(
+    storage: Storage, directory: Path, segments: list[Segment], snapshots: list[int], end_offset: int
+) -> tuple[ProducerState, list[int]]:
+    """The producers' state at ``end_offset``: the newest good snapshot, and the batches after it.
+
+    Snapshots beyond the end and broken ones are removed; what remains is returned with the state.
+    """
+    state = ProducerState()
+    start = segments[0].base_offset
+    kept = []
+    for offset in sorted(snapshots):
+        if offset > end_offset:
+            storage.remove(directory / segment_file_name(offset, SNAPSHOT_SUFFIX))
+        else:
+            kept.append(offset)
+    for offset in reversed(kept.copy()):
+        try:
+            state = ProducerState.load(storage.read(directory / segment_file_name(offset, SNAPSHOT_SUFFIX)))
+        except CorruptSnapshot:
+            storage.remove(directory / segment_file_name(offset, SNAPSHOT_SUFFIX))
+            kept.remove(offset)
+        else:
+            start = max(start, offset)
+            break
+    if start < end_offset:
+        for number, segment in enumerate(segments):
+            if number + 1 < len(segments) and segments[number + 1].base_offset <= start:
+                continue
+            position = segment.locate(start) if start > segment.base_offset else 0
+            for _, header in segment.headers(position):
+                if header.producer_id != NO_PRODUCER_ID and header.base_offset >= start:
+                    state.update(header, header.base_offset)
+    return state, kept
+
+
+def _load_segments(storage: Storage, directory: Path, loaded: LoadedLog, wall_ms: int) -> None:
+    names = storage.list_dir(directory)
+    by_offset: dict[int, set[str]] = defaultdict(set)
+    for name in names:
+        if name.endswith(LEFTOVER_SUFFIXES) and not name.startswith("quorum-state"):
+            storage.remove(directory / name)
+        elif name.endswith(SWAP_SUFFIX):
+            # A finished cleaning that was not yet put in place: only the log counts, indexes are made again.
+            if not name.endswith(LOG_SUFFIX + SWAP_SUFFIX):
+                storage.remove(directory / name)
+        elif name[:_OFFSET_DIGITS].isdecimal() and len(name) > _OFFSET_DIGITS:
+            by_offset[int(name[:_OFFSET_DIGITS])].add(name[_OFFSET_DIGITS:])
+    for name in sorted(name for name in names if name.endswith(LOG_SUFFIX + SWAP_SUFFIX)):
+        _swap_in(storage, directory, name, by_offset)
+    for offset, suffixes in sorted(by_offset.items()):
+        if LOG_SUFFIX in suffixes:
+            size = storage.size(directory / segment_file_name(offset, LOG_SUFFIX))
+            loaded.segments.append(Segment(storage, directory, offset, size=size, created_ms=wall_ms))
+        else:
+            for suffix in suffixes.intersection(_SEGMENT_SUFFIXES):
+                storage.remove(directory / segment_file_name(offset, suffix))
+        if SNAPSHOT_SUFFIX in suffixes:
+            loaded.snapshots.append(offset)
+
+
+def _swap_in(storage: Storage, directory: Path, name: str, by_offset: dict[int, set[str]]) -> None:
+    base_offset = int(name[:_OFFSET_DIGITS])
+    old, new = directory / name, directory / segment_file_name(base_offset, LOG_SUFFIX)
+    cleaned = Segment(storage, directory, base_offset, size=storage.size(old), created_ms=0)
+    cleaned.file.moved(str(old))
+    last_offset = max((header.last_offset for _, header in cleaned.headers()), default=base_offset)
+    cleaned.close()
+    for offset in [offset for offset in by_offset if base_offset <= offset <= last_offset]:
+        for suffix in by_offset[offset].intersection(_SEGMENT_SUFFIXES):
+            storage.remove(directory / segment_file_name(offset, suffix))
+        by_offset[offset] -= set(_SEGMENT_SUFFIXES)
+    storage.rename(old, new)
+    by_offset[base_offset].add(LOG_SUFFIX)
+
+
+def _load_epochs(storage: Storage, directory: Path, loaded: LoadedLog) -> bool:
+    try:
+        loaded.epochs = LeaderEpochs(read_leader_epochs(storage, directory / LEADER_EPOCH_FILE))
+    except StorageError:
+        # It says nothing that the batches do not say.
+        loaded.epochs.dirty = True
+        return False
+    return bool(loaded.epochs.entries)
+
+
+def _tail_is_whole(segment: Segment) -> bool:
+    if not segment.indexes_are_sane():
+        return False
+    end = segment.index.last_position
+    try:
+        for position, header in segment.headers(end):
+            end = position + header.size_bytes
+    except ApiError:
+        return False
+    return end == segment.size
+
+
+def _first_broken(segments: list[Segment], config: LogConfig) -> int | None:
+    """Make missing indexes of inactive segments again; the first segment whose batches do not allow it."""
+    for number, segment in enumerate(segments):
+        if not segment.indexes_are_sane():
+            try:
+                segment.rebuild_indexes(config.index_interval_bytes)
+            except ApiError:
+                return number
+            segment.become_inactive()
+    return None
+
+
+def _recover(loaded: LoadedLog, config: LogConfig, *, first: int, recovery_point: int) -> None:
+    """Validate from segment ``first`` on; the log ends before the first batch that is not right."""
+    segments = loaded.segments
+    loaded.recovered = True
+    expected = segments[first].base_offset
+    for number in range(first, len(segments)):
+        segment = segments[number]
+        size = segment.size
+        expected = max(expected, segment.base_offset)
+        expected = _recover_segment(segment, loaded.epochs, config, recovery_point, expected)
+        # The recovered bytes may never have reached the disk.
+        segment.unsynced = True
+        if segment.size < size:
+            loaded.cut_bytes += size - segment.size
+            segment.file.truncate(segment.size)
+            for lost in segments[number + 1 :]:
+                loaded.cut_bytes += lost.size
+                lost.remove_files()
+            del segments[number + 1 :]
+            break
+        if number + 1 < len(segments):
+            segment.become_inactive()
+    loaded.end_offset = expected
+
+
+def _recover_segment(segment: Segment, epochs: LeaderEpochs, config: LogConfig, recovery_point: int, expected: int) -> int:
+    batches = segment.batches()
+    started = False
+    try:
+        for _, header, data in batches:
+            if not started:
+                # Only now: the walk has seen how long the file is.
+                segment.start_over()
+                started = True
+            if header.base_offset < expected:
+                break
+            # Below the recovery point the bytes are known to have reached the disk.
+            if header.last_offset >= recovery_point:
+                validate(data, 0, header)
+            segment.note_batch(header.last_offset, header.max_timestamp, header.size_bytes, config.index_interval_bytes)
+            expected = header.next_offset
+            if header.partition_leader_epoch > epochs.latest:
+                epochs.assign(header.partition_leader_epoch, header.base_offset)
+    except ApiError:
+        # The batch at the segment's size as it now stands is not one.
+        pass
+    if not started:
+        segment.start_over()
+    return expected
+
+
+def _load_producers(storage: Storage, directory: Path, loaded: LoadedLog) -> None:
+    segments, end_offset = loaded.segments, loaded.end_offset
+    bases = {segment.base_offset for segment in segments}
+    newest = max((offset for offset in loaded.snapshots if offset <= end_offset), default=-1)
+    keep = []
+    for offset in loaded.snapshots:
+        if offset == newest or offset in bases:
+            keep.append(offset)
+        else:
+            storage.remove(directory / segment_file_name(offset, SNAPSHOT_SUFFIX))
+    loaded.producer_state, loaded.snapshots = producers_from(storage, directory, segments, keep, end_offset)

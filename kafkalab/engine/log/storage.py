@@ -1,0 +1,239 @@
+"""Files as the log sees them: a seam behind which real disks and, later, simulated ones lie.
+
+Data files only grow at their end or are cut; everything small is replaced as a whole. A write goes
+to the page cache in one call, so that killing the process loses nothing that was written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Final, Protocol
+
+OPEN_FILES_MAX: Final = 256
+"""Per node: a process may hold six nodes, and most systems start a process with 1024 files."""
+
+
+class StorageError(Exception):
+    """A file cannot be read, written or believed. The sentence names the file."""
+
+
+class DataFile(Protocol):
+    """A file that is appended to, read anywhere, and cut at its end."""
+
+    def append(self, head: bytes, body: bytes | memoryview) -> None:
+        """Write both at the end, in one call to the system."""
+
+    def read(self, position: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``position``; fewer at the end."""
+
+    def truncate(self, size: int) -> None: ...
+
+    def sync(self) -> None:
+        """Return when everything written is on the disk."""
+
+    def size(self) -> int: ...
+
+    def close(self) -> None:
+        """Let go of the file; a later use opens it again."""
+
+    def moved(self, path: str) -> None:
+        """The file goes by another name now."""
+
+
+class Storage(Protocol):
+    """A place with directories and files. Errors are OSError, as the system gives them."""
+
+    def open(self, path: str) -> DataFile:
+        """A data file; it is created with the first append."""
+
+    def exists(self, path: Path) -> bool: ...
+
+    def list_dir(self, path: Path) -> list[str]: ...
+
+    def make_dirs(self, path: Path) -> None: ...
+
+    def size(self, path: Path) -> int: ...
+
+    def read(self, path: Path) -> bytes: ...
+
+    def replace(self, path: Path, content: bytes, *, sync: bool = True) -> None:
+        """Write the whole file so that a reader finds the old content or the new, never a part."""
+
+    def rename(self, old: Path, new: Path) -> None: ...
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; nothing happens when it is not there."""
+
+    def remove_tree(self, path: Path) -> None: ...
+
+    def close(self) -> None:
+        """Close every open file."""
+
+
+_HAS_WRITEV: Final = hasattr(os, "writev")
+_HAS_PREAD: Final = hasattr(os, "pread")
+_OPEN_FLAGS: Final = os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+class OpenableFile:
+    """A data file on a real disk. Its descriptor is opened when needed and may be taken away meanwhile."""
+
+    __slots__ = ("_fd", "_path", "_storage", "recently_used")
+
+    def __init__(self, storage: FileStorage, path: str) -> None:
+        self._storage = storage
+        self._path = path
+        self._fd = -1
+        self.recently_used = False
+
+    def append(self, head: bytes, body: bytes | memoryview) -> None:
+        fd = self._fd
+        if fd < 0:
+            fd = self._open(os.O_CREAT)
+        self.recently_used = True
+        total = len(head) + len(body)
+        written = os.writev(fd, (head, body)) if _HAS_WRITEV else os.write(fd, head + body)
+        if written != total:
+            # A full disk or a signal: what is left follows, or the system says why not.
+            rest = memoryview(head + body)[written:]
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+
+    def read(self, position: int, size: int) -> bytes:
+        fd = self._fd
+        if fd < 0:
+            fd = self._open(0)
+        self.recently_used = True
+        if _HAS_PREAD:
+            return os.pread(fd, size, position)
+        os.lseek(fd, position, os.SEEK_SET)
+        return os.read(fd, size)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd if self._fd >= 0 else self._open(os.O_CREAT), size)
+
+    def sync(self) -> None:
+        fd = self._fd if self._fd >= 0 else self._open(os.O_CREAT)
+        sync_data(fd)
+
+    def size(self) -> int:
+        try:
+            return os.stat(self._path).st_size
+        except FileNotFoundError:
+            return 0
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._storage.closed(self)
+
+    def moved(self, path: str) -> None:
+        self._path = path
+
+    def take_away(self) -> None:
+        """The storage closes the descriptor to make room for another."""
+        os.close(self._fd)
+        self._fd = -1
+
+    def _open(self, flags: int) -> int:
+        self._storage.make_room()
+        self._fd = os.open(self._path, _OPEN_FLAGS | flags, 0o644)
+        self._storage.opened(self)
+        return self._fd
+
+
+class FileStorage:
+    """Real directories and files. At most ``open_files_max`` data files are open at a time."""
+
+    def __init__(self, *, open_files_max: int = OPEN_FILES_MAX) -> None:
+        assert open_files_max > 0, "one file at least must be open to be written"
+        self._open_files_max = open_files_max
+        # In the order in which they were opened; a used one gets a second chance.
+        self._open_files: deque[OpenableFile] = deque()
+
+    def open(self, path: str) -> DataFile:
+        return OpenableFile(self, path)
+
+    def exists(self, path: Path) -> bool:
+        return os.path.exists(path)
+
+    def list_dir(self, path: Path) -> list[str]:
+        return os.listdir(path)
+
+    def make_dirs(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+
+    def size(self, path: Path) -> int:
+        return os.stat(path).st_size
+
+    def read(self, path: Path) -> bytes:
+        return path.read_bytes()
+
+    def replace(self, path: Path, content: bytes, *, sync: bool = True) -> None:
+        temporary = f"{path}.tmp"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o644)
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+        if sync:
+            sync_directory(path.parent)
+
+    def rename(self, old: Path, new: Path) -> None:
+        os.replace(old, new)
+
+    def remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def remove_tree(self, path: Path) -> None:
+        shutil.rmtree(path)
+
+    def close(self) -> None:
+        while self._open_files:
+            self._open_files.popleft().take_away()
+
+    def make_room(self) -> None:
+        """Close the least recently used file when as many are open as may be."""
+        while len(self._open_files) >= self._open_files_max:
+            candidate = self._open_files.popleft()
+            if candidate.recently_used:
+                candidate.recently_used = False
+                self._open_files.append(candidate)
+            else:
+                candidate.take_away()
+
+    def opened(self, file: OpenableFile) -> None:
+        self._open_files.append(file)
+
+    def closed(self, file: OpenableFile) -> None:
+        with contextlib.suppress(ValueError):
+            self._open_files.remove(file)
+
+
+def sync_data(fd: int) -> None:
+    """Flush a file's bytes and its size; macOS has no fdatasync."""
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(fd)
+    else:
+        os.fsync(fd)
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename durable; Windows neither needs nor knows this."""
+    if sys.platform != "win32":
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
