@@ -1,0 +1,41 @@
+"""The quorum's times and sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from kafkalab.engine.common.config import BrokerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class RaftConfig:
+    """Settings of ``controller.quorum.*``, and what KafkaLab adds to them."""
+
+    election_timeout_ms: int = 1_000
+    fetch_timeout_ms: int = 2_000
+    election_backoff_max_ms: int = 1_000
+    request_timeout_ms: int = 2_000
+    retry_backoff_ms: int = 20
+    fetch_max_wait_ms: int = 500
+    fetch_max_bytes: int = 1_048_576
+    boot_election_wait_ms: int = 60
+    """The first wait for a leader after the start, before an election is tried. A pre-vote disturbs
+    nobody, so a fresh quorum need not wait a full election timeout; each try doubles the wait."""
+    listener_name: str = "CONTROLLER"
+
+    @classmethod
+    def from_broker_config(cls, config: BrokerConfig) -> Self:
+        """What a node's settings say."""
+        listeners = config.get_list("controller.listener.names")
+        election_timeout_ms = max(1, config.get_int("controller.quorum.election.timeout.ms"))
+        return cls(
+            election_timeout_ms=election_timeout_ms,
+            fetch_timeout_ms=max(1, config.get_int("controller.quorum.fetch.timeout.ms")),
+            election_backoff_max_ms=max(1, config.get_int("controller.quorum.election.backoff.max.ms")),
+            request_timeout_ms=max(1, config.get_int("controller.quorum.request.timeout.ms")),
+            retry_backoff_ms=max(1, config.get_int("controller.quorum.retry.backoff.ms")),
+            fetch_max_bytes=config.get_int("controller.quorum.fetch.max.bytes"),
+            boot_election_wait_ms=min(60, election_timeout_ms),
+            listener_name=listeners[0] if listeners else "CONTROLLER",
+        )

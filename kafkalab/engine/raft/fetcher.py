@@ -1,0 +1,188 @@
+"""A follower's or observer's side of replication: fetch, check, append, flush, fetch again.
+
+One request is under way at a time. A follower fetches from its leader. Who knows no leader, or got
+no answer from it and may not stand for election, asks any voter: the answer says who leads.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from random import Random
+from typing import Any, Final, Protocol
+
+from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.common.time import Clock, Timer
+from kafkalab.engine.protocol.apis import ApiKey
+from kafkalab.engine.protocol.network import Network
+from kafkalab.engine.raft import messages
+from kafkalab.engine.raft.config import RaftConfig
+from kafkalab.engine.raft.metadata_log import MetadataLog, truncation_offset
+
+log = logging.getLogger(__name__)
+
+RETRY_BACKOFF_MAX_MS: Final = 200.0
+
+
+class FetcherOwner(Protocol):
+    """The member on whose behalf is fetched."""
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def leader_id(self) -> int: ...
+
+    @property
+    def high_watermark(self) -> int: ...
+
+    @property
+    def is_voter(self) -> bool: ...
+
+    def observe(self, leader_id: int, epoch: int, cause: str) -> None:
+        """A response told who leads in which epoch."""
+
+    def handle_fetched(self, high_watermark: int) -> None:
+        """The leader answered; what it sent is in the log."""
+
+    def handle_truncated(self, from_offset: int, to_offset: int) -> None:
+        """The tail of the log was not the leader's and is gone."""
+
+
+class Fetcher:
+    """The fetch loop. ``restart`` begins it anew, ``stop`` ends it; late answers change no log."""
+
+    def __init__(
+        self,
+        owner: FetcherOwner,
+        *,
+        node_id: int,
+        directory_id: uuid.UUID | None,
+        cluster_id: str | None,
+        voters: messages.Voters,
+        log: MetadataLog,
+        network: Network,
+        clock: Clock,
+        rng: Random,
+        config: RaftConfig,
+    ) -> None:
+        self._owner = owner
+        self._node_id = node_id
+        self._directory_id = directory_id
+        self._cluster_id = cluster_id
+        self._others = sorted(voter_id for voter_id in voters if voter_id != node_id)
+        self._log = log
+        self._network = network
+        self._clock = clock
+        self._rng = rng
+        self._config = config
+        # Raised by each restart and stop: what was sent before belongs to the past.
+        self._generation = 0
+        self._failures = 0
+        self._retry: Timer | None = None
+
+    def restart(self) -> None:
+        """Fetch from whoever leads now, at once."""
+        self.stop()
+        self._failures = 0
+        self._send()
+
+    def stop(self) -> None:
+        """Fetch no more."""
+        self._generation += 1
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _target(self) -> int | None:
+        leader_id = self._owner.leader_id
+        # A voter that hears nothing will stand for election; an observer can only ask around.
+        if leader_id >= 0 and (self._owner.is_voter or self._failures % 2 == 0):
+            return leader_id
+        return self._rng.choice(self._others) if self._others else None
+
+    def _send(self) -> None:
+        target = self._target()
+        if target is None:
+            return
+        generation = self._generation
+        body = messages.fetch_request(
+            cluster_id=self._cluster_id,
+            replica_id=self._node_id,
+            directory_id=self._directory_id,
+            epoch=self._owner.epoch,
+            offset=self._log.log_end_offset,
+            last_fetched_epoch=max(0, self._log.latest_epoch),
+            high_watermark=self._owner.high_watermark,
+            max_wait_ms=self._config.fetch_max_wait_ms,
+            max_bytes=self._config.fetch_max_bytes,
+        )
+        self._network.send(
+            target,
+            ApiKey.FETCH,
+            body,
+            lambda response: self._handle_response(response, generation),
+            timeout_ms=self._config.request_timeout_ms,
+        )
+
+    def _retry_later(self) -> None:
+        delay_ms = min(RETRY_BACKOFF_MAX_MS, self._config.retry_backoff_ms * 2.0 ** min(self._failures, 8))
+        self._failures += 1
+        self._retry = self._clock.call_later(delay_ms, self._send)
+
+    def _handle_response(self, response: Any | None, generation: int) -> None:
+        if generation != self._generation:
+            return
+        if response is None or response.error_code != Errors.NONE:
+            if response is not None and response.error_code == Errors.INCONSISTENT_CLUSTER_ID:
+                log.error("Node %d belongs to cluster %s, the quorum it asks does not", self._node_id, self._cluster_id)
+            self._retry_later()
+            return
+        if len(response.responses) != 1 or len(response.responses[0].partitions) != 1:
+            self._retry_later()
+            return
+        partition = response.responses[0].partitions[0]
+        leader = partition.current_leader
+        self._owner.observe(leader.leader_id, leader.leader_epoch, "a fetch was answered so")
+        if generation != self._generation:
+            # Another leader or epoch: the loop has begun anew.
+            return
+        if partition.error_code != Errors.NONE or leader.leader_epoch != self._owner.epoch or not self._take(partition):
+            self._retry_later()
+            return
+        self._failures = 0
+        self._owner.handle_fetched(partition.high_watermark)
+        if generation == self._generation:
+            self._send()
+
+    def _take(self, partition: Any) -> bool:
+        """Bring the log on with what the leader sent; False when that is of no use."""
+        diverging = partition.diverging_epoch
+        if diverging.epoch >= 0:
+            return self._truncate(diverging.epoch, diverging.end_offset)
+        if partition.snapshot_id.epoch >= 0:
+            log.error("The leader's log no longer has offset %d and offers a snapshot, which is not supported", self._log.log_end_offset)
+            return False
+        if not partition.records:
+            return True
+        try:
+            self._log.append_as_follower(bytes(partition.records))
+        except ApiError as error:
+            log.error("What the leader sent cannot be appended at offset %d: %s", self._log.log_end_offset, error)
+            return False
+        if self._owner.is_voter:
+            # The next fetch says that this voter has it; then it must survive a power cut.
+            self._log.flush()
+        return True
+
+    def _truncate(self, epoch: int, end_offset: int) -> bool:
+        from_offset = self._log.log_end_offset
+        to_offset = truncation_offset(self._log, epoch, end_offset)
+        if to_offset >= from_offset:
+            return False
+        assert to_offset >= self._owner.high_watermark, (
+            f"the leader's log parts from this one at {to_offset}, before the high watermark {self._owner.high_watermark}"
+        )
+        self._log.truncate_to(to_offset)
+        self._owner.handle_truncated(from_offset, to_offset)
+        return True

@@ -1,0 +1,86 @@
+"""What raft needs of the log that it keeps, and how batches get in and out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from kafkalab.engine.raft.listener import CommittedBatch
+from kafkalab.engine.record.batch import Record, build_batch, iter_headers, records_of
+
+
+class Appended(Protocol):
+    """Where an append went."""
+
+    @property
+    def last_offset(self) -> int:
+        """The offset of its last record."""
+
+
+class MetadataLog(Protocol):
+    """The part of ``log.Log`` that raft uses."""
+
+    @property
+    def log_start_offset(self) -> int: ...
+
+    @property
+    def log_end_offset(self) -> int: ...
+
+    @property
+    def latest_epoch(self) -> int:
+        """The epoch of the last batch, -1 in an empty log."""
+
+    def append_as_leader(self, data: bytes, leader_epoch: int, *, client: bool = True) -> Appended: ...
+
+    def append_as_follower(self, data: bytes) -> Appended: ...
+
+    def read(self, offset: int, max_bytes: int, *, max_offset: int | None = None) -> bytes: ...
+
+    def truncate_to(self, offset: int) -> object: ...
+
+    def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]: ...
+
+    def flush(self) -> None: ...
+
+
+def values_batch(values: Sequence[bytes], *, base_offset: int, epoch: int, timestamp_ms: int) -> bytes:
+    """One batch of metadata records: no keys, no compression, no producer."""
+    records = [Record(base_offset + index, timestamp_ms, None, value) for index, value in enumerate(values)]
+    return build_batch(records, base_offset=base_offset, leader_epoch=epoch)
+
+
+def committed_batches(data: bytes) -> list[CommittedBatch]:
+    """The batches in bytes read from the log."""
+    return [
+        CommittedBatch(
+            header.base_offset,
+            header.partition_leader_epoch,
+            [record.value or b"" for record in records_of(data, pos, header)],
+            header.is_control,
+        )
+        for pos, header in iter_headers(data)
+    ]
+
+
+def divergence(log: MetadataLog, offset: int, last_fetched_epoch: int) -> tuple[int, int] | None:
+    """Where a follower's log parts from this one: (epoch, end offset), or None while it is a prefix.
+
+    The follower says where its log ends and in which epoch its last batch was written.
+    """
+    if offset == log.log_start_offset:
+        # Nothing lies before it that could differ.
+        return None
+    epoch, end_offset = log.end_offset_for_epoch(last_fetched_epoch)
+    if epoch < 0:
+        return log.latest_epoch, log.log_end_offset
+    if epoch == last_fetched_epoch and end_offset >= offset:
+        return None
+    return epoch, end_offset
+
+
+def truncation_offset(log: MetadataLog, epoch: int, end_offset: int) -> int:
+    """How much of the own log may agree with a leader in which ``epoch`` ends at ``end_offset``."""
+    own_epoch, own_end = log.end_offset_for_epoch(epoch)
+    if own_epoch < 0:
+        return min(log.log_end_offset, end_offset)
+    return own_end if own_epoch != epoch else min(own_end, end_offset)

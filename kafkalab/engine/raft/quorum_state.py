@@ -1,0 +1,134 @@
+"""What a member must not forget: its epoch, its vote, its leader.
+
+Kept in ``quorum-state`` beside the metadata log, one line of JSON in Kafka's form (version 0, for a
+static quorum). A vote is on disk before it is told to anybody: forgotten votes elect two leaders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+QUORUM_STATE_FILE: Final = "quorum-state"
+_SIZE_BYTES_MAX: Final = 1_000_000
+_NONE: Final = -1
+
+
+class QuorumStateError(Exception):
+    """The quorum-state file does not say what it must; the sentence names file and fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionState:
+    """An epoch, who leads it, and whom this member voted for; -1 and None where nobody."""
+
+    epoch: int = 0
+    leader_id: int = _NONE
+    voted_id: int | None = None
+
+
+class QuorumStateStore(Protocol):
+    """Where the election state survives a crash."""
+
+    def read(self) -> ElectionState | None:
+        """What was written last, or None when nothing ever was.
+
+        :raises QuorumStateError: when it cannot be understood.
+        """
+
+    def write(self, state: ElectionState) -> None:
+        """Replace it; on disk when this returns."""
+
+
+def encode_quorum_state(state: ElectionState, voters: Collection[int]) -> str:
+    """The file's text."""
+    return json.dumps(
+        {
+            "clusterId": "",
+            "leaderId": state.leader_id,
+            "leaderEpoch": state.epoch,
+            "votedId": _NONE if state.voted_id is None else state.voted_id,
+            "appliedOffset": 0,
+            "currentVoters": [{"voterId": voter_id} for voter_id in sorted(voters)],
+            "data_version": 0,
+        },
+        separators=(",", ":"),
+    )
+
+
+def decode_quorum_state(text: str, source: str = QUORUM_STATE_FILE) -> ElectionState:
+    """Read the file's text, of either version that Kafka writes.
+
+    :raises QuorumStateError: naming the source.
+    """
+    try:
+        fields: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise QuorumStateError(f"{source} is not valid JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise QuorumStateError(f"{source} is no JSON object")
+    if fields.get("data_version") not in (0, 1):
+        raise QuorumStateError(f"{source} has data_version {fields.get('data_version')!r}; 0 and 1 are known")
+
+    def number(name: str, low: int) -> int:
+        value = fields.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value < 2**31:
+            raise QuorumStateError(f"{source} has {name} = {value!r}, a number of at least {low} is needed")
+        return value
+
+    epoch, leader_id, voted_id = number("leaderEpoch", 0), number("leaderId", _NONE), number("votedId", _NONE)
+    return ElectionState(epoch, leader_id, None if voted_id == _NONE else voted_id)
+
+
+class FileQuorumStateStore:
+    """The file ``quorum-state`` in the metadata log's directory."""
+
+    def __init__(self, directory: Path, voters: Collection[int]) -> None:
+        self._directory = directory
+        self._path = directory / QUORUM_STATE_FILE
+        self._voters = tuple(voters)
+
+    def read(self) -> ElectionState | None:
+        try:
+            with open(self._path, "rb") as file:
+                data = file.read(_SIZE_BYTES_MAX)
+        except FileNotFoundError:
+            return None
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            raise QuorumStateError(f"{self._path} is not text") from None
+        return decode_quorum_state(text, str(self._path))
+
+    def write(self, state: ElectionState) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_name(QUORUM_STATE_FILE + ".tmp")
+        with open(temporary, "wb") as file:
+            file.write(encode_quorum_state(state, self._voters).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)
+        if os.name == "posix":
+            # The new name is only certain once the directory is.
+            descriptor = os.open(self._directory, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+class MemoryQuorumStateStore:
+    """For tests and the simulator: what survives a restart of the node that is handed it again."""
+
+    def __init__(self, state: ElectionState | None = None) -> None:
+        self.state = state
+
+    def read(self) -> ElectionState | None:
+        return self.state
+
+    def write(self, state: ElectionState) -> None:
+        self.state = state
