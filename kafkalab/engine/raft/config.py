@@ -25,7 +25,7 @@ class RaftConfig:
     listener_name: str = "CONTROLLER"
 
     @classmethod
-    def from_broker_config(cls, config: BrokerConfig) -> Self:
+    def from_broker(cls, config: BrokerConfig) -> Self:
         """What a node's settings say."""
         listeners = config.get_list("controller.listener.names")
         election_timeout_ms = max(1, config.get_int("controller.quorum.election.timeout.ms"))

@@ -597,9 +597,12 @@ class RaftNode:
             voter_id,
             ApiKey.BEGIN_QUORUM_EPOCH,
             body,
-            lambda response: self._handle_epoch_response(response, voter_id),
+            lambda response: self._handle_announced(response, voter_id),
             timeout_ms=self._config.request_timeout_ms,
         )
+
+    def _handle_announced(self, response: Any | None, voter_id: int) -> None:
+        self._handle_epoch_response(response, voter_id)
 
     def _handle_epoch_response(self, response: Any | None, voter_id: int) -> bool:
         """Note a newer epoch; whether the other side understood."""

@@ -85,9 +85,9 @@ def decode_quorum_state(text: str, source: str = QUORUM_STATE_FILE) -> ElectionS
 
 
 class FileQuorumStateStore:
-    """The file ``quorum-state`` in the metadata log's directory."""
+    """The file ``quorum-state`` in the metadata log's directory. ``voters`` are written along for people to read."""
 
-    def __init__(self, directory: Path, voters: Collection[int]) -> None:
+    def __init__(self, directory: Path, voters: Collection[int] = ()) -> None:
         self._directory = directory
         self._path = directory / QUORUM_STATE_FILE
         self._voters = tuple(voters)
