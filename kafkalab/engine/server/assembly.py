@@ -23,7 +23,7 @@ from kafkalab.engine.broker.producer_ids import ProducerIds
 from kafkalab.engine.broker.router import Router
 from kafkalab.engine.broker.services import BrokerServices, ControllerServices
 from kafkalab.engine.broker.topic_creation import TopicCreation
-from kafkalab.engine.common.config import BrokerConfig, ConfigError
+from kafkalab.engine.common.config import BrokerConfig, ConfigError, topic_config_map
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.ids import METADATA_PARTITION, METADATA_TOPIC_ID, OFFSETS_TOPIC, TopicPartition, random_uuid
 from kafkalab.engine.controller.controller import QuorumController
@@ -38,7 +38,9 @@ from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
 from kafkalab.engine.metadata.loader import MetadataLoader
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import served
+from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.node import RaftNode
+from kafkalab.engine.raft.quorum_state import FileQuorumStateStore, QuorumStateError
 from kafkalab.engine.replica.manager import ReplicaManager
 from kafkalab.engine.server.client import NodeNetwork
 from kafkalab.engine.server.connection import CONTROLLER_LISTENER
@@ -115,9 +117,12 @@ class Node:
             await self._bind()
         except PortBusy as e:
             raise NodeFailed(str(e)) from e
-        self._announce()
         assert self._raft is not None
-        self._raft.start()
+        try:
+            self._raft.start()
+        except QuorumStateError as e:
+            raise NodeFailed(str(e)) from e
+        self._announce()
         if self._lifecycle is not None:
             self._lifecycle.start()
 
@@ -153,7 +158,7 @@ class Node:
     def _open_logs(self, meta: MetaProperties) -> None:
         self._log_manager = LogManager(
             [self._spec.data_dir],
-            LogConfig.from_broker(self._config),
+            LogConfig.from_map(topic_config_map(self._config, {})),
             self._clock,
             FileStorage(),
             self._sink,
@@ -183,12 +188,12 @@ class Node:
             cluster_id=spec.cluster_id,
             voters=spec.voters,
             log=self._raft_log,
-            store=FileQuorumStateStore(spec.data_dir / str(METADATA_PARTITION)),
+            store=FileQuorumStateStore(spec.data_dir / str(METADATA_PARTITION), spec.voters),
             clock=self._clock,
             rng=self._rng,
             network=self._network(f"raft-client-{spec.node_id}", self._voter_address),
             sink=self._sink,
-            config=RaftConfig.from_broker(self._config),
+            config=RaftConfig.from_broker_config(self._config),
             listener=loader,
         )
         return loader

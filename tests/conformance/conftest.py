@@ -1,0 +1,31 @@
+"""A cluster for strangers' clients. Sessions are short, so that a kill is noticed within a test's patience."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from kafkalab import Lab
+
+SESSION_TIMEOUT_MS = 2_000
+FAST_FAILOVER = {
+    "broker.session.timeout.ms": str(SESSION_TIMEOUT_MS),
+    "broker.heartbeat.interval.ms": "250",
+    "replica.lag.time.max.ms": "3000",
+}
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Three brokers and three controllers, shared by the tests of one file."""
+    with Lab(config=FAST_FAILOVER) as running:
+        yield running
+
+
+@pytest.fixture
+def topic() -> str:
+    """A name that no other test uses."""
+    return f"topic-{next(_numbers)}"

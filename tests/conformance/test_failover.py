@@ -1,0 +1,277 @@
+"""Nodes are killed under load; what was acknowledged stays, once and in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from kafkalab import Lab
+from kafkalab.engine.telemetry.events import BrokerFenced, PartitionChanged, QuorumLeaderElected
+
+from .conftest import FAST_FAILOVER
+
+WAIT_S = 60
+RATE = 200
+
+
+class Load:
+    """A paced idempotent producer; remembers what was acknowledged, and where."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 0,
+                "retry.backoff.ms": 20,
+                "topic.metadata.refresh.interval.ms": 1_000,
+                "reconnect.backoff.max.ms": 200,
+                "log_level": 0,
+            }
+        )
+        self._topic = topic
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.acked: dict[int, list[tuple[int, int]]] = {}
+        """(number, offset) by partition, in order of acknowledgement."""
+        self.failed: list[Any] = []
+        self.count = 0
+        self.longest_gap_s = 0.0
+        self._last_at = 0.0
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _report(self, error: Any, message: Any) -> None:
+        if error is not None:
+            self.failed.append(error)
+            return
+        now = time.monotonic()
+        if self._last_at:
+            self.longest_gap_s = max(self.longest_gap_s, now - self._last_at)
+        self._last_at = now
+        self.count += 1
+        self.acked.setdefault(message.partition(), []).append((int(message.value()), message.offset()))
+
+    def _run(self) -> None:
+        number = 0
+        next_at = time.monotonic()
+        while not self._done.is_set():
+            self._producer.produce(self._topic, str(number), key=str(number % 13), on_delivery=self._report)
+            number += 1
+            next_at += 1 / RATE
+            while (left := next_at - time.monotonic()) > 0:
+                self._producer.poll(left)
+        assert self._producer.flush(WAIT_S) == 0
+
+    def wait_for(self, more: int) -> None:
+        """Until so many more are acknowledged."""
+        target = self.count + more
+        deadline = time.monotonic() + WAIT_S
+        while self.count < target:
+            assert time.monotonic() < deadline, f"{self.count} of {target} acknowledged, {self.failed[:3]}"
+            self._done.wait(0.01)
+
+
+def read_partition(bootstrap: str, topic: str, partition: int) -> list[tuple[int, int]]:
+    """(number, offset) of everything in a partition."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "check", "enable.auto.commit": False, "log_level": 0})
+    try:
+        end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WAIT_S)[1]
+        consumer.assign([TopicPartition(topic, partition, 0)])
+        records: list[tuple[int, int]] = []
+        while not records or records[-1][1] < end - 1:
+            got = consumer.consume(1_000, timeout=WAIT_S)
+            assert got, f"{len(records)} records of {end} came"
+            records += [(int(message.value()), message.offset()) for message in got]
+        return records
+    finally:
+        consumer.close()
+
+
+def check(lab: Lab, topic: str, load: Load) -> None:
+    """Nothing lost, nothing twice, order kept."""
+    assert not load.failed, load.failed[:3]
+    for partition, acked in load.acked.items():
+        records = read_partition(lab.bootstrap_servers, topic, partition)
+        at_offset = {offset: number for number, offset in records}
+        lost = [(number, offset) for number, offset in acked if at_offset.get(offset) != number]
+        assert not lost, f"{topic}-{partition}: acknowledged and not there: {lost[:5]}"
+        numbers = [number for number, _ in records]
+        assert len(set(numbers)) == len(numbers), "a record is there twice"
+        by_key: dict[int, int] = {}
+        for number in numbers:
+            assert by_key.get(number % 13, -1) < number, "records of one key changed places"
+            by_key[number % 13] = number
+
+
+@contextmanager
+def fast_lab(**options: Any) -> Iterator[Lab]:
+    with Lab(config=FAST_FAILOVER, **options) as lab:
+        yield lab
+
+
+@pytest.mark.expects_warnings
+@pytest.mark.timeout(240)
+def test_every_broker_is_killed_in_turn_under_load() -> None:
+    with fast_lab() as lab:
+        lab.create_topic("orders", partitions=3, replication_factor=3, config={"min.insync.replicas": 2})
+        events = lab.hub.open_reader()
+        with Load(lab.bootstrap_servers, "orders") as load:
+            load.wait_for(200)
+            for broker_id in lab.broker_ids:
+                lab.kill(broker_id)
+                load.wait_for(1_000)
+                lab.restart(broker_id)
+                lab.wait_until_healthy(WAIT_S)
+            load.wait_for(200)
+        check(lab, "orders", load)
+        happened = events.drain(100_000)[0]
+        assert [event.broker_id for event in happened if isinstance(event, BrokerFenced)] == list(lab.broker_ids)
+        moved = [event for event in happened if isinstance(event, PartitionChanged) and "fenced" in event.cause]
+        assert moved
+        assert all(f"broker {event.old_leader} was fenced" in event.cause for event in moved if event.new_leader != event.old_leader)
+
+
+@pytest.mark.expects_warnings
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_kill_9_from_outside_loses_nothing() -> None:
+    with fast_lab(isolation="process") as lab:
+        lab.create_topic("orders", partitions=3, replication_factor=3, config={"min.insync.replicas": 2})
+        with Load(lab.bootstrap_servers, "orders") as load:
+            load.wait_for(200)
+            for broker_id in lab.broker_ids[:2]:
+                pid = lab.describe().nodes[broker_id].pid
+                assert pid is not None and pid != os.getpid()
+                os.kill(pid, signal.SIGKILL)
+                load.wait_for(1_000)
+                assert lab.describe().nodes[broker_id].state == "killed"
+                lab.restart(broker_id)
+                lab.wait_until_healthy(WAIT_S)
+        check(lab, "orders", load)
+
+
+@pytest.mark.expects_warnings
+@pytest.mark.timeout(120)
+def test_the_active_controller_is_killed_and_produce_goes_on() -> None:
+    with fast_lab() as lab:
+        lab.create_topic("orders", partitions=3, replication_factor=3)
+        events = lab.hub.open_reader()
+        with Load(lab.bootstrap_servers, "orders") as load:
+            load.wait_for(200)
+            killed = lab.describe().active_controller
+            assert killed is not None
+            lab.kill(killed)
+            lab.create_topic("after", partitions=1, replication_factor=3, timeout=WAIT_S)
+            load.wait_for(200)
+        assert load.longest_gap_s < 1.0
+        check(lab, "orders", load)
+        elected = [event.node_id for event in events.drain(100_000)[0] if isinstance(event, QuorumLeaderElected)]
+        assert elected and killed not in elected
+        lab.restart(killed)
+        lab.wait_until_healthy(WAIT_S)
+
+
+@pytest.mark.expects_warnings
+@pytest.mark.timeout(180)
+def test_all_nodes_are_killed_and_start_again() -> None:
+    with fast_lab() as lab:
+        lab.create_topic("orders", partitions=3, replication_factor=3)
+        with Load(lab.bootstrap_servers, "orders") as load:
+            load.wait_for(500)
+        for node_id in (*lab.broker_ids, *lab.controller_ids):
+            lab.kill(node_id)
+        for node_id in (*lab.controller_ids, *lab.broker_ids):
+            lab.restart(node_id)
+        lab.wait_until_healthy(WAIT_S)
+        check(lab, "orders", load)
+
+
+@pytest.mark.timeout(180)
+def test_a_stopped_cluster_is_found_again_with_its_records(tmp_path: Any) -> None:
+    with fast_lab(data_dir=tmp_path) as lab:
+        lab.create_topic("orders", partitions=3, replication_factor=3)
+        before = lab.bootstrap_servers
+        with Load(lab.bootstrap_servers, "orders") as load:
+            load.wait_for(200)
+    with fast_lab(data_dir=tmp_path) as lab:
+        assert lab.bootstrap_servers == before
+        lab.wait_until_healthy(WAIT_S)
+        check(lab, "orders", load)
+
+
+@pytest.mark.expects_warnings
+@pytest.mark.timeout(180)
+def test_a_paused_broker_is_fenced_and_comes_back() -> None:
+    with fast_lab() as lab:
+        lab.create_topic("orders", partitions=3, replication_factor=3)
+        with Load(lab.bootstrap_servers, "orders") as load:
+            load.wait_for(200)
+            paused = lab.describe().leader("orders", 0)
+            lab.pause(paused)
+            load.wait_for(600)
+            lab.resume(paused)
+            lab.wait_until_healthy(WAIT_S)
+            load.wait_for(100)
+        check(lab, "orders", load)
+
+
+@pytest.mark.timeout(120)
+def test_a_controlled_stop_moves_leadership_without_a_gap() -> None:
+    with fast_lab() as lab:
+        lab.create_topic("orders", partitions=3, replication_factor=3)
+        with Load(lab.bootstrap_servers, "orders") as load:
+            load.wait_for(200)
+            leader = lab.describe().leader("orders", 0)
+            lab.stop(leader)
+            load.wait_for(200)
+            assert lab.describe().leader("orders", 0) not in (-1, leader)
+            lab.restart(leader)
+            lab.wait_until_healthy(WAIT_S)
+        assert load.longest_gap_s < 1.0
+        check(lab, "orders", load)
+
+
+@pytest.mark.expects_warnings
+@pytest.mark.timeout(180)
+def test_a_new_coordinator_knows_the_committed_offsets() -> None:
+    with fast_lab() as lab:
+        lab.create_topic("orders", partitions=1, replication_factor=3)
+        producer = Producer({"bootstrap.servers": lab.bootstrap_servers})
+        for i in range(100):
+            producer.produce("orders", str(i))
+        producer.flush(WAIT_S)
+        settings = {"bootstrap.servers": lab.bootstrap_servers, "group.id": "readers", "auto.offset.reset": "earliest", "log_level": 0}
+        consumer = Consumer({**settings, "enable.auto.commit": False})
+        consumer.subscribe(["orders"])
+        got: list[Any] = []
+        while len(got) < 60:
+            got += consumer.consume(60 - len(got), timeout=WAIT_S)
+        consumer.commit(asynchronous=False)
+        consumer.close()
+        group = lab.describe().groups["readers"]
+        lab.kill(group.coordinator)
+        consumer = Consumer(settings)
+        consumer.subscribe(["orders"])
+        rest = []
+        while len(rest) < 40:
+            more = consumer.consume(40 - len(rest), timeout=WAIT_S)
+            assert more
+            rest += [message for message in more if message.error() is None]
+        consumer.close()
+        assert [int(message.value()) for message in rest] == list(range(60, 100))
