@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kafkalab.engine.cluster.lab import Lab
 
-__all__ = ["Lab"]
+__all__ = ["Lab", "__version__"]
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
@@ -20,4 +21,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return sorted({*globals(), *__all__})

@@ -12,6 +12,8 @@ from typing import Annotated, Final
 
 import typer
 
+from kafkalab import __version__
+
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -39,9 +41,7 @@ def _default(
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
 ) -> None:
     if version:
-        from importlib.metadata import version as version_of
-
-        typer.echo(f"kafkalab {version_of('kafkalab')}")
+        typer.echo(f"kafkalab {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         context.invoke(app)

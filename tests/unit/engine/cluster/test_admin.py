@@ -1,0 +1,104 @@
+"""The host's own client against brokers that answer from a script."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kafkalab.engine.cluster.admin import Address, AdminClient, RequestRefused
+from kafkalab.engine.cluster.errors import HostError
+from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.protocol.apis import ApiKey
+from kafkalab.engine.record.batch import Record, build_batch
+from tests.support.fake_broker import FakeBroker
+
+BATCH = build_batch([Record(0, 1, None, b"ready")])
+
+
+def client(*addresses: Address) -> AdminClient:
+    return AdminClient(lambda: addresses, threading.Event())
+
+
+def created(error: Errors, message: str | None = None) -> dict[str, Any]:
+    return {"topics": [{"name": "orders", "error_code": error, "error_message": message}]}
+
+
+def test_a_topic_is_created_as_asked() -> None:
+    seen: list[Any] = []
+
+    def answer(request: Any) -> dict[str, Any]:
+        seen.append(request)
+        return created(Errors.NONE)
+
+    with FakeBroker({ApiKey.CREATE_TOPICS: answer}) as broker:
+        client(broker.address).create_topic("orders", 3, 2, {"retention.ms": "1000"}, timeout_s=5)
+    topic = seen[0].topics[0]
+    assert (topic.name, topic.num_partitions, topic.replication_factor) == ("orders", 3, 2)
+    assert [(config.name, config.value) for config in topic.configs] == [("retention.ms", "1000")]
+
+
+def test_a_refusal_says_what_was_tried_and_what_came_back() -> None:
+    answer = created(Errors.INVALID_REPLICATION_FACTOR, "Unable to replicate the partition 5 time(s)")
+    with FakeBroker({ApiKey.CREATE_TOPICS: lambda _: answer}) as broker, pytest.raises(RequestRefused) as caught:
+        client(broker.address).create_topic("orders", 3, 5, {}, timeout_s=5)
+    assert str(caught.value) == ("Creating topic 'orders': INVALID_REPLICATION_FACTOR (38): Unable to replicate the partition 5 time(s)")
+
+
+def test_what_may_pass_is_tried_again_and_another_broker_is_asked() -> None:
+    answers: Iterator[dict[str, Any] | None] = iter([None, created(Errors.NOT_CONTROLLER), created(Errors.NONE)])
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = closed.getsockname()
+    with FakeBroker({ApiKey.CREATE_TOPICS: lambda _: next(answers)}) as broker:
+        client(nobody, broker.address).create_topic("orders", 1, 1, {}, timeout_s=10)
+        assert broker.asked == [ApiKey.CREATE_TOPICS] * 3
+
+
+def test_the_deadline_tells_the_last_trouble() -> None:
+    answer = created(Errors.NOT_CONTROLLER, "no controller yet")
+    said = r"did not succeed within 0\.1 s: NOT_CONTROLLER \(41\): no controller yet"
+    with FakeBroker({ApiKey.CREATE_TOPICS: lambda _: answer}) as broker, pytest.raises(HostError, match=said):
+        client(broker.address).create_topic("orders", 1, 1, {}, timeout_s=0.1)
+
+
+def test_without_brokers_that_is_what_is_said() -> None:
+    with pytest.raises(HostError, match="no broker is running"):
+        client().delete_topic("orders", timeout_s=0.05)
+
+
+def test_a_topic_is_deleted_by_name() -> None:
+    seen: list[str] = []
+
+    def answer(request: Any) -> dict[str, Any]:
+        seen.append(request.topics[0].name)
+        return {"responses": [{"name": "orders", "topic_id": None, "error_code": 0, "error_message": None}]}
+
+    with FakeBroker({ApiKey.DELETE_TOPICS: answer}) as broker:
+        client(broker.address).delete_topic("orders", timeout_s=5)
+    assert seen == ["orders"]
+
+
+def test_a_record_goes_to_the_leader_with_acks_all() -> None:
+    seen: list[Any] = []
+
+    def produced(request: Any) -> dict[str, Any]:
+        seen.append(request)
+        partition = {"index": 0, "error_code": 0, "base_offset": 0}
+        return {"responses": [{"name": "orders", "partition_responses": [partition]}]}
+
+    with FakeBroker({ApiKey.PRODUCE: produced}) as leader:
+
+        def metadata(request: Any) -> dict[str, Any]:
+            partition = {"partition_index": 0, "error_code": 0, "leader_id": 2, "replica_nodes": [2], "isr_nodes": [2]}
+            return {
+                "brokers": [{"node_id": 2, "host": leader.address[0], "port": leader.address[1]}],
+                "topics": [{"name": "orders", "error_code": 0, "topic_id": None, "partitions": [partition]}],
+            }
+
+        with FakeBroker({ApiKey.METADATA: metadata}) as bootstrap:
+            client(bootstrap.address).produce("orders", BATCH, timeout_s=5)
+    assert seen[0].acks == -1
+    assert bytes(seen[0].topic_data[0].partition_data[0].records) == BATCH
