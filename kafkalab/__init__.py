@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,9 +15,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     # The engine is loaded when it is asked for: the command line imports this package to print its help.
     if name == "Lab":
-        from kafkalab.engine.cluster.lab import Lab
-
-        return Lab
+        return importlib.import_module("kafkalab.engine.cluster.lab").Lab
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
