@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Self
 
+from kafkalab.engine.common.config import BrokerConfig, topic_config_map
+
 LONG_MAX: Final = 2**63 - 1
 
 
@@ -73,6 +75,11 @@ class LogConfig:
                 raise ValueError(f"Invalid value {text!r} for configuration {name}") from None
         base = cls() if defaults is None else defaults
         return replace(base, **changes) if changes else base
+
+    @classmethod
+    def from_broker(cls, config: BrokerConfig, overrides: Mapping[str, str] | None = None) -> Self:
+        """What holds on a node for a topic with these settings of its own."""
+        return cls.from_map(topic_config_map(config, overrides or {}))
 
 
 def _parse_bool(text: str) -> bool:

@@ -140,7 +140,7 @@ class Log:
             if stored is None and topic_id is not None:
                 write_topic_id(storage, path, topic_id)
             elif stored is not None and topic_id is not None and stored != topic_id:
-                raise StorageError(f"{path}: the directory belongs to topic id {uuid_to_text(stored)}, not to {uuid_to_text(topic_id)}")
+                raise _other_topic(path, stored, topic_id)
             return cls(
                 directory=directory,
                 topic_partition=tp,
@@ -174,6 +174,27 @@ class Log:
     def leader_epochs(self) -> list[tuple[int, int]]:
         """Each leader epoch and the offset at which it began."""
         return self._epochs.entries
+
+    @property
+    def starts_inside_segment(self) -> bool:
+        """Records were deleted before the log start, so that the files alone do not say where it is."""
+        return self.log_start_offset > self._segments[0].base_offset
+
+    def claim(self, topic_id: uuid.UUID) -> None:
+        """Say which topic the records belong to, if that is not known yet.
+
+        :raises StorageError: when they are another topic's.
+        """
+        if self.topic_id == topic_id:
+            return
+        path = self.directory / PARTITION_METADATA_FILE
+        if self.topic_id is not None:
+            raise _other_topic(path, self.topic_id, topic_id)
+        try:
+            write_topic_id(self._storage, path, topic_id)
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror or error}") from error
+        self.topic_id = topic_id
 
     def segments(self) -> list[SegmentInfo]:
         return [segment.info() for segment in self._segments]
@@ -671,6 +692,10 @@ class Log:
 
 
 _NO_TOPIC_ID: Final = uuid.UUID(int=0)
+
+
+def _other_topic(path: Path, found: uuid.UUID, wanted: uuid.UUID) -> StorageError:
+    return StorageError(f"{path}: the directory belongs to topic id {uuid_to_text(found)}, not to {uuid_to_text(wanted)}")
 
 
 def _base_offset(segment: Segment) -> int:

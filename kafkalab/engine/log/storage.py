@@ -53,6 +53,8 @@ class Storage(Protocol):
 
     def exists(self, path: Path) -> bool: ...
 
+    def is_dir(self, path: Path) -> bool: ...
+
     def list_dir(self, path: Path) -> list[str]: ...
 
     def make_dirs(self, path: Path) -> None: ...
@@ -162,6 +164,9 @@ class FileStorage:
 
     def exists(self, path: Path) -> bool:
         return os.path.exists(path)
+
+    def is_dir(self, path: Path) -> bool:
+        return os.path.isdir(path)
 
     def list_dir(self, path: Path) -> list[str]:
         return os.listdir(path)
