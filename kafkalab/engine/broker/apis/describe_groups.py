@@ -8,11 +8,13 @@ that is not there (KIP-1043); before, such a group is Dead.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.broker.context import RequestContext
-from kafkalab.engine.broker.services import BrokerServices
 from kafkalab.engine.common.errors import Errors
+
+if TYPE_CHECKING:
+    from kafkalab.engine.broker.services import BrokerServices
 
 OPERATIONS_NOT_ASKED: Final = -(2**31)
 GROUP_OPERATIONS: Final = sum(1 << operation for operation in (3, 6, 8, 10, 11))

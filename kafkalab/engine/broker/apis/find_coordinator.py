@@ -9,12 +9,14 @@ when the first group is asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.broker.context import RequestContext
-from kafkalab.engine.broker.services import BrokerServices
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.ids import OFFSETS_TOPIC
+
+if TYPE_CHECKING:
+    from kafkalab.engine.broker.services import BrokerServices
 
 GROUP: Final = 0
 TRANSACTION: Final = 1

@@ -7,11 +7,13 @@ flexible.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafkalab.engine.broker.context import RequestContext
-from kafkalab.engine.broker.services import BrokerServices
 from kafkalab.engine.common.errors import Errors
+
+if TYPE_CHECKING:
+    from kafkalab.engine.broker.services import BrokerServices
 
 
 def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:

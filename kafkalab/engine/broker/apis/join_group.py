@@ -11,12 +11,14 @@ The answer is held back until every member has joined.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.broker.context import RequestContext
-from kafkalab.engine.broker.services import BrokerServices
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.coordinator.group import Caller
+
+if TYPE_CHECKING:
+    from kafkalab.engine.broker.services import BrokerServices
 
 NULLABLE_PROTOCOL_FROM: Final = 7
 

@@ -7,11 +7,13 @@ ones by their instance id (KIP-345), v4 is flexible, v5 adds the reason (KIP-800
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.broker.context import RequestContext
-from kafkalab.engine.broker.services import BrokerServices
 from kafkalab.engine.common.errors import Errors
+
+if TYPE_CHECKING:
+    from kafkalab.engine.broker.services import BrokerServices
 
 BATCHED_FROM: Final = 3
 

@@ -9,13 +9,15 @@ is flexible, v9 knows the new consumer protocol's errors (KIP-848), v10 names to
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.broker.context import RequestContext
-from kafkalab.engine.broker.services import BrokerServices
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.coordinator.group import OffsetCommit, PartitionOffset
+
+if TYPE_CHECKING:
+    from kafkalab.engine.broker.services import BrokerServices
 
 TOPIC_IDS_FROM: Final = 10
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.broker.context import RequestContext
-from kafkalab.engine.broker.services import BrokerServices
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.metadata.image import MetadataImage
 from kafkalab.engine.protocol.coordinator_records import OffsetCommitValue
+
+if TYPE_CHECKING:
+    from kafkalab.engine.broker.services import BrokerServices
 
 GROUP_ERROR_FROM: Final = 2
 BATCHED_FROM: Final = 8

@@ -9,11 +9,13 @@ The answer is held back until the leader's assignment is committed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.broker.context import RequestContext
-from kafkalab.engine.broker.services import BrokerServices
 from kafkalab.engine.common.errors import ApiError, Errors
+
+if TYPE_CHECKING:
+    from kafkalab.engine.broker.services import BrokerServices
 
 PROTOCOL_REQUIRED_FROM: Final = 5
 
