@@ -1,0 +1,686 @@
+"""All replicas of one broker: what it leads, what it follows, and the requests that touch them.
+
+Metadata says which replicas there are and who leads (:meth:`ReplicaManager.apply`); produce and
+fetch requests, coordinators and followers come in from above; logs lie below. Everything runs in
+the node's one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final, Protocol
+
+from kafkalab.engine.common.config import BrokerConfig, topic_config_map
+from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.engine.log.config import LogConfig
+from kafkalab.engine.log.storage import StorageError
+from kafkalab.engine.metadata.image import CONFIG_TOPIC, MetadataDelta, MetadataImage
+from kafkalab.engine.record.batch import iter_headers
+from kafkalab.engine.replica.delayed import DelayedProduce, FetchItem, FetchOperation, PartitionResponse, ProduceResult
+from kafkalab.engine.replica.fetch_session import FetchSessions
+from kafkalab.engine.replica.fetcher import FetcherConfig, ReplicaFetcher
+from kafkalab.engine.replica.isr import ControllerSender, IsrChanges
+from kafkalab.engine.replica.levels import ReplicaLevels
+from kafkalab.engine.replica.offsets import FoundOffset, find_offset
+from kafkalab.engine.replica.partition import HAS_DATA, MUST_ANSWER, IsrProposal, Partition
+from kafkalab.engine.telemetry.events import FirstWriteAcknowledged, LogTruncated
+
+if TYPE_CHECKING:
+    import uuid
+    from random import Random
+
+    from kafkalab.engine.common.time import Clock, Timer
+    from kafkalab.engine.log.manager import LogManager
+    from kafkalab.engine.metadata.image import PartitionRegistration, TopicImage
+    from kafkalab.engine.protocol.network import Network
+    from kafkalab.engine.telemetry.hub import TelemetrySink
+
+log = logging.getLogger(__name__)
+
+EXPECTED_FETCH_WAIT_MS: Final = 20.0
+"""How long a fetch of a follower waits while that follower is expected to ask for more partitions."""
+EXPECTED_FETCH_MAX_MS: Final = 1_000.0
+INTERNAL_READ_BYTES: Final = 1_048_576
+
+PartitionKey = tuple[str, int]
+"""Topic name and partition: what a TopicPartition is, without making one."""
+DISK_ERRORS: Final = (OSError, StorageError)
+
+
+class LeadershipListener(Protocol):
+    """A coordinator that lives where partitions of its topic are led."""
+
+    def on_leader(self, tp: TopicPartition, leader_epoch: int) -> None:
+        """This broker leads the partition in a new epoch."""
+
+    def on_resigned(self, tp: TopicPartition) -> None:
+        """This broker leads the partition no longer."""
+
+
+class ReplicaManager:
+    """The replicas of one broker."""
+
+    def __init__(
+        self,
+        *,
+        node_id: int,
+        config: BrokerConfig,
+        clock: Clock,
+        rng: Random,
+        sink: TelemetrySink,
+        log_manager: LogManager,
+        network: Network,
+        controller_channel: ControllerSender,
+    ) -> None:
+        self.node_id = node_id
+        self._clock = clock
+        self._sink = sink
+        self._log_manager = log_manager
+        self._network = network
+        self.lag_time_max_ms: float = config.get_int("replica.lag.time.max.ms")
+        self.fetch_max_bytes = config.get_int("fetch.max.bytes")
+        self._log_defaults = LogConfig.from_map(topic_config_map(config, {}))
+        self._checkpoint_interval_ms = config.get_int("replica.high.watermark.checkpoint.interval.ms")
+        self._fetcher_config = FetcherConfig(
+            max_wait_ms=config.get_int("replica.fetch.wait.max.ms"),
+            min_bytes=config.get_int("replica.fetch.min.bytes"),
+            max_bytes=config.get_int("replica.fetch.response.max.bytes"),
+            partition_max_bytes=config.get_int("replica.fetch.max.bytes"),
+            backoff_ms=config.get_int("replica.fetch.backoff.ms"),
+            socket_timeout_ms=config.get_int("replica.socket.timeout.ms"),
+        )
+        self.sessions = FetchSessions(slots_max=config.get_int("max.incremental.fetch.session.cache.slots"), rng=rng)
+        self.produced_bytes = 0
+        """Record bytes appended for clients; only grows."""
+        self.fetched_bytes = 0
+        """Record bytes given to consumers; only grows."""
+        self._image = MetadataImage()
+        self._is_applied = False
+        self._partitions: dict[PartitionKey, Partition] = {}
+        self._offline: set[PartitionKey] = set()
+        """Replicas that should be here and whose logs cannot be used."""
+        self._fetchers: dict[int, ReplicaFetcher] = {}
+        self._isr_changes = IsrChanges(node_id=node_id, clock=clock, channel=controller_channel, broker_epoch=self.broker_epoch)
+        self._levels = ReplicaLevels(node_id=node_id, clock=clock, sink=sink)
+        self._listeners: list[LeadershipListener] = []
+        self._parked: dict[int, dict[FetchOperation, None]] = {}
+        """Fetches that wait, by replica id; consumers are -1."""
+        self._expected: dict[int, tuple[set[Partition], float]] = {}
+        """By follower: partitions that it must fetch for the first time in this leader epoch, and until when that is awaited."""
+        self._checkpointed_high_watermarks: dict[TopicPartition, int] = {}
+        self._timers: dict[str, Timer] = {}
+        self._is_closed = False
+
+    # --- life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take over the checkpointed high watermarks. The logs are loaded already, metadata comes later."""
+        self._checkpointed_high_watermarks = dict(self._log_manager.read_high_watermarks())
+        self._every("checkpoint", self._checkpoint_interval_ms, self.checkpoint_high_watermarks)
+        self._every("isr", self.lag_time_max_ms / 2, self._shrink_isrs)
+
+    def shutdown(self) -> None:
+        """A clean stop: copy nothing any more, and leave the high watermarks on the disk."""
+        if self._is_closed:
+            return
+        self.abandon()
+        self.checkpoint_high_watermarks()
+
+    def abandon(self) -> None:
+        """The node is killed: nothing runs any more, nothing is written."""
+        self._is_closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._levels.close()
+        self._isr_changes.close()
+        for fetcher in self._fetchers.values():
+            fetcher.close()
+        for parked in self._parked.values():
+            for fetch in list(parked):
+                fetch.forget()
+
+    def _every(self, name: str, interval_ms: float, action: Callable[[], None]) -> None:
+        def fire() -> None:
+            self._timers[name] = self._clock.call_later(interval_ms, fire)
+            action()
+
+        self._timers[name] = self._clock.call_later(interval_ms, fire)
+
+    def checkpoint_high_watermarks(self) -> None:
+        """Write all high watermarks, if any has moved."""
+        marks = {partition.topic_partition: partition.high_watermark for partition in self._partitions.values()}
+        if not self._is_applied or marks == self._checkpointed_high_watermarks:
+            # Before metadata has come the checkpoint of the last life is the better one.
+            return
+        try:
+            self._log_manager.write_high_watermarks(marks)
+        except DISK_ERRORS as e:
+            log.error("broker %d: the high watermarks cannot be written: %s", self.node_id, e)
+        else:
+            self._checkpointed_high_watermarks = marks
+
+    def add_leadership_listener(self, listener: LeadershipListener) -> None:
+        """Let a coordinator know of leaderships from now on, and of those there are."""
+        self._listeners.append(listener)
+        for partition in self._partitions.values():
+            if partition.is_leader:
+                listener.on_leader(partition.topic_partition, partition.leader_epoch)
+
+    # --- metadata ------------------------------------------------------------------------------
+
+    def publish(self, delta: MetadataDelta, image: MetadataImage) -> None:
+        """Metadata has moved on (:class:`kafkalab.engine.metadata.loader.MetadataPublisher`)."""
+        self.apply(delta, image)
+
+    def apply(self, delta: MetadataDelta, image: MetadataImage) -> None:
+        """Lead, follow, create and delete replicas as the metadata says.
+
+        The first call must bring everything that there is: what is on the disk and not in that
+        metadata is taken for deleted.
+        """
+        if self._is_closed:
+            return
+        self._image = image
+        now_ms = self._clock.now_ms()
+        resigned: list[TopicPartition] = []
+        led: list[Partition] = []
+        if not self._is_applied:
+            self._is_applied = True
+            delta = MetadataDelta.of_everything(image)
+            self._delete_strays()
+        for topic in delta.deleted_topics.values():
+            for index in topic.partitions:
+                self._remove_replica(topic.topic_id, (topic.name, index), resigned)
+        for resource in delta.changed_configs:
+            if resource.type == CONFIG_TOPIC:
+                self._reconfigure(resource.name, now_ms)
+        for (topic_id, index), old in delta.changed_partitions.items():
+            changed_topic = image.topics_by_id.get(topic_id)
+            if changed_topic is None:
+                continue
+            registration = changed_topic.partitions[index]
+            if self.node_id in registration.replicas:
+                self._place_replica(changed_topic, index, registration, now_ms, led, resigned)
+            elif old is not None and self.node_id in old.replicas:
+                self._remove_replica(topic_id, (changed_topic.name, index), resigned)
+        for broker_id, before in delta.changed_brokers.items():
+            self._broker_changed(broker_id, None if before is None else before.broker_epoch, now_ms)
+        for tp in resigned:
+            for listener in self._listeners:
+                listener.on_resigned(tp)
+        for partition in led:
+            for listener in self._listeners:
+                listener.on_leader(partition.topic_partition, partition.leader_epoch)
+        self._expect_followers(led, now_ms)
+
+    def _delete_strays(self) -> None:
+        """Replicas of topics that were deleted, or given to others, while this broker was away."""
+        for stray in list(self._log_manager.logs()):
+            tp = stray.topic_partition
+            topic = self._image.topics_by_name.get(tp.topic)
+            registration = topic.partitions.get(tp.partition) if topic is not None else None
+            is_same = topic is not None and stray.topic_id in (None, topic.topic_id)
+            if registration is None or not is_same or self.node_id not in registration.replicas:
+                log.info("broker %d: %s is not (any more) a replica of this broker: deleting it", self.node_id, tp)
+                self._delete_log(tp)
+
+    def _delete_log(self, tp: TopicPartition) -> None:
+        try:
+            self._log_manager.delete(tp)
+        except (ApiError, *DISK_ERRORS) as e:
+            log.error("broker %d: the log of %s cannot be deleted: %s", self.node_id, tp, e)
+
+    def _place_replica(
+        self,
+        topic: TopicImage,
+        index: int,
+        registration: PartitionRegistration,
+        now_ms: float,
+        led: list[Partition],
+        resigned: list[TopicPartition],
+    ) -> None:
+        key = (topic.name, index)
+        partition = self._partitions.get(key)
+        if partition is None:
+            try:
+                partition = self._open(topic, index)
+            except (ApiError, *DISK_ERRORS) as e:
+                log.error("broker %d: the log of %s-%d cannot be opened: %s", self.node_id, topic.name, index, e)
+                self._offline.add(key)
+                return
+            self._offline.discard(key)
+            self._partitions[key] = partition
+        was_leader, old_leader = partition.is_leader, partition.leader_id
+        if registration.leader == self.node_id:
+            self._stop_copying(partition, old_leader)
+            if partition.become_leader(registration, now_ms):
+                led.append(partition)
+            return
+        is_new = partition.become_follower(registration)
+        if was_leader:
+            resigned.append(partition.topic_partition)
+        if is_new:
+            if old_leader != registration.leader:
+                self._stop_copying(partition, old_leader)
+            if registration.leader >= 0:
+                self._fetcher_of(registration.leader).add(partition)
+
+    def _open(self, topic: TopicImage, index: int) -> Partition:
+        tp = TopicPartition(topic.name, index)
+        log_config = LogConfig.from_map(self._image.topic_config(topic.name), self._log_defaults)
+        replica_log = self._log_manager.get(tp)
+        if replica_log is not None and replica_log.topic_id not in (None, topic.topic_id):
+            # A topic of the same name that was deleted and made again while this broker was away.
+            self._delete_log(tp)
+            replica_log = None
+        if replica_log is None:
+            replica_log = self._log_manager.get_or_create(tp, topic.topic_id, log_config)
+        replica_log.config = log_config
+        high_watermark = self._checkpointed_high_watermarks.get(tp, 0)
+        return Partition(tp, topic.topic_id, self.node_id, replica_log, self, high_watermark=high_watermark)
+
+    def _remove_replica(self, topic_id: uuid.UUID, key: PartitionKey, resigned: list[TopicPartition]) -> None:
+        self._offline.discard(key)
+        partition = self._partitions.get(key)
+        if partition is None or partition.topic_id != topic_id:
+            return
+        del self._partitions[key]
+        if partition.is_leader:
+            resigned.append(partition.topic_partition)
+        self._stop_copying(partition, partition.leader_id)
+        partition.stop()
+        self._levels.forget(partition)
+        self._delete_log(partition.topic_partition)
+
+    def _reconfigure(self, topic: str, now_ms: float) -> None:
+        image = self._image.topics_by_name.get(topic)
+        if image is None:
+            return
+        log_config = LogConfig.from_map(self._image.topic_config(topic), self._log_defaults)
+        for index in image.partitions:
+            partition = self._partitions.get((topic, index))
+            if partition is not None:
+                partition.log.config = log_config
+                partition.update_min_isr()
+                # A smaller min.insync.replicas may let it move.
+                partition.maybe_advance_high_watermark(now_ms)
+
+    def _fetcher_of(self, leader_id: int) -> ReplicaFetcher:
+        fetcher = self._fetchers.get(leader_id)
+        if fetcher is None:
+            fetcher = self._fetchers[leader_id] = ReplicaFetcher(
+                node_id=self.node_id, leader_id=leader_id, clock=self._clock, network=self._network, host=self, config=self._fetcher_config
+            )
+        return fetcher
+
+    def _stop_copying(self, partition: Partition, leader_id: int) -> None:
+        fetcher = self._fetchers.get(leader_id)
+        if fetcher is not None:
+            fetcher.remove(partition)
+
+    def _broker_changed(self, broker_id: int, epoch_before: int | None, now_ms: float) -> None:
+        registration = self._image.brokers.get(broker_id)
+        fetcher = self._fetchers.get(broker_id)
+        if fetcher is not None and registration is not None and registration.broker_epoch != epoch_before:
+            fetcher.reset()
+        if broker_id == self.node_id:
+            return
+        # Whether it may join an ISR, and whether the high watermark waits for it, may be otherwise now.
+        for partition in self._partitions.values():
+            if partition.is_leader:
+                replica = partition.remotes.get(broker_id)
+                if replica is not None:
+                    if replica.log_end_offset >= 0:
+                        partition.maybe_expand_isr(replica)
+                    partition.maybe_advance_high_watermark(now_ms)
+
+    def _expect_followers(self, led: list[Partition], now_ms: float) -> None:
+        """Let followers come back soon: their fetches that wait here do not know of the new partitions."""
+        due_ms = now_ms + EXPECTED_FETCH_MAX_MS
+        followers: set[int] = set()
+        for partition in led:
+            for replica in partition.remotes.values():
+                if replica.log_end_offset < 0:
+                    awaited, _ = self._expected.get(replica.broker_id, (set(), 0.0))
+                    awaited.add(partition)
+                    self._expected[replica.broker_id] = (awaited, due_ms)
+                    followers.add(replica.broker_id)
+        for broker_id in followers:
+            for fetch in list(self._parked.get(broker_id, ())):
+                fetch.complete()
+
+    # --- what partitions and fetchers ask --------------------------------------------------------
+
+    def is_isr_eligible(self, broker_id: int, broker_epoch: int) -> bool:
+        """Whether the broker may stand in an ISR: registered in that epoch, unfenced, and staying."""
+        broker = self._image.brokers.get(broker_id)
+        return (
+            broker is not None
+            and not broker.fenced
+            and not broker.in_controlled_shutdown
+            and (broker_epoch == broker.broker_epoch or broker_epoch == -1)
+        )
+
+    def registered_epoch(self, broker_id: int) -> int | None:
+        """The broker epoch in the metadata, None for a broker that is not registered."""
+        broker = self._image.brokers.get(broker_id)
+        return None if broker is None else broker.broker_epoch
+
+    def broker_epoch(self) -> int:
+        """The epoch in which this broker is registered, -1 while it is not."""
+        epoch = self.registered_epoch(self.node_id)
+        return -1 if epoch is None else epoch
+
+    def propose_isr(self, partition: Partition, proposal: IsrProposal) -> None:
+        """Ask the controller for another ISR."""
+        self._isr_changes.propose(partition, proposal)
+
+    def mark_changed(self, partition: Partition) -> None:
+        """The screen and the checkpoint should hear of the partition's offsets."""
+        self._levels.mark(partition)
+
+    def first_write_acknowledged(self, partition: Partition, offset: int, client_id: str) -> None:
+        """A new leader has answered its first produce request."""
+        topic, index = partition.topic_partition
+        self._sink.emit(
+            FirstWriteAcknowledged(
+                at_ms=self._clock.wall_ms(),
+                node_id=self.node_id,
+                topic=topic,
+                partition=index,
+                offset=offset,
+                leader_epoch=partition.leader_epoch,
+                client_id=client_id,
+            )
+        )
+
+    def follower_arrived(self, broker_id: int, partition: Partition) -> None:
+        """A follower has fetched for the first time in this leader epoch."""
+        expected = self._expected.get(broker_id)
+        if expected is not None:
+            expected[0].discard(partition)
+            if not expected[0]:
+                del self._expected[broker_id]
+
+    def truncated(self, partition: Partition, from_offset: int, cause: str) -> None:
+        """A log was cut, because its leader's says otherwise."""
+        topic, index = partition.topic_partition
+        self._sink.emit(
+            LogTruncated(
+                at_ms=self._clock.wall_ms(),
+                node_id=self.node_id,
+                topic=topic,
+                partition=index,
+                from_offset=from_offset,
+                to_offset=partition.log.log_end_offset,
+                cause=cause,
+            )
+        )
+
+    def storage_failed(self, partition: Partition, error: Exception) -> None:
+        """A log could not be written."""
+        log.error("broker %d: the log of %s cannot be written: %s", self.node_id, partition.topic_partition, error)
+
+    def _shrink_isrs(self) -> None:
+        now_ms = self._clock.now_ms()
+        for partition in self._partitions.values():
+            late = partition.maybe_shrink_isr(now_ms)
+            if late:
+                log.info("broker %d: %s fell behind on %s", self.node_id, list(late), partition.topic_partition)
+
+    # --- what is here ----------------------------------------------------------------------------
+
+    def partition(self, tp: PartitionKey) -> Partition | None:
+        """A hosted partition."""
+        return self._partitions.get(tp)
+
+    def partitions(self) -> Iterable[Partition]:
+        """All hosted partitions."""
+        return self._partitions.values()
+
+    def partition_or_raise(self, tp: PartitionKey) -> Partition:
+        """A hosted partition.
+
+        :raises ApiError: saying why it is not here.
+        """
+        partition = self._partitions.get(tp)
+        if partition is None:
+            raise ApiError(self.why_missing(tp))
+        return partition
+
+    def why_missing(self, tp: PartitionKey) -> Errors:
+        """The error for a partition that is not hosted here."""
+        if tp in self._offline:
+            return Errors.KAFKA_STORAGE_ERROR
+        if self._image.partition(*tp) is not None:
+            return Errors.NOT_LEADER_OR_FOLLOWER
+        return Errors.UNKNOWN_TOPIC_OR_PARTITION
+
+    def high_watermark(self, tp: PartitionKey) -> int | None:
+        """The high watermark of a hosted partition, None for one that is not."""
+        partition = self._partitions.get(tp)
+        return None if partition is None else partition.high_watermark
+
+    # --- produce ---------------------------------------------------------------------------------
+
+    def append(
+        self,
+        entries: Iterable[tuple[PartitionKey, bytes]],
+        acks: int,
+        timeout_ms: float | None,
+        respond: Callable[[list[ProduceResult]], None],
+        client_id: str | None = "",
+    ) -> None:
+        """Append one batch to each partition; ``respond`` gets a result per entry, in their order.
+
+        With acks=-1 that is when all are committed or the time is over (None: never). It may be
+        called before this returns. ``client_id`` is None for the broker's own records.
+        """
+        results: list[ProduceResult] = []
+        waiting: list[tuple[Partition, ProduceResult]] | None = None
+        now_ms = self._clock.now_ms()
+        is_client = client_id is not None
+        for key, records in entries:
+            partition = self._partitions.get(key)
+            if partition is None:
+                results.append(ProduceResult(self.why_missing(key)))
+                continue
+            try:
+                info = partition.append_as_leader(records, acks, now_ms, client=is_client)
+            except ApiError as e:
+                results.append(ProduceResult(e.error, message=e.message))
+                continue
+            except DISK_ERRORS as e:
+                self.storage_failed(partition, e)
+                results.append(ProduceResult(Errors.KAFKA_STORAGE_ERROR))
+                continue
+            result = ProduceResult(0, info.first_offset, info.append_time_ms, info.log_start_offset)
+            results.append(result)
+            if is_client and not info.duplicate:
+                self.produced_bytes += info.size_bytes
+            if acks == -1 and partition.high_watermark <= info.last_offset:
+                result.required_offset = info.last_offset + 1
+                if waiting is None:
+                    waiting = []
+                waiting.append((partition, result))
+            elif partition.first_write_pending and acks and client_id is not None:
+                partition.acknowledged_first(info.first_offset, client_id)
+        if waiting is None:
+            respond(results)
+            return
+        operation = DelayedProduce(results, len(waiting), respond, client_id)
+        for partition, result in waiting:
+            result.operation = operation
+            partition.await_commit(result)
+        if timeout_ms is not None:
+            operation.timer = self._clock.call_later(timeout_ms, operation.expire)
+
+    def append_internal(self, tp: TopicPartition, batch: bytes, on_done: Callable[[Errors | None, int], None]) -> None:
+        """Append one of the broker's own batches with acks=all.
+
+        ``on_done(error, base offset)`` is called, possibly at once, when it is committed or never
+        will be by this leader; batches of one partition in the order of their offsets.
+        """
+
+        def respond(results: list[ProduceResult]) -> None:
+            result = results[0]
+            on_done(Errors(result.error) if result.error else None, result.base_offset)
+
+        self.append(((tp, batch),), -1, None, respond, None)
+
+    def read_committed_log(self, tp: TopicPartition) -> Iterator[bytes]:
+        """A led partition's batches from its log start to its end, as chunks of whole batches.
+
+        What lies above the high watermark of a leader is not lost any more while it leads, so
+        whoever replays the log takes it too.
+
+        :raises ApiError: when the partition is not led here (any more).
+        """
+        partition = self.partition_or_raise(tp)
+        offset = partition.log.log_start_offset
+        while True:
+            if self._partitions.get(tp) is not partition or not partition.is_leader:
+                raise ApiError(Errors.NOT_LEADER_OR_FOLLOWER)
+            if offset >= partition.log.log_end_offset:
+                return
+            chunk = partition.log.read(offset, INTERNAL_READ_BYTES)
+            if not chunk:
+                return
+            offset = _end_of(chunk)
+            yield chunk
+
+    # --- fetch -----------------------------------------------------------------------------------
+
+    def fetch(self, fetch: FetchOperation) -> None:
+        """Answer a fetch now, or when there is enough to tell, or when its time is over."""
+        must_answer = fetch.max_wait_ms <= 0 or fetch.min_bytes <= 0 or not fetch.items
+        has_data = False
+        partitions = self._partitions
+        if fetch.is_follower:
+            now_ms = self._clock.now_ms()
+            for item in fetch.items:
+                partition = partitions.get(item.key)
+                found = MUST_ANSWER if partition is None else partition.note_follower_fetch(fetch, item, now_ms)
+                if found:
+                    if found == HAS_DATA:
+                        has_data = True
+                    else:
+                        must_answer = True
+        else:
+            for item in fetch.items:
+                partition = partitions.get(item.key)
+                found = MUST_ANSWER if partition is None else partition.note_consumer_fetch(fetch, item)
+                if found:
+                    if found == HAS_DATA:
+                        has_data = True
+                    else:
+                        must_answer = True
+        if must_answer or has_data:
+            results, size = self.collect(fetch)
+            if must_answer or size >= fetch.min_bytes:
+                fetch.respond(results, size)
+                return
+        self._park(fetch)
+
+    def _park(self, fetch: FetchOperation) -> None:
+        fetch.host = self
+        for item in fetch.items:
+            partition = self._partitions[item.key]
+            partition.park(fetch, item)
+            fetch.partitions.append(partition)
+        wait_ms: float = fetch.max_wait_ms
+        parked = self._parked.get(fetch.replica_id)
+        if parked is None:
+            parked = self._parked[fetch.replica_id] = {}
+        parked[fetch] = None
+        if fetch.is_follower and self._expected:
+            expected = self._expected.get(fetch.replica_id)
+            if expected is not None:
+                if self._clock.now_ms() < expected[1]:
+                    wait_ms = min(wait_ms, EXPECTED_FETCH_WAIT_MS)
+                else:
+                    del self._expected[fetch.replica_id]
+        fetch.timer = self._clock.call_later(wait_ms, fetch.complete)
+
+    def unpark(self, fetch: FetchOperation) -> None:
+        """The fetch waits no longer."""
+        fetch.host = None
+        for partition in fetch.partitions:
+            partition.unpark(fetch)
+        fetch.partitions = []
+        self._parked[fetch.replica_id].pop(fetch, None)
+        if fetch.timer is not None:
+            fetch.timer.cancel()
+            fetch.timer = None
+
+    def collect(self, fetch: FetchOperation) -> tuple[list[PartitionResponse | None], int]:
+        """Read for a fetch now: one entry per item, None where there is nothing to tell, and the bytes of all."""
+        results: list[PartitionResponse | None] = []
+        size = 0
+        left = fetch.max_bytes
+        partitions = self._partitions
+        for item in fetch.items:
+            partition = partitions.get(item.key)
+            result: PartitionResponse | None
+            if partition is None:
+                result = failed_fetch(item, item.error or self.why_missing(item.key))
+            else:
+                limit = item.max_bytes
+                try:
+                    result = partition.read(fetch, item, limit if limit < left else left, size == 0)
+                except ApiError as e:
+                    result = failed_fetch(item, e.error)
+                except DISK_ERRORS as e:
+                    self.storage_failed(partition, e)
+                    result = failed_fetch(item, Errors.KAFKA_STORAGE_ERROR)
+                else:
+                    if result is not None and (n := len(result["records"])):
+                        size += n
+                        left = left - n if n < left else 0
+            results.append(result)
+        return results, size
+
+    # --- offsets ---------------------------------------------------------------------------------
+
+    def find_offset(self, tp: PartitionKey, timestamp: int, *, current_leader_epoch: int = -1, replica_id: int = -1) -> FoundOffset:
+        """The offset that a timestamp names (ListOffsets).
+
+        :raises ApiError: when this broker may not or cannot say.
+        """
+        partition = self.partition_or_raise(tp)
+        # -2 is the id of a debugging consumer, which may ask any replica.
+        partition.check_readable(current_leader_epoch, needs_leader=replica_id != -2)
+        return find_offset(partition, timestamp, is_follower=replica_id >= 0)
+
+    def end_offset_for_epoch(self, tp: PartitionKey, epoch: int, *, current_leader_epoch: int = -1) -> tuple[int, int]:
+        """The largest leader epoch not above the given one and its end offset (OffsetForLeaderEpoch).
+
+        :raises ApiError: when this broker may not say.
+        """
+        partition = self.partition_or_raise(tp)
+        partition.check_readable(current_leader_epoch, needs_leader=True)
+        return partition.end_offset_for_epoch(epoch)
+
+
+def failed_fetch(item: FetchItem, error: int) -> PartitionResponse:
+    """A partition's part of a fetch response that says why there is nothing."""
+    return {
+        "partition_index": item.key[1],
+        "error_code": int(error),
+        "high_watermark": -1,
+        "last_stable_offset": -1,
+        "log_start_offset": -1,
+        "aborted_transactions": None,
+        "records": b"",
+    }
+
+
+def _end_of(chunk: bytes) -> int:
+    """The offset after the last of some whole batches."""
+    end = -1
+    for _, header in iter_headers(chunk):
+        end = header.next_offset
+    return end
