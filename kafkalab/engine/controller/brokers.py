@@ -188,7 +188,8 @@ class BrokerLifecycles:
         if request.want_shut_down:
             self._sessions.remove(broker.broker_id)
             return self._reply(broker, is_caught_up, may_go=True)
-        if request.want_fence or not is_caught_up:
+        # Who was leaving when it was fenced does not come back but by registering anew.
+        if request.want_fence or not is_caught_up or broker.in_controlled_shutdown:
             return self._reply(broker, is_caught_up)
         plan = self._reply(broker, is_caught_up, fenced=False)
         plan.records = [_fence_record(broker, _UNFENCE), *self._elections.with_unfenced(broker.broker_id)]

@@ -16,7 +16,7 @@ from kafkalab.engine.controller.operation import Body
 if TYPE_CHECKING:
     from kafkalab.engine.broker.services import ControllerServices
 
-VERSIONS = range(0, 3)
+VERSIONS = range(3)
 
 
 def handle(services: ControllerServices, ctx: RequestContext, request: Any) -> Body | None:

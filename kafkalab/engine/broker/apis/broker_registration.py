@@ -17,7 +17,7 @@ from kafkalab.engine.controller.operation import Body
 if TYPE_CHECKING:
     from kafkalab.engine.broker.services import ControllerServices
 
-VERSIONS = range(0, 5)
+VERSIONS = range(5)
 
 
 def handle(services: ControllerServices, ctx: RequestContext, request: Any) -> Body | None:

@@ -15,7 +15,7 @@ from kafkalab.engine.controller.operation import Body
 if TYPE_CHECKING:
     from kafkalab.engine.broker.services import ControllerServices
 
-VERSIONS = range(0, 4)
+VERSIONS = range(4)
 
 
 def handle(services: ControllerServices, ctx: RequestContext, request: Any) -> Body | None:
