@@ -1,0 +1,311 @@
+"""The groups view: the state diagram with today's state lit, who reads what, and how far each is behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QHeaderView,
+    QPushButton,
+    QScrollArea,
+    QStackedLayout,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from kafkalab.engine.coordinator.group.states import VALID_PREVIOUS
+from kafkalab.ui.itemmodels.tables import Column, TableModel
+from kafkalab.ui.model.changes import ChangeSet, Part
+from kafkalab.ui.model.cluster import ClusterModel
+from kafkalab.ui.model.links import Link, LinkKind
+from kafkalab.ui.model.states import Tone
+from kafkalab.ui.model.things import Group, TimelineRow
+from kafkalab.ui.panels.actions import ActionRegistry
+from kafkalab.ui.panels.delegates import RowDelegate
+from kafkalab.ui.panels.selection import Selection
+from kafkalab.ui.panels.widgets import DOCK_PADDING, ElidedLabel, EmptyState, label
+from kafkalab.ui.plots.assignment_matrix import AssignmentMatrix
+from kafkalab.ui.plots.state_diagram import StateDiagram, spaced
+from kafkalab.ui.theme.formats import (
+    UNKNOWN,
+    format_clock,
+    format_count,
+    format_lag_time,
+    format_ms,
+    format_offset,
+    plural,
+)
+from kafkalab.ui.theme.tokens import DARK, ROW_HEIGHT, Theme
+
+if TYPE_CHECKING:
+    from kafkalab.ui.plots.lag import LagPlot
+
+_PARTS = (Part.GROUPS, Part.LAG, Part.RATES)
+REBALANCES_SHOWN_MAX: Final = 50
+ROWS_SEARCHED_MAX: Final = 5_000
+
+CHANGES: Final[tuple[Column[TimelineRow], ...]] = (
+    Column("Time", lambda row: format_clock(row.at_ms), mono=True, tone=lambda _: Tone.MUTED),
+    Column("Change", lambda row: row.headline, tone=lambda row: row.tone),
+    Column("Why, and how long nobody owned what", lambda row: row.detail, tone=lambda _: Tone.MUTED),
+)
+
+
+class GroupsView(QWidget):
+    """One group at a time: the selected one, else the first by name."""
+
+    context_requested = Signal(object, object)
+
+    def __init__(self, cluster: ClusterModel, selection: Selection, registry: ActionRegistry, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._cluster = cluster
+        self._selection = selection
+        self._theme: Theme = DARK
+        self._group_id = ""
+        self._names: list[str] = []
+        self._stale = True
+        self._changes_from = -1
+        self._lag: LagPlot | None = None
+
+        self._chooser = QComboBox()
+        self._chooser.setAccessibleName("Group")
+        self._chooser.setMinimumWidth(160)
+        self._chooser.currentIndexChanged.connect(self._chosen)
+        self._facts = ElidedLabel("", "muted")
+        head = QHBoxLayout()
+        head.setContentsMargins(DOCK_PADDING, 12, DOCK_PADDING, 0)
+        head.setSpacing(10)
+        head.addWidget(self._chooser)
+        head.addWidget(self._facts, 1)
+
+        self._diagram = StateDiagram({str(state): frozenset(map(str, sources)) for state, sources in VALID_PREVIOUS.items()})
+        self._matrix = AssignmentMatrix()
+        self._matrix.selected.connect(selection.select)
+        matrix_scroll = QScrollArea()
+        matrix_scroll.setWidget(self._matrix)
+        matrix_scroll.setFrameShape(QFrame.Shape.NoFrame)
+        matrix_scroll.setProperty("role", "stage")
+        self._matrix_scroll = matrix_scroll
+
+        self._records = _segment("records")
+        self._seconds = _segment("seconds")
+        self._records.setChecked(True)
+        units = QButtonGroup(self)
+        units.addButton(self._records)
+        units.addButton(self._seconds)
+        self._records.toggled.connect(self._unit_changed)
+        self._lag_title = ElidedLabel("Lag, last two minutes", "strong")
+        lag_head = QHBoxLayout()
+        lag_head.setContentsMargins(DOCK_PADDING, 6, DOCK_PADDING, 2)
+        lag_head.addWidget(self._lag_title, 1)
+        lag_head.addWidget(self._records)
+        lag_head.addWidget(self._seconds)
+        self._lag_place = QVBoxLayout()
+        self._lag_place.setContentsMargins(DOCK_PADDING, 0, DOCK_PADDING, 0)
+
+        self._changes: TableModel[TimelineRow] = TableModel(CHANGES, lambda row: row.number, lambda row: row.link, self)
+        self._history = QTableView()
+        self._history.setModel(self._changes)
+        self._delegate = RowDelegate(self._history)
+        self._history.setItemDelegate(self._delegate)
+        self._history.setProperty("role", "stage")
+        self._history.setAccessibleName("Rebalances of this group")
+        self._history.setShowGrid(False)
+        self._history.setWordWrap(False)
+        self._history.setTabKeyNavigation(False)
+        self._history.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._history.setSelectionMode(QTableView.SelectionMode.NoSelection)
+        self._history.verticalHeader().hide()
+        self._history.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self._history.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        self._history.horizontalHeader().setStretchLastSection(True)
+        self._history.setColumnWidth(0, 118)
+        self._history.setColumnWidth(1, 330)
+        self._history.setMinimumHeight(4 * ROW_HEIGHT)
+
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, 0, 8)
+        column.setSpacing(2)
+        column.addLayout(head)
+        column.addWidget(self._diagram)
+        column.addWidget(_heading("Members by partitions"))
+        column.addWidget(matrix_scroll)
+        column.addLayout(lag_head)
+        column.addLayout(self._lag_place, 2)
+        column.addWidget(_heading("Rebalances"))
+        column.addWidget(self._history, 1)
+        self._page = page
+        self._empty = EmptyState(
+            "Consumer groups appear here: their state, who reads which partition, and how far each is behind. "
+            "No group has joined yet: connect a consumer, or start the sample traffic.",
+            registry["traffic.start"],
+        )
+        self._stack = QStackedLayout(self)
+        self._stack.addWidget(self._page)
+        self._stack.addWidget(self._empty)
+        selection.changed.connect(self._follow)
+        self.refresh()
+
+    @property
+    def group_id(self) -> str:
+        """The group on show, empty when there is none."""
+        return self._group_id
+
+    @property
+    def diagram(self) -> StateDiagram:
+        """The state diagram."""
+        return self._diagram
+
+    @property
+    def matrix(self) -> AssignmentMatrix:
+        """Members by partitions."""
+        return self._matrix
+
+    @property
+    def lag_plot(self) -> LagPlot | None:
+        """The curves; None until the view was seen once."""
+        return self._lag
+
+    @property
+    def rebalances(self) -> TableModel[TimelineRow]:
+        """The group's changes of state."""
+        return self._changes
+
+    def set_theme(self, theme: Theme) -> None:
+        """Draw in these colours."""
+        self._theme = theme
+        self._diagram.set_theme(theme)
+        self._matrix.set_theme(theme)
+        self._delegate.set_theme(theme)
+        if self._lag is not None:
+            self._lag.set_theme(theme)
+
+    def apply(self, changes: ChangeSet) -> None:
+        """Bring up to date what changed; unseen, remember that something did."""
+        if not changes.touches(*_PARTS, Part.TIMELINE):
+            return
+        if self.isVisible():
+            self.refresh()
+        else:
+            self._stale = True
+
+    def refresh(self) -> None:
+        """Show the group as it is now."""
+        self._stale = False
+        names = sorted(self._cluster.groups)
+        if names != self._names:
+            self._names = names
+            with QSignalBlocker(self._chooser):
+                self._chooser.clear()
+                self._chooser.addItems(names)
+        if self._group_id not in self._cluster.groups:
+            self._group_id = names[0] if names else ""
+        if self._group_id and self._chooser.currentText() != self._group_id:
+            with QSignalBlocker(self._chooser):
+                self._chooser.setCurrentIndex(names.index(self._group_id))
+        group = self._cluster.groups.get(self._group_id)
+        self._stack.setCurrentWidget(self._empty if group is None else self._page)
+        if group is None:
+            return
+        self._facts.set_text(group_line(group, self._cluster.now_ms))
+        self._diagram.set_state(group.state)
+        self._matrix.set_group(group, {topic.name: topic.colour for topic in self._cluster.topics.values()})
+        bar = self._matrix_scroll.horizontalScrollBar().sizeHint().height()
+        self._matrix_scroll.setFixedHeight(min(self._matrix.height(), 200) + bar)
+        self._lag_title.set_text(f"Lag, last two minutes · now {format_count(group.lag)} records · {format_lag_time(group.lag_ms)}")
+        if self._lag is not None:
+            self._lag.set_group(group, self._cluster.now_ms)
+        self._changes.set_rows(rebalances(self._cluster.timeline, group.link))
+
+    def show_group(self, group_id: str) -> None:
+        """Show this one."""
+        if group_id in self._cluster.groups:
+            self._group_id = group_id
+            self.refresh()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self._lag is None:
+            # The plotting library costs a third of a second: only who looks at curves pays it.
+            from kafkalab.ui.plots.lag import LagPlot
+
+            self._lag = LagPlot()
+            self._lag.set_theme(self._theme)
+            self._lag_place.addWidget(self._lag)
+            self._unit_changed()
+            self._stale = True
+        if self._stale:
+            self.refresh()
+
+    def _unit_changed(self) -> None:
+        if self._lag is not None:
+            from kafkalab.ui.plots.lag import LagUnit
+
+            self._lag.set_unit(LagUnit.RECORDS if self._records.isChecked() else LagUnit.SECONDS)
+            self._lag.set_group(self._cluster.groups.get(self._group_id), self._cluster.now_ms)
+
+    def _chosen(self, index: int) -> None:
+        if 0 <= index < len(self._names):
+            self._group_id = self._names[index]
+            self._selection.select(Link.group(self._group_id))
+            self.refresh()
+
+    def _follow(self, link: Link | None) -> None:
+        self._matrix.set_selected(link)
+        if link is not None and link.kind is LinkKind.GROUP and link.name != self._group_id:
+            self._group_id = link.name
+            self._stale = True
+            if self.isVisible():
+                self.refresh()
+
+
+def rebalances(timeline: Sequence[TimelineRow], link: Link) -> list[TimelineRow]:
+    """The latest rows that speak of a group, newest first."""
+    found: list[TimelineRow] = []
+    for place in range(len(timeline) - 1, max(-1, len(timeline) - 1 - ROWS_SEARCHED_MAX), -1):
+        if timeline[place].link == link:
+            found.append(timeline[place])
+            if len(found) == REBALANCES_SHOWN_MAX:
+                break
+    return found
+
+
+def group_line(group: Group, now_ms: float) -> str:
+    """A group's facts in one line."""
+    idle = sum(not member.assignment for member in group.members)
+    parts = [
+        spaced(group.state),
+        plural(len(group.members), "member") + (f" ({idle} idle)" if idle else ""),
+        f"generation {format_offset(group.generation)}",
+        " ".join(filter(None, (group.protocol_type, group.protocol))) or UNKNOWN,
+        f"coordinator: broker {group.coordinator_id}" if group.coordinator_id >= 0 else "no coordinator",
+    ]
+    if group.unowned_since_ms >= 0:
+        parts.append(f"rebalancing for {format_ms(now_ms - group.unowned_since_ms)}")
+    elif group.last_rebalance_ms >= 0:
+        parts.append(f"last rebalance took {format_ms(group.last_rebalance_ms)}")
+    if group.cause:
+        parts.append(group.cause)
+    return " · ".join(parts)
+
+
+def _heading(text: str) -> QWidget:
+    made = label(text, "strong")
+    made.setContentsMargins(DOCK_PADDING, 6, DOCK_PADDING, 2)
+    return made
+
+
+def _segment(text: str) -> QPushButton:
+    made = QPushButton(text)
+    made.setCheckable(True)
+    made.setProperty("role", "segment")
+    return made

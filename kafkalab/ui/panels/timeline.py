@@ -1,0 +1,217 @@
+"""The timeline: each happening one line, with its cause, and the way to the thing it speaks of."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal
+from PySide6.QtGui import QFontMetrics, QGuiApplication
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QLineEdit,
+    QMenu,
+    QPushButton,
+    QStackedLayout,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from kafkalab.ui.itemmodels.roles import LinkRole
+from kafkalab.ui.itemmodels.timeline import DETAIL, GLYPH, HEADLINE, TIME, TimelineModel
+from kafkalab.ui.model.changes import ChangeSet
+from kafkalab.ui.model.cluster import ClusterModel
+from kafkalab.ui.model.links import Link
+from kafkalab.ui.panels.delegates import RowDelegate
+from kafkalab.ui.panels.selection import Selection
+from kafkalab.ui.panels.widgets import EmptyState
+from kafkalab.ui.theme.fonts import mono_font
+from kafkalab.ui.theme.formats import format_clock, format_count
+from kafkalab.ui.theme.tokens import ROW_HEIGHT, Theme
+
+SEARCHED_BACK_MAX: Final = 500
+"""How far back the row that speaks of the selected thing is looked for."""
+
+
+class TimelinePanel(QWidget):
+    """The rows, a filter, and whether the newest stays in sight."""
+
+    context_requested = Signal(object, QPoint)
+    activated = Signal(object)
+
+    def __init__(self, cluster: ClusterModel, selection: Selection, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._selection = selection
+        self._following = False  # the table follows a selection made elsewhere
+        self._scrolling = False  # the table scrolls by itself
+        self._model = TimelineModel(cluster, self)
+        self._table = QTableView()
+        self._table.setModel(self._model)
+        self._delegate = RowDelegate(self._table, padding=7)
+        self._table.setItemDelegate(self._delegate)
+        self._table.setProperty("role", "panel")
+        self._table.setAccessibleName("Timeline")
+        self._table.setShowGrid(False)
+        self._table.setWordWrap(False)
+        self._table.setTabKeyNavigation(False)
+        self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self._table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self._table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self._table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self._table.verticalHeader().hide()
+        self._table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self._table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        header = self._table.horizontalHeader()
+        header.hide()
+        header.setMinimumSectionSize(20)
+        header.setStretchLastSection(True)
+        self._table.setColumnWidth(TIME, QFontMetrics(mono_font()).horizontalAdvance(format_clock(0.0)) + 21)
+        self._table.setColumnWidth(GLYPH, 28)
+        self._table.setColumnWidth(HEADLINE, 466)
+
+        self.filter = QLineEdit()
+        self.filter.setPlaceholderText("filter…")
+        self.filter.setAccessibleName("Filter the timeline; !word leaves rows out")
+        self.filter.setToolTip("Words that a row must have; !word leaves rows out (Ctrl+F)")
+        self.filter.setClearButtonEnabled(True)
+        self.filter.setProperty("role", "quiet")
+        self.filter.setFixedWidth(150)
+        self.filter.textChanged.connect(self._filter_changed)
+        self.follow = QPushButton("follow")
+        self.follow.setCheckable(True)
+        self.follow.setChecked(True)
+        self.follow.setProperty("role", "quiet")
+        self.follow.setToolTip("Keep the newest row in sight. Scrolling up lets go.")
+        self.follow.setAccessibleName("Follow the newest row")
+        self.follow.toggled.connect(self._follow_toggled)
+
+        self._empty = EmptyState("What happens to the cluster appears here, each with its cause: elections, fencing, rebalances, kills.")
+        self._nothing = EmptyState("")
+        holder = QWidget()
+        self._stack = QStackedLayout(holder)
+        for page in (self._table, self._empty, self._nothing):
+            self._stack.addWidget(page)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(holder)
+
+        self._table.selectionModel().currentRowChanged.connect(self._current_changed)
+        self._table.clicked.connect(self._clicked)
+        self._table.doubleClicked.connect(self._activate)
+        self._table.customContextMenuRequested.connect(self._menu)
+        self._table.verticalScrollBar().valueChanged.connect(self._scrolled)
+        selection.changed.connect(self._selected_elsewhere)
+        self._show_page()
+
+    @property
+    def model(self) -> TimelineModel:
+        """The rows."""
+        return self._model
+
+    @property
+    def table(self) -> QTableView:
+        """The table itself."""
+        return self._table
+
+    def set_theme(self, theme: Theme) -> None:
+        """Draw in these colours."""
+        self._delegate.set_theme(theme)
+        self._table.viewport().update()
+
+    def apply(self, changes: ChangeSet) -> None:
+        """Show what happened."""
+        self._model.apply(changes)
+        self._show_page()
+        if self.follow.isChecked():
+            self._to_end()
+
+    def title(self) -> str:
+        """How many rows there are, and how many are shown."""
+        shown, total = self._model.rowCount(), self._model.total
+        return f"{format_count(shown)} of {format_count(total)}" if shown != total else format_count(total)
+
+    def _show_page(self) -> None:
+        if self._model.rowCount():
+            page: QWidget = self._table
+        elif self._model.total:
+            self._nothing.set_sentence(f"None of {format_count(self._model.total)} happenings fits “{self.filter.text()}”.")
+            page = self._nothing
+        else:
+            page = self._empty
+        if self._stack.currentWidget() is not page:
+            self._stack.setCurrentWidget(page)
+
+    def _filter_changed(self, text: str) -> None:
+        self._model.set_filter(text)
+        self._show_page()
+        if self.follow.isChecked():
+            self._to_end()
+
+    def _to_end(self) -> None:
+        self._scrolling = True
+        self._table.scrollToBottom()
+        self._scrolling = False
+
+    def _follow_toggled(self, on: bool) -> None:
+        if on:
+            self._to_end()
+
+    def _scrolled(self, value: int) -> None:
+        if not self._scrolling:
+            self.follow.setChecked(value >= self._table.verticalScrollBar().maximum())
+
+    def _current_changed(self, current: QModelIndex) -> None:
+        link = current.data(LinkRole)
+        if isinstance(link, Link) and not self._following:
+            self._following = True
+            self._selection.select(link)
+            self._following = False
+
+    def _clicked(self, index: QModelIndex) -> None:
+        # A click on the row that is current already selects its thing again.
+        self._current_changed(index)
+
+    def _selected_elsewhere(self, link: Link | None) -> None:
+        if self._following:
+            return
+        self._following = True
+        self._table.clearSelection()
+        self._table.selectionModel().clearCurrentIndex()
+        if link is not None:
+            last = self._model.rowCount() - 1
+            for row in range(last, max(-1, last - SEARCHED_BACK_MAX), -1):
+                happening = self._model.row_at(row)
+                if happening is not None and happening.link == link:
+                    self._table.selectRow(row)
+                    break
+        self._following = False
+
+    def _activate(self, index: QModelIndex) -> None:
+        link = index.data(LinkRole)
+        if isinstance(link, Link):
+            self.activated.emit(link)
+
+    def _menu(self, position: QPoint) -> None:
+        index = self._table.indexAt(position)
+        row = self._model.row_at(index.row())
+        if row is None:
+            return
+        menu = QMenu(self)
+        menu.addAction(f"Go to {row.link}", lambda: self.activated.emit(row.link))
+        menu.addAction("Copy", lambda: QGuiApplication.clipboard().setText(f"{format_clock(row.at_ms)}  {row.headline}  ·  {row.detail}"))
+        menu.addSeparator()
+        menu.addAction(f"Only rows about {row.link}", lambda: self.filter.setText(str(row.link)))
+        menu.addAction("Only rows of this kind", lambda: self.filter.setText(row.kind))
+        menu.addAction("No rows of this kind", lambda: self.filter.setText(f"{self.filter.text()} !{row.kind}".strip()))
+        if self.filter.text():
+            menu.addAction("Clear the filter", self.filter.clear)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.popup(self._table.viewport().mapToGlobal(position))
+
+    @staticmethod
+    def columns() -> tuple[int, int, int, int]:
+        """The table's columns, in order."""
+        return TIME, GLYPH, HEADLINE, DETAIL

@@ -1,0 +1,189 @@
+"""The topic view: each partition's replicas as bars, with the high watermark across them."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import QButtonGroup, QComboBox, QFrame, QHBoxLayout, QPushButton, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
+
+from kafkalab.ui.model.changes import ChangeSet, Part
+from kafkalab.ui.model.cluster import ClusterModel
+from kafkalab.ui.model.links import Link, LinkKind
+from kafkalab.ui.model.things import Topic
+from kafkalab.ui.panels.actions import ActionButton, ActionRegistry
+from kafkalab.ui.panels.selection import Selection
+from kafkalab.ui.panels.widgets import DOCK_PADDING, ElidedLabel, EmptyState, label
+from kafkalab.ui.plots.replica_bars import ReplicaBars, Scale
+from kafkalab.ui.theme.formats import format_byte_rate, format_bytes, format_count, format_rate, plural
+from kafkalab.ui.theme.tokens import Theme
+
+_PARTS = (Part.TOPICS, Part.PARTITIONS, Part.REPLICAS, Part.RATES)
+
+
+class TopicView(QWidget):
+    """One topic at a time: the selected one, else the first that was created."""
+
+    context_requested = Signal(object, object)
+
+    def __init__(self, cluster: ClusterModel, selection: Selection, registry: ActionRegistry, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._cluster = cluster
+        self._selection = selection
+        self._name = ""
+        self._names: list[str] = []
+        self._stale = True
+
+        self._chooser = QComboBox()
+        self._chooser.setAccessibleName("Topic")
+        self._chooser.setMinimumWidth(160)
+        self._chooser.currentIndexChanged.connect(self._chosen)
+        self._facts = ElidedLabel("", "muted")
+        self._tail = _segment("Tail", "Records behind the leader's log end")
+        self._whole = _segment("Whole log", "Offsets from the beginning")
+        self._tail.setChecked(True)
+        scales = QButtonGroup(self)
+        scales.addButton(self._tail)
+        scales.addButton(self._whole)
+        head = QHBoxLayout()
+        head.setContentsMargins(DOCK_PADDING, 12, DOCK_PADDING, 4)
+        head.setSpacing(8)
+        head.addWidget(self._chooser)
+        head.addWidget(self._facts, 1)
+        head.addWidget(self._tail)
+        head.addWidget(self._whole)
+        head.addSpacing(8)
+        head.addWidget(ActionButton(registry["topic.create"]))
+        head.addWidget(ActionButton(registry["topic.delete"], text="Delete…"))
+
+        self._bars = ReplicaBars()
+        self._bars.selected.connect(selection.select)
+        self._bars.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self._bars.customContextMenuRequested.connect(self._menu)
+        self._tail.toggled.connect(lambda on: self._bars.set_scale(Scale.TAIL if on else Scale.WHOLE))
+        scroll = QScrollArea()
+        scroll.setWidget(self._bars)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setProperty("role", "stage")
+        self._bars.setProperty("role", "stage")
+        legend = label("filled: leader · outlined: follower · dashed: offline · line across: high watermark", "small")
+        legend.setContentsMargins(DOCK_PADDING, 4, DOCK_PADDING, 8)
+
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addLayout(head)
+        column.addWidget(scroll, 1)
+        column.addWidget(legend)
+        self._page = page
+        self._empty = EmptyState(
+            "A topic's partitions appear here: who leads, who is in sync, and how far each replica has come.", registry["topic.create"]
+        )
+        self._stack = QStackedLayout(self)
+        self._stack.addWidget(self._page)
+        self._stack.addWidget(self._empty)
+        selection.changed.connect(self._follow)
+        self.refresh()
+
+    @property
+    def topic_name(self) -> str:
+        """The topic on show, empty when there is none."""
+        return self._name
+
+    @property
+    def bars(self) -> ReplicaBars:
+        """The painted part."""
+        return self._bars
+
+    def set_theme(self, theme: Theme) -> None:
+        """Draw in these colours."""
+        self._bars.set_theme(theme)
+
+    def apply(self, changes: ChangeSet) -> None:
+        """Bring up to date what changed; unseen, remember that something did."""
+        if not changes.touches(*_PARTS):
+            return
+        if self.isVisible():
+            self.refresh()
+        else:
+            self._stale = True
+
+    def refresh(self) -> None:
+        """Show the topic as it is now."""
+        self._stale = False
+        topics = self._cluster.sorted_topics
+        names = [topic.name for topic in topics]
+        if names != self._names:
+            self._names = names
+            with QSignalBlocker(self._chooser):
+                self._chooser.clear()
+                self._chooser.addItems(names)
+        if self._name not in self._cluster.topics:
+            self._name = names[0] if names else ""
+        if self._name and self._chooser.currentText() != self._name:
+            with QSignalBlocker(self._chooser):
+                self._chooser.setCurrentIndex(names.index(self._name))
+        topic = self._cluster.topics.get(self._name)
+        self._stack.setCurrentWidget(self._empty if topic is None else self._page)
+        self._bars.set_topic(topic)
+        if topic is not None:
+            self._facts.set_text(topic_line(topic))
+
+    def show_topic(self, name: str) -> None:
+        """Show this one."""
+        if name in self._cluster.topics:
+            self._name = name
+            self.refresh()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self._stale:
+            self.refresh()
+
+    def _chosen(self, index: int) -> None:
+        if 0 <= index < len(self._names):
+            self._name = self._names[index]
+            self._selection.select(Link.topic(self._name))
+            self.refresh()
+
+    def _follow(self, link: Link | None) -> None:
+        self._bars.set_selected(link)
+        if link is not None and link.kind in (LinkKind.TOPIC, LinkKind.PARTITION, LinkKind.REPLICA) and link.name != self._name:
+            self._name = link.name
+            self._stale = True
+            if self.isVisible():
+                self.refresh()
+
+    def _menu(self, position: object) -> None:
+        from PySide6.QtCore import QPoint
+
+        assert isinstance(position, QPoint)
+        partition = self._bars.partition_at(position.y())
+        if partition is not None:
+            self.context_requested.emit(partition.link, self._bars.mapToGlobal(position))
+
+
+def topic_line(topic: Topic) -> str:
+    """A topic's figures in one line."""
+    partitions = topic.sorted_partitions
+    size = sum(one.leader_replica.size_bytes for one in partitions if one.leader_replica is not None)
+    return " · ".join(
+        (
+            plural(len(partitions), "partition"),
+            f"replication factor {topic.replication_factor}",
+            f"min.insync.replicas {topic.min_insync_replicas}",
+            format_bytes(size),
+            format_rate(sum(one.records.rate for one in partitions), "records"),
+            format_byte_rate(sum(one.appended.rate for one in partitions)),
+            f"{format_count(sum(max(0, one.log_end_offset - one.log_start_offset) for one in partitions))} records",
+        )
+    )
+
+
+def _segment(text: str, tip: str) -> QPushButton:
+    made = QPushButton(text)
+    made.setCheckable(True)
+    made.setToolTip(tip)
+    made.setProperty("role", "segment")
+    return made
