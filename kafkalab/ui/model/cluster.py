@@ -45,7 +45,8 @@ from kafkalab.ui.model.timeline import Narrator, Timeline
 from kafkalab.ui.theme.formats import format_count, format_lag_time, plural
 
 SPARKLINE_POINTS: Final = 60
-VOTES_SHOWN_MS: Final = 2_000.0
+OWN_PREFIX: Final = "__kafkalab"
+"""Topics that the cluster host makes for itself are shown as internal ones."""
 
 
 class ClusterModel:
@@ -560,10 +561,11 @@ class ClusterModel:
                 topic = self.topics[name] = Topic(name, colour=colour)
             if topic is None:
                 topic = self.topics[name] = Topic(name)
-            if topic.colour < 0 and not level.internal:
+            internal = level.internal or name.startswith(OWN_PREFIX)
+            if topic.colour < 0 and not internal:
                 topic.colour = self._colours_given
                 self._colours_given += 1
-            topic.topic_id, topic.order, topic.internal = level.topic_id, level.order, level.internal
+            topic.topic_id, topic.order, topic.internal = level.topic_id, level.order, internal
             topic.min_insync_replicas, topic.replication_factor = level.min_insync_replicas, level.replication_factor
 
     def _forget_topic(self, name: str, change: ChangeSet) -> None:
