@@ -45,7 +45,7 @@ class LogManager:
     def __init__(self, dirs: list[Path], defaults: LogConfig, clock: Clock, storage: Storage, sink: TelemetrySink, node_id: int) -> None:
         assert dirs, "a broker has a log directory"
         self._dirs = dirs
-        self._defaults = defaults
+        self.defaults = defaults
         self._clock = clock
         self._storage = storage
         self._sink = sink
@@ -99,7 +99,7 @@ class LogManager:
             if tp in self._logs:
                 raise StorageError(f"{directory / name}: the partition is also in {self._logs[tp].directory}")
             recovery_point = recovery_points.get(tp, 0)
-            log = self._open(directory / name, tp, self._defaults, None, recovery_point, clean, start_offsets.get(tp, 0))
+            log = self._open(directory / name, tp, self.defaults, None, recovery_point, clean, start_offsets.get(tp, 0))
             if log.recovered and (log.recovered_cut_bytes or log.log_end_offset > recovery_point):
                 self._sink.emit(
                     LogRecovered(

@@ -23,7 +23,7 @@ from kafkalab.engine.broker.producer_ids import ProducerIds
 from kafkalab.engine.broker.router import Router
 from kafkalab.engine.broker.services import BrokerServices, ControllerServices
 from kafkalab.engine.broker.topic_creation import TopicCreation
-from kafkalab.engine.common.config import BrokerConfig, ConfigError, topic_config_map
+from kafkalab.engine.common.config import BrokerConfig, ConfigError
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.ids import METADATA_PARTITION, METADATA_TOPIC_ID, OFFSETS_TOPIC, TopicPartition, random_uuid
 from kafkalab.engine.controller.controller import QuorumController
@@ -124,6 +124,13 @@ class Node:
             raise NodeFailed(str(e)) from e
         self._announce()
         if self._lifecycle is not None:
+            assert self._replica_manager is not None and self._log_manager is not None
+            self._replica_manager.start()
+            self._log_manager.start(
+                high_watermark=self._high_watermark,
+                retention_check_interval_ms=self._config.get_int("log.retention.check.interval.ms"),
+                producer_id_expiration_ms=self._config.get_int("producer.id.expiration.ms"),
+            )
             self._lifecycle.start()
 
     def _open_directory(self) -> MetaProperties:
@@ -158,7 +165,7 @@ class Node:
     def _open_logs(self, meta: MetaProperties) -> None:
         self._log_manager = LogManager(
             [self._spec.data_dir],
-            LogConfig.from_map(topic_config_map(self._config, {})),
+            LogConfig.from_broker(self._config),
             self._clock,
             FileStorage(),
             self._sink,
@@ -193,7 +200,7 @@ class Node:
             rng=self._rng,
             network=self._network(f"raft-client-{spec.node_id}", self._voter_address),
             sink=self._sink,
-            config=RaftConfig.from_broker_config(self._config),
+            config=RaftConfig.from_broker(self._config),
             listener=loader,
         )
         return loader
@@ -251,6 +258,7 @@ class Node:
             node_id=spec.node_id,
             config=self._config,
             clock=self._clock,
+            rng=self._rng,
             sink=self._sink,
             log_manager=self._log_manager,
             network=self._network(f"{name}-fetcher-0", self._broker_address),
@@ -368,6 +376,10 @@ class Node:
                 pid=os.getpid(),
             )
         )
+
+    def _high_watermark(self, tp: TopicPartition) -> int | None:
+        partition = None if self._replica_manager is None else self._replica_manager.partition(tp)
+        return None if partition is None else partition.high_watermark
 
     def _record_bytes(self) -> tuple[int, int]:
         manager = self._replica_manager

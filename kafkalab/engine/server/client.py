@@ -8,7 +8,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
@@ -66,7 +66,8 @@ class _Link(asyncio.Protocol):
             self._transport.writelines(chunks)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports are no subclasses of asyncio's.
+        transport = cast(asyncio.Transport, transport)
         if self.is_gone:
             transport.abort()
             return

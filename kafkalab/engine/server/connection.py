@@ -13,7 +13,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from kafkalab.engine.broker.context import ConnectionInfo, RequestContext
 from kafkalab.engine.protocol import codec
@@ -85,7 +85,8 @@ class Connection(asyncio.Protocol):
     # --- asyncio's side ------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports are no subclasses of asyncio's.
+        transport = cast(asyncio.Transport, transport)
         self._transport = transport
         host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]
         self.info = ConnectionInfo(self._id, self._listener.name, host, port)
