@@ -30,6 +30,18 @@ def trouble(nodes: Sequence[NodeFacts], levels: Mapping[LevelKey, Level], *, par
     return _unhealthy_partitions(levels) if partitions else None
 
 
+def hopeless(nodes: Sequence[NodeFacts]) -> str | None:
+    """Why waiting cannot help: without brokers or a majority of controllers nothing becomes ready by itself."""
+    for role in ("broker", "controller"):
+        mine = [node for node in nodes if role in node.roles]
+        gone = [node for node in mine if node.state in ("stopped", "killed", "crashed")]
+        needed = 1 if role == "broker" else len(mine) // 2 + 1
+        if len(mine) - len(gone) < needed:
+            why = "; ".join(f"{role} {node.node_id} is {node.state}" + (f": {node.failure}" if node.failure else "") for node in gone)
+            return f"{len(mine) - len(gone)} of {len(mine)} {role}s are left ({why})"
+    return None
+
+
 def _out_of_service(node: NodeFacts, levels: Mapping[LevelKey, Level]) -> str | None:
     level = levels.get(BrokerKey(node.node_id))
     if not isinstance(level, BrokerLevel) or level.broker_epoch <= node.old_broker_epoch:

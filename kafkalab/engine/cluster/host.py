@@ -24,7 +24,7 @@ from typing import Final, Literal
 
 from kafkalab.engine.cluster.admin import Address, AdminClient, RequestRefused
 from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError
-from kafkalab.engine.cluster.health import trouble
+from kafkalab.engine.cluster.health import hopeless, trouble
 from kafkalab.engine.cluster.layout import BROKER, CONTROLLER, ClusterPlan, NodePlan, plan, roles_of_nodes
 from kafkalab.engine.cluster.node_process import ProcessRunner
 from kafkalab.engine.cluster.runner import Runner, RunnerFactory
@@ -595,9 +595,12 @@ class ClusterHost:
         found = "nothing is known of it"
         with self._levels_until(deadline) as versions:
             for levels in versions:
-                found = trouble(self._copy_of_nodes(), levels, partitions=partitions, only_running=only_running) or ""
+                nodes = self._copy_of_nodes()
+                found = trouble(nodes, levels, partitions=partitions, only_running=only_running) or ""
                 if not found:
                     return
+                if only_running and (why := hopeless(nodes)):
+                    raise HostError(f"The cluster cannot become ready: {why}.")
         raise HostError(f"After {timeout:.1f} s the cluster is not well: {found}.")
 
     @contextmanager
