@@ -45,7 +45,10 @@ class CoordinatorLog(Protocol):
         """
 
     def read_committed_log(self, tp: TopicPartition) -> Iterator[bytes]:
-        """The partition's record batches from its log start, as chunks of whole batches."""
+        """The partition's record batches from its log start, as chunks of whole batches.
+
+        :raises ApiError: when the partition is not led here (any more).
+        """
 
 
 _SEEN_BY_CLIENTS: Final = {
@@ -240,9 +243,9 @@ class ShardLog(Generic[K, V]):
         write = self._writes.pop(number, None)
         if write is None:
             return
-        if error:
-            write.finish(seen_by_clients(error))
-            return
-        if write.apply is not None:
+        # Too few replicas after the append: the records are in the log and will be committed, or
+        # replayed by whoever loads it. What is remembered must not differ from that.
+        is_in_log = not error or error is Errors.NOT_ENOUGH_REPLICAS_AFTER_APPEND
+        if is_in_log and write.apply is not None:
             write.apply(write.records)
-        write.finish(Errors.NONE)
+        write.finish(seen_by_clients(error) if error else Errors.NONE)

@@ -102,7 +102,7 @@ class GroupCoordinator:
             sink=self._sink,
             replica_log=self._replica_log,
         )
-        shard.load(lambda: None)
+        shard.load(lambda: self.on_resigned(partition))
 
     def on_resigned(self, partition: int) -> None:
         """This broker no longer leads a partition."""

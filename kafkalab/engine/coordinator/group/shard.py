@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from kafkalab.engine.common.config import BrokerConfig
-from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import OFFSETS_TOPIC, TopicPartition
 from kafkalab.engine.common.time import Clock
 from kafkalab.engine.coordinator.group.classic import ClassicGroup
@@ -15,6 +15,7 @@ from kafkalab.engine.coordinator.group.offsets import GroupOffsets, Records
 from kafkalab.engine.coordinator.group.rebalance import ClassicGroups
 from kafkalab.engine.coordinator.group.telemetry import GroupTelemetry
 from kafkalab.engine.coordinator.runtime import LOAD_SLICE_BYTES, CoordinatorLog, ShardLog, TimerTable
+from kafkalab.engine.log.storage import StorageError
 from kafkalab.engine.protocol.codec import DecodeError
 from kafkalab.engine.protocol.coordinator_records import (
     CoordinatorKey,
@@ -83,15 +84,25 @@ class GroupShard:
 
     # --- loading -------------------------------------------------------------------------------
 
-    def load(self, on_loaded: Callable[[], None]) -> None:
-        """Replay the partition's log, in slices that leave the node its other work."""
+    def load(self, on_failed: Callable[[], None]) -> None:
+        """Replay the partition's log, in slices that leave the node its other work.
+
+        ``on_failed`` is called when it cannot be read; the shard then stays silent.
+        """
         started_ms = self._clock.now_ms()
         chunks = self._replica_log.read_committed_log(self._topic_partition)
 
         def next_slice() -> None:
             if self._is_closed:
                 return
-            if self._replay_slice(chunks):
+            try:
+                is_more = self._replay_slice(chunks)
+            except (ApiError, OSError, StorageError) as error:
+                if not (isinstance(error, ApiError) and error.error is Errors.NOT_LEADER_OR_FOLLOWER):
+                    log.error("%s cannot be replayed: %s", self._topic_partition, error)
+                on_failed()
+                return
+            if is_more:
                 self._timers.schedule(("load",), 0, next_slice)
                 return
             self._transactions.clear()
@@ -99,7 +110,6 @@ class GroupShard:
             self.groups.resume()
             self._telemetry.loaded(self._clock.now_ms() - started_ms)
             self._schedule_expiry()
-            on_loaded()
 
         next_slice()
 

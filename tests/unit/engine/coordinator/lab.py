@@ -61,6 +61,7 @@ class FakeLog:
         self._ends: dict[TopicPartition, int] = defaultdict(int)
         self._waiting: list[tuple[TopicPartition, bytes, int, OnDone]] = []
         self.reads = 0
+        self.read_error: ApiError | None = None
 
     def append_internal(self, tp: TopicPartition, batch: bytes, on_done: OnDone) -> None:
         if self.error is not None:
@@ -82,9 +83,11 @@ class FakeLog:
             on_done(None, offset)
 
     def refuse(self, error: Errors) -> None:
-        """Let every waiting batch fail."""
+        """Let every waiting batch fail; those that were appended all the same stay in the log."""
         waiting, self._waiting = self._waiting, []
-        for _, _, _, on_done in waiting:
+        for tp, batch, _, on_done in waiting:
+            if error is Errors.NOT_ENOUGH_REPLICAS_AFTER_APPEND:
+                self._batches[tp].append(batch)
             on_done(error, -1)
 
     @property
@@ -99,6 +102,8 @@ class FakeLog:
 
     def read_committed_log(self, tp: TopicPartition) -> Iterator[bytes]:
         self.reads += 1
+        if self.read_error is not None:
+            raise self.read_error
         yield from list(self._batches[tp])
 
 
@@ -161,6 +166,7 @@ class Lab:
         settings = {"offsets.topic.num.partitions": "4", "group.initial.rebalance.delay.ms": "0"}
         self.config = BrokerConfig(settings | {key.replace("_", "."): value for key, value in config.items()})
         self.clock = ManualClock()
+        self.rng = Random(7)
         self.log = FakeLog()
         self.sink = Sink()
         self.channel = FakeChannel()
@@ -174,7 +180,7 @@ class Lab:
 
     def start(self, *, lead: bool = True) -> None:
         """Begin, or begin anew, with what the log holds."""
-        self.coordinator = GroupCoordinator(1, self.config, self.clock, Random(7), self.sink, self.log)
+        self.coordinator = GroupCoordinator(1, self.config, self.clock, self.rng, self.sink, self.log)
         self.coordinator.startup()
         self.coordinator.on_image(MetadataDelta.of_everything(self.image), self.image)
         self.services = SimpleNamespace(group_coordinator=self.coordinator, image=self.image, controller_channel=self.channel)

@@ -173,6 +173,17 @@ def test_commits_that_fail() -> None:
     assert lab.committed("g") == {("orders", 0): 5}, "it is in the log after all"
 
 
+def test_a_commit_that_too_few_replicas_took_is_as_visible_as_the_log_has_it() -> None:
+    lab = Lab()
+    lab.log.is_held = True
+    answer = lab.commit("g", {("orders", 0): 5})
+    lab.log.refuse(Errors.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
+    assert errors(answer) == [Errors.COORDINATOR_NOT_AVAILABLE]
+    before = lab.committed("g")
+    lab.restart()
+    assert lab.committed("g") == before == {("orders", 0): 5}
+
+
 # --- deleting and expiring ---------------------------------------------------------------------
 
 

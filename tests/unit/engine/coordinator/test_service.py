@@ -6,14 +6,25 @@ from typing import Any
 
 import pytest
 
-from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import OFFSETS_TOPIC, TopicPartition
 from kafkalab.engine.coordinator.group import VALID_PREVIOUS, GroupState, java_hash
 from kafkalab.engine.protocol.apis import ApiKey
-from kafkalab.engine.protocol.coordinator_records import OffsetCommitKey, OffsetCommitValue, encode_key, encode_value
+from kafkalab.engine.protocol.coordinator_records import (
+    GroupMetadataKey,
+    GroupMetadataValue,
+    OffsetCommitKey,
+    OffsetCommitValue,
+    decode_group_metadata,
+    decode_key,
+    decode_offset_commit,
+    encode_key,
+    encode_value,
+)
 from kafkalab.engine.record import control
-from kafkalab.engine.record.batch import Record, build_batch
+from kafkalab.engine.record.batch import Record, build_batch, iter_records
 from kafkalab.engine.telemetry.events import CoordinatorLoaded
+from tests.unit.engine.coordinator.golden import CONSUMER_OFFSETS_0
 from tests.unit.engine.coordinator.lab import LISTENER, Lab, assignment, subscription
 
 
@@ -116,6 +127,42 @@ def test_a_newer_epoch_of_the_same_leader_changes_nothing() -> None:
     lab.coordinator.on_leader(lab.coordinator.partition_for("g"), 5)
     assert lab.log.reads == reads
     assert lab.state("g") == "Stable"
+
+
+@pytest.mark.expects_warnings
+@pytest.mark.parametrize("error", [Errors.CORRUPT_MESSAGE, Errors.NOT_LEADER_OR_FOLLOWER])
+def test_a_partition_that_cannot_be_replayed_has_no_coordinator(error: Errors) -> None:
+    lab = Lab()
+    lab.log.read_error = ApiError(error)
+    lab.restart()
+    assert lab.join().error_code == Errors.NOT_COORDINATOR
+    lab.log.read_error = None
+    lab.coordinator.on_leader(lab.coordinator.partition_for("g"), 1)
+    assert lab.join().error_code == Errors.MEMBER_ID_REQUIRED
+
+
+def test_what_apache_kafka_wrote_is_read_and_written_alike() -> None:
+    lab = Lab()
+    lab.log.put(TopicPartition(OFFSETS_TOPIC, 0), CONSUMER_OFFSETS_0)
+    lab.restart()
+    (shard,) = [shard for shard in lab.coordinator._shards.values() if shard.partition == 0]
+    group = shard.groups.by_id["group-classic"]
+    assert (group.state, group.generation, group.protocol_type) == (GroupState.EMPTY, 2, "consumer")
+    rolled = TopicPartition("rolled", 0)
+    for group_id in ("group-classic", "group-consumer"):
+        value = shard.offsets.get(group_id, rolled)
+        assert value is not None
+        assert (value.offset, value.leader_epoch, value.topic_id is not None) == (100, 0, True)
+    written = 0
+    for record in iter_records(CONSUMER_OFFSETS_0):
+        key = decode_key(record.key or b"")
+        if key is not None and record.value is not None:
+            is_group = isinstance(key, GroupMetadataKey)
+            content: GroupMetadataValue | OffsetCommitValue
+            content = decode_group_metadata(record.value) if is_group else decode_offset_commit(record.value)
+            assert (encode_key(key), encode_value(content)) == (record.key, record.value)
+            written += 1
+    assert written == 7
 
 
 @pytest.mark.expects_warnings
