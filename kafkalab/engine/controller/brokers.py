@@ -199,7 +199,7 @@ class BrokerLifecycles:
     def _start_controlled_shutdown(self, broker: BrokerRegistration, session: BrokerSession, is_caught_up: bool) -> Plan:
         plan = self._reply(broker, is_caught_up)
         change = BrokerRegistrationChangeRecord(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch, in_controlled_shutdown=1)
-        plan.records = [*self._elections.without(broker.broker_id), change]
+        plan.records = [change, *self._elections.without(broker.broker_id)]
         plan.cause = f"broker {broker.broker_id} is shutting down"
 
         def note_offset(last_offset: int) -> None:
