@@ -315,8 +315,15 @@ class QuorumController:
             operation.respond(plan.response)
             return
         self._pending = operation
-        last_offset = self._raft.append([encode_record(record) for record in plan.records], partial(self._appended, operation))
-        operation.last_offset = last_offset
+        try:
+            operation.last_offset = self._raft.append(
+                [encode_record(record) for record in plan.records], partial(self._appended, operation)
+            )
+        except ApiError as refusal:
+            # Raft leads no longer, and is about to say so.
+            self._pending = None
+            operation.refuse(refusal)
+            return
         self._maybe_complete()
 
     def _appended(self, operation: Operation, committed: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_broker_epochs_grow_with_every_incarnation_and_stay_within_one() -> None
         ),
     ],
 )
-def test_registrations_that_are_refused(changes: dict[str, object], error: Errors) -> None:
+def test_registrations_that_are_refused(changes: dict[str, Any], error: Errors) -> None:
     lab = ControllerHarness()
     lab.register(1)
     answer = lab.register(2, **changes)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from random import Random
 
 import pytest
 
-from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.metadata.image import MetadataImage
 from kafkalab.engine.metadata.loader import MetadataLoader
 from kafkalab.engine.protocol.apis import ApiKey
@@ -57,7 +58,8 @@ def test_operations_run_one_at_a_time_and_see_each_other() -> None:
     assert first[0].topics[0].error_code == 0
     assert second[0].topics[0].error_code == Errors.TOPIC_ALREADY_EXISTS
     assert third[0].responses[0].error_code == 0
-    assert lab.image.topics_by_name == {} and lab.controller.queue_length == 0
+    assert lab.controller.queue_length == 0
+    assert lab.image.topics_by_name == {}
 
 
 def test_nothing_that_is_not_committed_happened() -> None:
@@ -79,6 +81,18 @@ def test_nothing_that_is_not_committed_happened() -> None:
     lab.raft.commits_at_once = True
     lab.lead()
     assert lab.ask(ApiKey.CREATE_TOPICS, 7, body).topics[0].error_code == 0
+
+
+def test_raft_may_know_first_that_it_leads_no_longer() -> None:
+    lab = ControllerHarness()
+    lab.start_brokers(1)
+
+    def refuse(values: Sequence[bytes], on_commit: Callable[[bool], None]) -> int:
+        raise ApiError(Errors.NOT_CONTROLLER, "This node does not lead the quorum")
+
+    lab.raft.append = refuse  # type: ignore[method-assign]
+    assert lab.create("orders").error_code == Errors.NOT_CONTROLLER
+    assert lab.controller.queue_length == 0
 
 
 def test_a_request_that_waited_too_long_is_not_carried_out() -> None:
