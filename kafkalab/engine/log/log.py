@@ -227,7 +227,7 @@ class Log:
             raise self._larger_than_segment(size)
         first_offset = self.log_end_offset
         last_offset = first_offset + header.last_offset_delta
-        segment = self._segment_for_append(size, last_offset, header.max_timestamp, now_ms)
+        segment = self._segment_for_append(size, first_offset, last_offset, header.max_timestamp, now_ms)
         self._write(segment, stamped_head(header, first_offset, leader_epoch), memoryview(data)[STAMP_BYTES:])
         segment.note_batch(last_offset, header.max_timestamp, size, config.index_interval_bytes)
         if leader_epoch != self._epochs.latest:
@@ -278,11 +278,15 @@ class Log:
                     self._append_run(segment, data, run_start, run_end, run)
                     run, run_start = [], run_end
                 if not run:
-                    segment = self._segment_for_append(header.size_bytes, header.last_offset, header.max_timestamp, now_ms)
+                    segment = self._segment_for_append(
+                        header.size_bytes, header.base_offset, header.last_offset, header.max_timestamp, now_ms
+                    )
                 elif header.last_offset - segment.base_offset > RELATIVE_OFFSET_MAX:
                     self._append_run(segment, data, run_start, run_end, run)
                     run, run_start = [], run_end
-                    segment = self._segment_for_append(header.size_bytes, header.last_offset, header.max_timestamp, now_ms)
+                    segment = self._segment_for_append(
+                        header.size_bytes, header.base_offset, header.last_offset, header.max_timestamp, now_ms
+                    )
                 run.append((pos, header))
                 run_end = pos + header.size_bytes
                 if first_offset < 0:
@@ -301,12 +305,12 @@ class Log:
         view = memoryview(data)
         self._write(segment, b"", view[start:end] if end - start != len(data) else data)
         interval = self.config.index_interval_bytes
-        for _, header in run:
+        for pos, header in run:
             segment.note_batch(header.last_offset, header.max_timestamp, header.size_bytes, interval)
             if header.partition_leader_epoch > self._epochs.latest:
                 self._assign_epoch(header.partition_leader_epoch, header.base_offset)
             if header.producer_id != NO_PRODUCER_ID:
-                self.producer_state.update(header, header.base_offset)
+                self.producer_state.update_from(header, data, pos)
         self.log_end_offset = run[-1][1].next_offset
 
     def _write(self, segment: Segment, head: bytes, body: bytes | memoryview) -> None:
@@ -315,20 +319,18 @@ class Log:
         except OSError as error:
             raise self._storage_error("writing to", error) from error
 
-    def _segment_for_append(self, size: int, last_offset: int, max_timestamp: int, now_ms: int) -> Segment:
+    def _segment_for_append(self, size: int, first_offset: int, last_offset: int, max_timestamp: int, now_ms: int) -> Segment:
         """The active segment, rolled before if this append does not fit or the segment is too old."""
         segment = self._active
         config = self.config
+        if last_offset - segment.base_offset > RELATIVE_OFFSET_MAX:
+            return self._roll_to(first_offset)
         if not segment.size:
-            if last_offset - segment.base_offset > RELATIVE_OFFSET_MAX:
-                # An empty segment whose base lies too far back: only truncation and compaction make one.
-                return self._roll_to(self.log_end_offset)
             return segment
         first_timestamp = segment.first_timestamp
         age_ms = max_timestamp - first_timestamp if first_timestamp >= 0 <= max_timestamp else now_ms - segment.created_ms
         if (
             segment.size + size > config.segment_bytes
-            or last_offset - segment.base_offset > RELATIVE_OFFSET_MAX
             or age_ms > config.segment_ms - self._jitter_ms(segment)
             or segment.index_is_full(config.segment_index_bytes)
         ):
@@ -351,9 +353,13 @@ class Log:
     def _roll_to(self, base_offset: int) -> Segment:
         old = self._active
         try:
-            if old.size or old.base_offset != base_offset:
+            if old.size:
                 old.become_inactive()
                 self._write_snapshot(base_offset)
+            else:
+                # Nothing was written since its base was chosen, and now the base lies too far back.
+                old.remove_files()
+                self._segments.pop()
             segment = Segment(self._storage, self.directory, base_offset, size=0, created_ms=self._clock.wall_ms())
             # A segment is a file from its beginning, so that the next start knows of it.
             segment.file.truncate(0)

@@ -7,6 +7,7 @@ reading the batches after an older one.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections import deque
 from collections.abc import Iterable
@@ -15,7 +16,8 @@ from typing import Final, NamedTuple
 from crc32c import crc32c
 
 from kafkalab.engine.common.errors import ApiError, Errors
-from kafkalab.engine.record.batch import NO_SEQUENCE, SEQUENCE_MAX, BatchHeader
+from kafkalab.engine.record.batch import NO_SEQUENCE, SEQUENCE_MAX, BatchHeader, Buffer, records_of
+from kafkalab.engine.record.control import decode_end_transaction_marker
 
 BATCHES_KEPT: Final = 5
 NO_EPOCH: Final = -1
@@ -126,9 +128,14 @@ class ProducerState:
         if header.is_transactional and entry.transaction_first_offset < 0:
             entry.transaction_first_offset = first_offset
 
-    def marker_written(self, producer_id: int, coordinator_epoch: int) -> None:
-        """Remember which coordinator epoch wrote the last marker, as the snapshot files do."""
-        self.entries[producer_id].coordinator_epoch = coordinator_epoch
+    def update_from(self, header: BatchHeader, data: Buffer, pos: int = 0) -> None:
+        """Account for a stored batch, of which ``data`` holds the bytes at ``pos``."""
+        self.update(header, header.base_offset)
+        if header.is_control:
+            # The marker says which coordinator wrote it; a broken one is as good as an unknown one.
+            with contextlib.suppress(ApiError):
+                marker = next(records_of(data, pos, header))
+                self.entries[header.producer_id].coordinator_epoch = decode_end_transaction_marker(marker.value)
 
     def expire(self, wall_ms: int, expiration_ms: int = PRODUCER_ID_EXPIRATION_MS) -> None:
         """Forget producers that have been silent too long and have no transaction open."""

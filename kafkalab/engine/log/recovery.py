@@ -126,9 +126,10 @@ def producers_from(
             if number + 1 < len(segments) and segments[number + 1].base_offset <= start:
                 continue
             position = segment.locate(start) if start > segment.base_offset else 0
-            for _, header in segment.headers(position):
+            for at, header in segment.headers(position):
                 if header.producer_id != NO_PRODUCER_ID and header.base_offset >= start:
-                    state.update(header, header.base_offset)
+                    data = segment.file.read(at, header.size_bytes) if header.is_control else b""
+                    state.update_from(header, data)
     return state, kept
 
 
