@@ -34,7 +34,7 @@ class World:
         known = [
             (a.member_id, a.generation_id, i) for g, i, a in self.answers if g == group and a.is_there and hasattr(a.body, "member_id")
         ]
-        member, generation, instance = rng.choice(known) if known and rng.random() < 0.9 else ("", 1, rng.choice(INSTANCES))
+        member, generation, instance = rng.choice(known[-5:]) if known and rng.random() < 0.9 else ("", 1, rng.choice(INSTANCES))
         match rng.randrange(12):
             case 0 | 1 | 2:
                 topics = rng.choice((("orders",), ("orders", "more")))
