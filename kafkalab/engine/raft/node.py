@@ -428,8 +428,8 @@ class RaftNode:
     def _fetch_timeout_ms(self) -> float:
         return self._config.fetch_timeout_ms * (1.0 + FETCH_TIMEOUT_JITTER * self._rng.random())
 
-    def _stand(self, cause: str, *, retries: int = 0) -> None:
-        """Ask whether an election could be won."""
+    def _stand(self, cause: str, *, retries: int = 0, is_successor: bool = False) -> None:
+        """Ask whether an election could be won; who was named as the successor need not ask."""
         old = self._state
         if self._boot_attempts is not None:
             self._boot_attempts += 1
@@ -443,7 +443,7 @@ class RaftNode:
             retries=retries,
         )
         self._transition_to(state, cause)
-        if state.is_won:
+        if state.is_won or is_successor:
             self._become_candidate(state, cause)
         else:
             self._enter(state)
@@ -464,6 +464,8 @@ class RaftNode:
             self._enter(state)
 
     def _handle_election_timeout(self, state: ProspectiveState | CandidateState) -> None:
+        if self._state is not state:
+            return
         if isinstance(state, CandidateState):
             self._stand("its candidacy got no majority", retries=state.retries + 1)
         elif state.leader_id != UNKNOWN_LEADER and state.rejected:
@@ -507,6 +509,9 @@ class RaftNode:
                 self._become_candidate(state, "a voter knows no pre-vote")
             return
         if partition is None or response is None or response.error_code != Errors.NONE:
+            if self._state is state and isinstance(state, CandidateState) and voter_id not in state.granted | state.rejected:
+                state.unreachable.add(voter_id)
+                self._maybe_back_off(state)
             self._retry(attempt, lambda: self._ask_for_vote(state, voter_id, attempt + 1))
             return
         self.observe(partition.leader_id, partition.leader_epoch, f"controller {voter_id} said so when asked for its vote")
@@ -520,14 +525,8 @@ class RaftNode:
         if isinstance(state, CandidateState):
             if state.is_won:
                 self._become_leader(state)
-            elif state.is_lost:
-                # All have answered: waiting longer than it takes to not collide again helps nobody.
-                backoff_ms = self._rng.uniform(
-                    self._config.retry_backoff_ms,
-                    min(ELECTION_BACKOFF_BASE_MS * 2.0 ** min(state.retries + 1, 16), self._config.election_backoff_max_ms),
-                )
-                self._cancel_timers()
-                self._at(min(state.deadline_ms, self._clock.now_ms() + backoff_ms), lambda: self._handle_election_timeout(state))
+            else:
+                self._maybe_back_off(state)
         elif state.is_won:
             self._become_candidate(state, f"controllers {_names(state.granted)} would vote for it")
         elif state.leader_id != UNKNOWN_LEADER and (state.is_lost or (voter_id == state.leader_id and not partition.vote_granted)):
@@ -536,6 +535,15 @@ class RaftNode:
             unattached = UnattachedState(state.epoch, voted_id=state.voted_id, deadline_ms=state.deadline_ms)
             self._transition_to(unattached, "its pre-vote was refused")
             self._enter(unattached)
+
+    def _maybe_back_off(self, state: CandidateState) -> None:
+        """A candidacy without hope waits only until it is unlikely to collide again."""
+        if not state.is_lost or state.is_backing_off:
+            return
+        state.is_backing_off = True
+        longest_ms = min(ELECTION_BACKOFF_BASE_MS * 2.0 ** min(state.retries + 1, 16), self._config.election_backoff_max_ms)
+        wait_ms = self._rng.uniform(min(self._config.retry_backoff_ms, longest_ms), longest_ms)
+        self._at(min(state.deadline_ms, self._clock.now_ms() + wait_ms), lambda: self._handle_election_timeout(state))
 
     def _retry(self, attempt: int, action: Callable[[], None]) -> None:
         delay_ms = min(RETRY_BACKOFF_MAX_MS, self._config.retry_backoff_ms * 2.0 ** min(attempt, 8))
@@ -759,7 +767,8 @@ class RaftNode:
             candidates = candidates or list(getattr(partition, "preferred_successors", ()))
             backoff_ms = self._succession_backoff_ms(candidates)
             self._cancel_timers()
-            self._at(self._clock.now_ms() + backoff_ms, lambda: self._stand(f"controller {leader_id} resigned"))
+            is_first = backoff_ms == 0.0
+            self._at(self._clock.now_ms() + backoff_ms, lambda: self._stand(f"controller {leader_id} resigned", is_successor=is_first))
         return self._partition_response(claim)
 
     def _succession_backoff_ms(self, candidates: Sequence[int]) -> float:

@@ -151,7 +151,7 @@ class ProspectiveState(State):
 class CandidateState(State):
     """Counts votes for one epoch until a majority settles it, one way or the other."""
 
-    __slots__ = ("cause", "deadline_ms", "granted", "local_id", "rejected", "retries", "voters")
+    __slots__ = ("cause", "deadline_ms", "granted", "is_backing_off", "local_id", "rejected", "retries", "unreachable", "voters")
     kind = RaftState.CANDIDATE
 
     def __init__(self, epoch: int, *, local_id: int, voters: frozenset[int], deadline_ms: float, retries: int, cause: str) -> None:
@@ -163,12 +163,16 @@ class CandidateState(State):
         self.retries = retries
         self.cause = cause
         """Why there had to be an election."""
+        self.is_backing_off = False
         self.granted = {local_id}
         self.rejected: set[int] = set()
+        self.unreachable: set[int] = set()
+        """Voters whose last request went unanswered; they may still answer a later one."""
 
     def record(self, voter_id: int, *, granted: bool) -> None:
         """A voter answered. Votes are kept, so a second answer must agree with the first."""
         assert voter_id in self.voters, "votes come from voters only"
+        self.unreachable.discard(voter_id)
         if voter_id in self.granted or voter_id in self.rejected:
             return
         (self.granted if granted else self.rejected).add(voter_id)
@@ -180,7 +184,8 @@ class CandidateState(State):
 
     @property
     def is_lost(self) -> bool:
-        return len(self.voters) - len(self.rejected) < majority_of(len(self.voters))
+        """No majority is in sight: too many refused, or cannot be asked."""
+        return len(self.voters) - len(self.rejected) - len(self.unreachable) < majority_of(len(self.voters))
 
     def grants_vote(self, candidate_id: int, *, is_log_up_to_date: bool, is_pre_vote: bool) -> bool:
         return is_pre_vote and is_log_up_to_date

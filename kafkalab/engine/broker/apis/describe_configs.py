@@ -92,7 +92,7 @@ def _broker_id(name: str) -> int:
 
 
 def _dynamic(services: Services, kind: ResourceType, name: str) -> Mapping[str, str]:
-    return services.image.configs.get((int(kind), name), {})
+    return services.image.config(int(kind), name)
 
 
 def _config(entry: ConfigEntry, request: Any) -> Mapping[str, Any]:
