@@ -6,7 +6,6 @@ checked: one leader and one vote per epoch, committed entries agree everywhere a
 
 from __future__ import annotations
 
-
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, NamedTuple
@@ -63,9 +62,7 @@ class FakeLog:
             assert header.base_offset == self.log_end_offset, "no gap in the log"
             assert header.partition_leader_epoch >= self.latest_epoch, "epochs never fall in the log"
             self.batches.append(
-                StoredBatch(
-                    header.base_offset, header.next_offset, header.partition_leader_epoch, data[pos : pos + header.size_bytes]
-                )
+                StoredBatch(header.base_offset, header.next_offset, header.partition_leader_epoch, data[pos : pos + header.size_bytes])
             )
         return Appended(self.log_end_offset - 1)
 
