@@ -177,6 +177,9 @@ class InspectorPanel(QWidget):
         column.addWidget(self._writes)
         column.addSpacing(16)
         column.addLayout(self._buttons)
+        self._extras = QVBoxLayout()
+        self._extras.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(self._extras)
         column.addSpacing(14)
         column.addWidget(self._more_line)
         column.addSpacing(10)
@@ -234,6 +237,11 @@ class InspectorPanel(QWidget):
         self._more.setVisible(bool(found.more))
         self._more.show_facts(found.more)
         self._show_actions(found.actions)
+
+    def add_extra(self, widget: QWidget) -> None:
+        """Make room for controls under the buttons; they show and hide themselves."""
+        self._extras.addSpacing(14)
+        self._extras.addWidget(widget)
 
     def facts(self) -> list[Fact]:
         """The facts on show, for export and for tests."""

@@ -9,6 +9,8 @@ from PySide6.QtGui import QPainter
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import QWidget
 
+from kafkalab.ui.scene.painted_view import PaintedView
+
 PICTURE_FILTERS = "PNG (*.png);;SVG (*.svg)"
 DOTS_PER_INCH = 96
 
@@ -17,7 +19,7 @@ def write_picture(view: QWidget, path: Path, title: str) -> None:
     """Write what ``view`` shows; raises OSError naming the file when it cannot be written."""
     if path.suffix.lower() == ".svg":
         _write_svg(view, path, title)
-    elif not view.grab().save(str(path)):
+    elif not view.grab().toImage().save(str(path)):
         raise OSError(f"{path} could not be written as a picture")
 
 
@@ -33,6 +35,10 @@ def _write_svg(view: QWidget, path: Path, title: str) -> None:
     generator.setTitle(title)
     painter = QPainter(generator)
     try:
-        view.render(painter, QPoint())
+        if isinstance(view, PaintedView):
+            # Drawn anew as shapes and text, not copied from its prepared picture.
+            view.render_to(painter)
+        else:
+            view.render(painter, QPoint())
     finally:
         painter.end()

@@ -8,7 +8,6 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.panels.widgets import DOCK_PADDING, label, set_role
 from kafkalab.ui.theme.formats import plural
-from kafkalab.ui.theme.tokens import DARK, Theme
 
 HEIGHT = 26
 
@@ -19,7 +18,7 @@ class StatusLine(QWidget):
     def __init__(self, cluster: ClusterModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._cluster = cluster
-        self._theme: Theme = DARK
+        self._busy: list[str] = []
         self.setProperty("role", "status")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedHeight(HEIGHT)
@@ -46,6 +45,10 @@ class StatusLine(QWidget):
         if counts != self._counts.text():
             self._counts.setText(counts)
         dropped = f"{plural(cluster.dropped, 'event')} dropped"
+        if self._busy:
+            dropped = (
+                f"{self._busy[0]}… · {dropped}" if len(self._busy) == 1 else f"{plural(len(self._busy), 'command')} under way · {dropped}"
+            )
         if dropped != self._dropped.text():
             self._dropped.setText(dropped)
             set_role(self._dropped, "warn" if cluster.dropped else "muted")
@@ -53,6 +56,11 @@ class StatusLine(QWidget):
     def show_frames(self, per_second: float, p99_ms: float) -> None:
         """How fast the screen is."""
         self._frames.setText(f"{per_second:.0f} fps · p99 {p99_ms:.0f} ms")
+
+    def show_busy(self, what: list[str]) -> None:
+        """What is under way; nothing when nothing is."""
+        self._busy = what
+        self.refresh()
 
     def texts(self) -> tuple[str, str, str]:
         """What is said, from left to right."""

@@ -128,6 +128,22 @@ class TimelinePanel(QWidget):
         if self.follow.isChecked():
             self._to_end()
 
+    def reveal(self, link: Link) -> bool:
+        """Bring the latest row that speaks of a thing into sight, filter or not. False when there is none."""
+        for attempt in ("filtered", "all"):
+            if attempt == "all" and self.filter.text():
+                self.filter.clear()
+            last = self._model.rowCount() - 1
+            for row in range(last, max(-1, last - SEARCHED_BACK_MAX), -1):
+                happening = self._model.row_at(row)
+                if happening is not None and happening.link == link:
+                    self.follow.setChecked(False)
+                    self._table.selectRow(row)
+                    self._table.scrollTo(self._model.index(row, TIME), QAbstractItemView.ScrollHint.PositionAtCenter)
+                    self._table.setFocus(Qt.FocusReason.OtherFocusReason)
+                    return True
+        return False
+
     def title(self) -> str:
         """How many rows there are, and how many are shown."""
         shown, total = self._model.rowCount(), self._model.total

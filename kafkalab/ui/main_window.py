@@ -1,0 +1,601 @@
+"""The main window: assembles bar, stage and docks around one model and one selection, and decides nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from PySide6.QtCore import QAbstractItemModel, QPoint, QSettings, Qt, QTimer, Signal
+from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QGuiApplication, QKeySequence
+from PySide6.QtWidgets import QApplication, QDockWidget, QFileDialog, QMainWindow, QMenu, QMessageBox, QToolBar, QWidget
+
+from kafkalab.ui.bridge.command_gateway import CommandGateway, CommandResult
+from kafkalab.ui.bridge.frame_meter import FrameMeter
+from kafkalab.ui.dialogs.palette import CommandPalette
+from kafkalab.ui.dialogs.shortcuts import ShortcutsDialog
+from kafkalab.ui.dialogs.traffic import TrafficDialog
+from kafkalab.ui.itemmodels.export import TABLE_FILTERS, write_table
+from kafkalab.ui.itemmodels.facts import band_table, group_table, replica_table, text_table
+from kafkalab.ui.model.changes import ChangeSet, Part
+from kafkalab.ui.model.cluster import ClusterModel
+from kafkalab.ui.model.links import Link, LinkKind
+from kafkalab.ui.panels.actions import ActionRegistry
+from kafkalab.ui.panels.clients import ClientsView
+from kafkalab.ui.panels.closing import ClosingOverlay
+from kafkalab.ui.panels.commands import Commands
+from kafkalab.ui.panels.explorer import ExplorerPanel
+from kafkalab.ui.panels.groups import GroupsView
+from kafkalab.ui.panels.inspector import InspectorPanel
+from kafkalab.ui.panels.pictures import PICTURE_FILTERS, write_picture
+from kafkalab.ui.panels.selection import Selection
+from kafkalab.ui.panels.settings import WindowSettings
+from kafkalab.ui.panels.stage import CLIENTS, CLUSTER, FAILOVER, GROUPS, TOPIC, VIEWS, Stage
+from kafkalab.ui.panels.status import StatusLine
+from kafkalab.ui.panels.style import build_panel_sheet
+from kafkalab.ui.panels.timeline import TimelinePanel
+from kafkalab.ui.panels.top_bar import TopBar
+from kafkalab.ui.panels.topic import TopicView
+from kafkalab.ui.panels.traffic import TrafficControls
+from kafkalab.ui.panels.widgets import DockTitle
+from kafkalab.ui.scene.cluster_view import ClusterView
+from kafkalab.ui.scene.failover_view import FailoverView
+from kafkalab.ui.theme.style import CHOICES, apply_theme, chosen_theme
+from kafkalab.ui.theme.tokens import Theme
+
+_log = logging.getLogger(__name__)
+
+TITLE: Final = "KafkaLab"
+WIDTH, HEIGHT = 1440, 900
+WIDTH_MIN, HEIGHT_MIN = 820, 520
+EXPLORER_WIDTH: Final = 212
+INSPECTOR_WIDTH: Final = 300
+TIMELINE_HEIGHT: Final = 166
+SLOW_MS: Final = 120
+"""Texts and tables follow at this pace: faster nobody reads."""
+TICK_MS: Final = 1_000
+MENUS: Final = ("File", "Edit", "View", "Cluster", "Go", "Window", "Help")
+_SLOW_PARTS: Final = frozenset(Part) - {Part.TIMELINE}
+
+
+class MainWindow(QMainWindow):
+    """The window. Feed it with :meth:`apply`; what the user wants done goes to the gateway."""
+
+    closing = Signal()
+    """The user wants to leave: stop the cluster, then call :meth:`finish_closing`."""
+    quit_now = Signal()
+    """The user does not want to wait for that."""
+
+    def __init__(
+        self,
+        cluster: ClusterModel,
+        gateway: CommandGateway,
+        settings: QSettings,
+        *,
+        meter: FrameMeter | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(TITLE)
+        self.setObjectName("main")
+        self.setMinimumSize(WIDTH_MIN, HEIGHT_MIN)
+        self.resize(WIDTH, HEIGHT)
+        self.setDockNestingEnabled(True)
+        self.cluster = cluster
+        self.gateway = gateway
+        self.settings = WindowSettings(settings)
+        self._meter = meter or FrameMeter()
+        self._pending = ChangeSet()
+        self._may_close = False
+        self._is_closing = False
+        self._theme_choice = self.settings.text("theme", "system", CHOICES)
+        self.theme: Theme = chosen_theme(self._theme_choice)
+
+        self.selection = Selection(self)
+        self.registry = ActionRegistry(self)
+        self.commands = Commands(cluster, gateway, self.selection, self.registry, self)
+        self._register_actions()
+        self._build_views()
+        self._build_docks()
+        self._build_bars()
+        self._build_menus()
+        self.palette_panel = CommandPalette(self)
+        self._closing_overlay = ClosingOverlay(self, cluster)
+        self._closing_overlay.quit_now.connect(self.quit_now)
+        self._traffic_dialog: TrafficDialog | None = None
+
+        self._slow = QTimer(self)
+        self._slow.setSingleShot(True)
+        self._slow.setInterval(SLOW_MS)
+        self._slow.timeout.connect(self._refresh_slowly)
+        self._tick = QTimer(self)
+        self._tick.setInterval(TICK_MS)
+        self._tick.timeout.connect(self._each_second)
+        self._tick.start()
+
+        self.selection.changed.connect(self._selection_changed)
+        self.gateway.busy_changed.connect(lambda _: self._show_busy())
+        QGuiApplication.styleHints().colorSchemeChanged.connect(lambda _: self._system_theme_changed())
+        self._apply_theme()
+        self._restore()
+        self.refresh()
+
+    # --- building ------------------------------------------------------------------------------------
+
+    def _build_views(self) -> None:
+        cluster, selection = self.cluster, self.selection
+        self.cluster_view = ClusterView(cluster)
+        self.topic_view = TopicView(cluster, selection, self.registry)
+        self.groups_view = GroupsView(cluster, selection, self.registry)
+        self.failover_view = FailoverView(cluster)
+        self.clients_view = ClientsView(cluster, selection, self.registry)
+        views: dict[str, QWidget] = dict(
+            zip(VIEWS, (self.cluster_view, self.topic_view, self.groups_view, self.failover_view, self.clients_view), strict=True)
+        )
+        for name, view in views.items():
+            view.setObjectName(f"view.{name.lower()}")
+        self.stage = Stage(views)
+        self.stage.view_changed.connect(lambda _: self.registry.refresh())
+        self.setCentralWidget(self.stage)
+        for painted in (self.cluster_view, self.failover_view):
+            painted.selected.connect(self.selection.select)
+            painted.activated.connect(self.show_link)
+            painted.context_requested.connect(self.show_context_menu)
+            painted.action_requested.connect(self.commands.take_notice_action)
+        self.topic_view.context_requested.connect(self.show_context_menu)
+        self.groups_view.context_requested.connect(self.show_context_menu)
+        self.clients_view.context_requested.connect(self.show_context_menu)
+
+    def _build_docks(self) -> None:
+        self.explorer = ExplorerPanel(self.cluster, self.selection)
+        self.inspector = InspectorPanel(self.cluster, self.selection, self.registry)
+        self.traffic_controls = self._make_traffic_controls()
+        self.inspector.add_extra(self.traffic_controls)
+        self.timeline = TimelinePanel(self.cluster, self.selection)
+        self._docks: dict[str, QDockWidget] = {}
+        self._add_dock("Explorer", self.explorer, Qt.DockWidgetArea.LeftDockWidgetArea)
+        self._add_dock("Inspector", self.inspector, Qt.DockWidgetArea.RightDockWidgetArea)
+        self._add_dock("Timeline", self.timeline, Qt.DockWidgetArea.BottomDockWidgetArea, self.timeline.follow, self.timeline.filter)
+        self.explorer.context_requested.connect(self.show_context_menu)
+        self.explorer.activated.connect(self.show_link)
+        self.timeline.activated.connect(self.show_link)
+
+    def _add_dock(self, title: str, panel: QWidget, area: Qt.DockWidgetArea, *extras: QWidget) -> None:
+        dock = QDockWidget(title, self)
+        dock.setObjectName(f"dock.{title.lower()}")
+        dock.setWidget(panel)
+        dock.setTitleBarWidget(DockTitle(title, *extras))
+        dock.setAccessibleName(title)
+        self.addDockWidget(area, dock)
+        self._docks[title] = dock
+
+    def _build_bars(self) -> None:
+        self.top_bar = TopBar(self.cluster)
+        self.top_bar.link_clicked.connect(self.show_link)
+        self.top_bar.palette_requested.connect(self.open_palette)
+        bar = QToolBar("Top bar")
+        bar.setObjectName("bar.top")
+        bar.setMovable(False)
+        bar.setFloatable(False)
+        bar.toggleViewAction().setVisible(False)
+        bar.addWidget(self.top_bar)
+        self.addToolBar(Qt.ToolBarArea.TopToolBarArea, bar)
+        self.status = StatusLine(self.cluster)
+        foot = self.statusBar()
+        foot.setSizeGripEnabled(False)
+        foot.addPermanentWidget(self.status, 1)
+
+    def _register_actions(self) -> None:
+        add = self.registry.add
+        keys = QKeySequence.StandardKey
+        add("export.picture", "Export picture of this view…", self.export_picture, menu="File", shortcut="Ctrl+E")
+        add("export.table", "Export facts of this view…", self.export_table, menu="File", shortcut="Ctrl+Shift+E")
+        add("export.timeline", "Export the timeline…", self.export_timeline, menu="File")
+        add("app.quit", "Quit", lambda: self.close() and None, menu="File", shortcut=keys.Quit)
+        add("edit.copy", "Copy", self.copy, menu="Edit", shortcut=keys.Copy, tip="The facts of what is selected", in_palette=False)
+        add("edit.find", "Filter the timeline", self.find, menu="Edit", shortcut=keys.Find)
+        for number, name in enumerate(VIEWS, 1):
+            add(f"go.{name.lower()}", name, lambda name=name: self.stage.show_view(name), menu="Go", shortcut=f"Ctrl+{number}")  # type: ignore[misc]
+        add(
+            "go.back",
+            "Back",
+            self.selection.back,
+            menu="Go",
+            shortcut=keys.Back,
+            why_not=lambda: "" if self.selection.can_go_back else "Nothing was selected before.",
+        )
+        add(
+            "go.forward",
+            "Forward",
+            self.selection.forward,
+            menu="Go",
+            shortcut=keys.Forward,
+            why_not=lambda: "" if self.selection.can_go_forward else "Nothing was gone back from.",
+        )
+        add("go.health", "What is wrong", lambda: self.show_link(self.cluster.health.link), menu="Go", shortcut="Ctrl+H")
+        add("go.palette", "Command palette…", self.open_palette, menu="Go", shortcut="Ctrl+K", in_palette=False)
+        add("topic.show", "Show topic", lambda: self._show_selected(TOPIC), in_palette=False)
+        add("group.show", "Show group", lambda: self._show_selected(GROUPS), in_palette=False)
+        add("clients.show", "Show clients", lambda: self._show_selected(CLIENTS), in_palette=False)
+        add("traffic.settings", "Sample traffic…", self.show_traffic, menu="Cluster", tip="Rate and acks of the built-in producer")
+        add("window.full", "Full screen", self.toggle_full_screen, menu="Window", shortcut=keys.FullScreen, checkable=True)
+        add("view.reset", "Reset layout", self.reset_layout, menu="View", tip="Brings back the docks as they were at first")
+        add(
+            "view.internal",
+            "Show internal topics",
+            self._toggle_internal,
+            menu="View",
+            checkable=True,
+        )
+        add(
+            "view.motion",
+            "Reduce motion",
+            self._toggle_motion,
+            menu="View",
+            checkable=True,
+            tip="Dots become arrowheads, changes are instant",
+        )
+        for choice, text in zip(CHOICES, ("Theme: as the system", "Theme: light", "Theme: dark"), strict=True):
+            add(f"theme.{choice}", text, lambda choice=choice: self.set_theme_choice(choice), checkable=True)  # type: ignore[misc]
+        add("help.keys", "Keyboard shortcuts", self.show_shortcuts, menu="Help", shortcut=keys.HelpContents)
+        add("help.about", "About KafkaLab", self.show_about, menu="Help")
+
+    def _build_menus(self) -> None:
+        bar = self.menuBar()
+        # On macOS too the menu belongs to the picture of this window.
+        menus: dict[str, QMenu] = {}
+        for title in MENUS:
+            menu = menus[title] = bar.addMenu(title)
+            menu.setToolTipsVisible(True)
+            menu.aboutToShow.connect(self.registry.refresh)
+            for action in self.registry.in_menu(title):
+                if action.objectName() in ("app.quit", "topic.create", "traffic.toggle", "go.back", "go.palette", "cluster.restart_down"):
+                    menu.addSeparator()
+                menu.addAction(action)
+        themes = QActionGroup(self)
+        theme_menu = QMenu("Theme", self)
+        for choice in CHOICES:
+            themes.addAction(self.registry[f"theme.{choice}"])
+            theme_menu.addAction(self.registry[f"theme.{choice}"])
+        menus["View"].insertMenu(self.registry["view.reset"], theme_menu)
+        for dock in self._docks.values():
+            menus["Window"].addAction(dock.toggleViewAction())
+
+    def _make_traffic_controls(self) -> TrafficControls:
+        made = TrafficControls(self.registry)
+        made.rate_wanted.connect(self.gateway.set_workload_rate)
+        made.acks_wanted.connect(self.gateway.set_workload_acks)
+        return made
+
+    # --- following the cluster -------------------------------------------------------------------------
+
+    def apply(self, changes: ChangeSet) -> None:
+        """Show what changed: pictures and happenings at once, texts and tables a moment later."""
+        self.cluster_view.apply_change(changes)
+        self.failover_view.apply_change(changes)
+        self.explorer.apply(changes, self.cluster.now_ms)
+        self.timeline.apply(changes)
+        self._pending.parts |= changes.parts
+        if not self._slow.isActive():
+            self._slow.start()
+
+    def refresh(self) -> None:
+        """Show everything as it is now."""
+        self.explorer.refresh(self.cluster.now_ms)
+        self.top_bar.refresh()
+        self._pending.parts |= _SLOW_PARTS
+        self._refresh_slowly()
+
+    def _refresh_slowly(self) -> None:
+        changes, self._pending = self._pending, ChangeSet()
+        with self._meter.measure():
+            self.top_bar.apply(changes)
+            self.topic_view.apply(changes)
+            self.groups_view.apply(changes)
+            self.clients_view.apply(changes)
+            if changes.touches(Part.NODES, Part.QUORUM, Part.TOPICS, Part.PARTITIONS, Part.CLIENTS):
+                self.registry.refresh()
+            if changes.touches(Part.NODES, Part.TOPICS):
+                self.top_bar.bootstrap.set_address(self.commands.bootstrap())
+            self.inspector.refresh(self.cluster.now_ms)
+            self.status.refresh()
+            if self._is_closing:
+                self._closing_overlay.refresh()
+
+    def _each_second(self) -> None:
+        self.explorer.tick(self.cluster.now_ms)
+        self.status.show_frames(self._meter.frames_per_second(), self._meter.percentile_ms())
+        self._show_traffic_status()
+        self._refresh_slowly()
+
+    def _show_traffic_status(self) -> None:
+        link = self.selection.link
+        client = self.cluster.clients.get(link.name) if link is not None and link.kind is LinkKind.CLIENT else None
+        self.traffic_controls.setVisible(client is not None and client.kind == "producer" and self.gateway.workload_running)
+        status = self.gateway.workload_status()
+        self.traffic_controls.show_status(status)  # type: ignore[arg-type]  # the gateway does not name the workload's class
+        if self._traffic_dialog is not None and self._traffic_dialog.isVisible():
+            self._traffic_dialog.controls.show_status(status)  # type: ignore[arg-type]
+
+    def _selection_changed(self, link: Link | None) -> None:
+        self.cluster_view.set_selection(link)
+        self.failover_view.set_selection(link)
+        self._show_traffic_status()
+        self.inspector.refresh(self.cluster.now_ms)
+
+    def _show_busy(self) -> None:
+        self.status.show_busy([command.text for command in self.gateway.under_way])
+
+    # --- what commands ask of the window ------------------------------------------------------------------
+
+    def widget(self) -> QWidget:
+        """The parent for dialogs."""
+        return self
+
+    def show_link(self, link: Link) -> None:
+        """Select a thing and bring the view to the front that tells most about it."""
+        self.stage.show_for(link)
+        if link.kind is not LinkKind.FAILOVER:
+            self.selection.select(link)
+
+    def explain(self, link: Link) -> None:
+        """Show in the timeline what happened to a thing."""
+        self._docks["Timeline"].show()
+        self._docks["Timeline"].raise_()
+        if not self.timeline.reveal(link):
+            self.selection.select(link)
+
+    def shown_topic(self) -> str:
+        """The topic in front, empty when none is."""
+        return self.topic_view.topic_name if self.stage.current == TOPIC else ""
+
+    def tell_failure(self, result: CommandResult) -> None:
+        """Say what was tried, what came back, and what to do."""
+        self.stage.banner.say(str(result.failure), error=True)
+
+    def tell(self, text: str, *, error: bool = False, action: QAction | None = None) -> None:
+        """Say something above the stage."""
+        self.stage.banner.say(text, error=error, action=action)
+
+    def _show_selected(self, view: str) -> None:
+        self.stage.show_view(view)
+
+    def show_context_menu(self, link: Link, position: QPoint) -> None:
+        """What can be done with a thing. It is selected first, so that the menu speaks of it."""
+        self.selection.select(link)
+        self.registry.refresh()
+        menu = self.context_menu(link)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.popup(position)
+
+    def context_menu(self, link: Link) -> QMenu:
+        """The menu for a thing."""
+        menu = QMenu(self)
+        menu.setToolTipsVisible(True)
+        for name in self.commands.context_actions(link):
+            if name:
+                menu.addAction(self.registry[name])
+            else:
+                menu.addSeparator()
+        menu.addSeparator()
+        menu.addAction(f"Copy “{link}”", lambda: QGuiApplication.clipboard().setText(str(link)))
+        return menu
+
+    def open_palette(self) -> None:
+        """Ask what to do or where to go."""
+        self.palette_panel.ask(self.commands.palette_entries())
+
+    # --- small commands ------------------------------------------------------------------------------------
+
+    def copy(self) -> None:
+        """Put the facts of what is selected on the clipboard."""
+        if self.stage.current == CLIENTS and self.clients_view.table.hasFocus() and self.clients_view.copy_selected():
+            return
+        shown = self.inspector.shown
+        if shown is not None:
+            lines = [shown.title, *(f"{fact.label}\t{fact.value}" for fact in self.inspector.facts())]
+            QGuiApplication.clipboard().setText("\n".join(lines))
+
+    def find(self) -> None:
+        """Go to the timeline's filter."""
+        self._docks["Timeline"].show()
+        self.timeline.filter.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.timeline.filter.selectAll()
+
+    def show_traffic(self) -> None:
+        """Rate and acks of the built-in traffic."""
+        if self._traffic_dialog is None:
+            self._traffic_dialog = TrafficDialog(self, self._make_traffic_controls())
+        self._traffic_dialog.show()
+        self._traffic_dialog.raise_()
+        self._show_traffic_status()
+
+    def show_shortcuts(self) -> None:
+        """What each key does."""
+        rows = [
+            (entry.menu, entry.action.text().replace("&", ""), entry.action.shortcut().toString(QKeySequence.SequenceFormat.NativeText))
+            for entry in self.registry
+            if not entry.action.shortcut().isEmpty()
+        ]
+        ShortcutsDialog(self, rows).open()
+
+    def show_about(self) -> None:
+        """Which version this is, and where it keeps its things."""
+        from kafkalab import __version__
+
+        box = QMessageBox(self)
+        box.setWindowTitle(f"About {TITLE}")
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setText(f"{TITLE} {__version__}\nA real Kafka cluster in a window.")
+        box.setInformativeText(f"Settings: {self.settings.path}")
+        box.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.open()
+
+    def toggle_full_screen(self) -> None:
+        """The whole screen, or back."""
+        self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
+
+    def _toggle_internal(self) -> None:
+        self.set_show_internal(self.registry["view.internal"].isChecked())
+
+    def _toggle_motion(self) -> None:
+        self.set_reduced_motion(self.registry["view.motion"].isChecked())
+
+    def set_show_internal(self, show: bool) -> None:
+        """Show or hide the cluster's own topics in the explorer."""
+        self.registry["view.internal"].setChecked(show)
+        self.explorer.set_show_internal(show)
+        self.settings.put("internal_topics", show)
+
+    def set_reduced_motion(self, reduced: bool) -> None:
+        """Motion or none."""
+        self.registry["view.motion"].setChecked(reduced)
+        self.cluster_view.set_reduce_motion(reduced)
+        self.failover_view.set_reduce_motion(reduced)
+        self.settings.put("reduced_motion", reduced)
+
+    # --- theme -----------------------------------------------------------------------------------------------
+
+    def set_theme_choice(self, choice: str) -> None:
+        """``system``, ``light`` or ``dark``."""
+        self._theme_choice = choice
+        self.settings.put("theme", choice)
+        self._system_theme_changed()
+        self.registry[f"theme.{choice}"].setChecked(True)
+
+    def _system_theme_changed(self) -> None:
+        theme = chosen_theme(self._theme_choice)
+        if theme is not self.theme:
+            self.theme = theme
+            self._apply_theme()
+
+    def _apply_theme(self) -> None:
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        theme = self.theme
+        apply_theme(app, theme)
+        self.setStyleSheet(build_panel_sheet(theme))
+        for view in (
+            self.cluster_view,
+            self.failover_view,
+            self.topic_view,
+            self.groups_view,
+            self.clients_view,
+            self.top_bar,
+            self.explorer,
+            self.timeline,
+        ):
+            view.set_theme(theme)
+        self.registry[f"theme.{self._theme_choice}"].setChecked(True)
+
+    # --- export ------------------------------------------------------------------------------------------------
+
+    def export_picture(self) -> None:
+        """Keep the view in front as PNG or SVG."""
+        name = self.stage.current
+        self._ask_path(f"kafkalab-{name.lower()}.png", PICTURE_FILTERS, lambda path: write_picture(self.stage.current_view, path, name))
+
+    def export_table(self) -> None:
+        """Keep the facts of the view in front as CSV or JSON."""
+        name = self.stage.current
+        self._ask_path(f"kafkalab-{name.lower()}.csv", TABLE_FILTERS, lambda path: write_table(self.facts_of(name), path))
+
+    def export_timeline(self) -> None:
+        """Keep the rows of the timeline that are shown as CSV or JSON."""
+        self._ask_path("kafkalab-timeline.csv", TABLE_FILTERS, lambda path: write_table(self.timeline.model, path))
+
+    def facts_of(self, view: str) -> QAbstractItemModel:
+        """What a view shows, as a table."""
+        if view == CLIENTS:
+            return self.clients_view.table.model()
+        if view == FAILOVER:
+            return band_table(self.cluster, self)
+        if view == GROUPS and (group := self.cluster.groups.get(self.groups_view.group_id)) is not None:
+            return group_table(group, self)
+        if view == TOPIC:
+            return replica_table(self.cluster, self.topic_view.topic_name, self)
+        return text_table(*self.cluster_view.facts(), self)
+
+    def _ask_path(self, name: str, filters: str, write: Callable[[Path], None]) -> None:
+        dialog = QFileDialog(self, "Export", str(Path.home() / name), filters)
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix(Path(name).suffix.lstrip("."))
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.filterSelected.connect(lambda chosen: dialog.setDefaultSuffix(chosen.rpartition("*.")[2].rstrip(")")))
+        dialog.fileSelected.connect(lambda path: self.write_to(Path(path), write))
+        dialog.open()
+
+    def write_to(self, path: Path, write: Callable[[Path], None]) -> None:
+        """Write a file, and say when that did not succeed."""
+        try:
+            write(path)
+        except OSError as error:
+            self.tell(f"Writing {path} did not succeed.\n{error}\nChoose another folder, or make room on the disk.", error=True)
+        else:
+            self.tell(f"Written: {path}")
+
+    # --- layout and leaving -----------------------------------------------------------------------------------
+
+    def reset_layout(self) -> None:
+        """Bring back the docks, sizes and places of the first start."""
+        self.settings.forget_layout()
+        areas = {
+            "Explorer": Qt.DockWidgetArea.LeftDockWidgetArea,
+            "Inspector": Qt.DockWidgetArea.RightDockWidgetArea,
+            "Timeline": Qt.DockWidgetArea.BottomDockWidgetArea,
+        }
+        for title, dock in self._docks.items():
+            dock.setFloating(False)
+            self.addDockWidget(areas[title], dock)
+            dock.show()
+        self._size_docks()
+
+    def _size_docks(self) -> None:
+        docks = self._docks
+        self.resizeDocks([docks["Explorer"], docks["Inspector"]], [EXPLORER_WIDTH, INSPECTOR_WIDTH], Qt.Orientation.Horizontal)
+        self.resizeDocks([docks["Timeline"]], [TIMELINE_HEIGHT], Qt.Orientation.Vertical)
+
+    def _restore(self) -> None:
+        geometry, state = self.settings.blob("layout/geometry"), self.settings.blob("layout/docks")
+        # Qt itself moves a window back that lies outside every screen.
+        if geometry.isEmpty() or not self.restoreGeometry(geometry):
+            self.resize(WIDTH, HEIGHT)
+        if state.isEmpty() or not self.restoreState(state):
+            self._size_docks()
+        columns = self.settings.blob("layout/clients")
+        if not columns.isEmpty():
+            self.clients_view.table.horizontalHeader().restoreState(columns)
+        self.stage.show_view(self.settings.text("layout/view", CLUSTER, VIEWS))
+        self.set_show_internal(self.settings.flag("internal_topics", False))
+        self.set_reduced_motion(self.settings.flag("reduced_motion", False))
+
+    def save_settings(self) -> None:
+        """Remember layout and choices."""
+        put = self.settings.put
+        put("layout/geometry", self.saveGeometry())
+        put("layout/docks", self.saveState())
+        put("layout/clients", self.clients_view.table.horizontalHeader().saveState())
+        put("layout/view", self.stage.current)
+        put("theme", self._theme_choice)
+        self.settings.save()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """The first wish to leave begins the cluster's orderly end; the window goes when that is done."""
+        if self._may_close:
+            event.accept()
+            return
+        event.ignore()
+        if not self._is_closing:
+            self._is_closing = True
+            self.save_settings()
+            self._closing_overlay.begin()
+            self.closing.emit()
+
+    def finish_closing(self) -> None:
+        """The cluster has ended: go."""
+        self._may_close = True
+        self._tick.stop()
+        self._slow.stop()
+        self.close()
