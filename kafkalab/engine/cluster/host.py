@@ -29,7 +29,7 @@ from kafkalab.engine.cluster.layout import BROKER, CONTROLLER, ClusterPlan, Node
 from kafkalab.engine.cluster.node_process import ProcessRunner
 from kafkalab.engine.cluster.runner import Runner, RunnerFactory
 from kafkalab.engine.cluster.settings import node_settings
-from kafkalab.engine.cluster.snapshot import ClusterSnapshot, NodeFacts, build_snapshot, keys_of_node
+from kafkalab.engine.cluster.snapshot import ClusterSnapshot, NodeFacts, active_controller, build_snapshot, keys_of_node
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.log.dir_lock import DirLock, DirLocked
 from kafkalab.engine.record.batch import Record, build_batch
@@ -214,10 +214,8 @@ class ClusterHost:
             self._closed = True
             self._closing.set()
             nodes = list(self._nodes.values())
-        brokers = [node for node in nodes if BROKER in node.plan.roles]
-        controllers = [node for node in nodes if BROKER not in node.plan.roles]
-        self._stop_together(brokers, STOP_TIMEOUT_S if self._has_majority() else QUICK_STOP_TIMEOUT_S)
-        self._stop_together(controllers, QUICK_STOP_TIMEOUT_S)
+        for together, timeout in self._order_of_stopping(nodes):
+            self._stop_together(together, timeout)
         if self._dir_lock is not None:
             self._dir_lock.release()
         if self._given_dir is None and self._data_dir is not None:
@@ -539,6 +537,23 @@ class ClusterHost:
         self._bury(node, runner)
         self.hub.emit(NodeStopped(at_ms=_wall_ms(), node_id=node.plan.node_id, cause=BY_YOU))
         _log.info("node %s was stopped", node.plan.node_id)
+
+    def _order_of_stopping(self, nodes: Sequence[_Node]) -> Iterator[tuple[Sequence[_Node], float]]:
+        """Groups of nodes that stop together, one after another, so that nobody waits for one that is gone."""
+        active_id, _ = active_controller(self.hub.levels())
+        only_brokers = [node for node in nodes if CONTROLLER not in node.plan.roles]
+        active = [node for node in nodes if node.plan.node_id == active_id]
+        others = [node for node in nodes if CONTROLLER in node.plan.roles and node not in active]
+        orderly_s = STOP_TIMEOUT_S if self._has_majority() else QUICK_STOP_TIMEOUT_S
+        yield only_brokers, orderly_s
+        if any(BROKER in node.plan.roles for node in (*active, *others)):
+            # These ask the active controller for leave; itself it has nobody to ask, once they are gone.
+            yield others, orderly_s
+            yield active, orderly_s if not others else QUICK_STOP_TIMEOUT_S
+        else:
+            # A leader hands over before it goes, to those who are still there.
+            yield active, QUICK_STOP_TIMEOUT_S
+            yield others, QUICK_STOP_TIMEOUT_S
 
     def _stop_together(self, nodes: Sequence[_Node], timeout: float) -> None:
         threads = [threading.Thread(target=self._stop, args=(node, timeout), name=f"kafkalab-stop-{node.plan.node_id}") for node in nodes]
