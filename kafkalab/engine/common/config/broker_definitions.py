@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from kafkalab.engine.common.config.broker_docs import BROKER_DOCS
 from kafkalab.engine.common.config.definition import (
     ConfigDefinition,
     ConfigType,
@@ -44,9 +45,8 @@ def _c(
     mode: UpdateMode = UpdateMode.READ_ONLY,
     is_required: bool = False,
     is_internal: bool = False,
-    doc: str = "",
 ) -> ConfigDefinition:
-    return ConfigDefinition(name, kind, default, valid, doc, mode, is_required, is_internal)
+    return ConfigDefinition(name, kind, default, valid, BROKER_DOCS.get(name, ""), mode, is_required, is_internal)
 
 
 BROKER_DEFINITIONS: Final = (
