@@ -61,21 +61,22 @@ def load_log(
     segments = loaded.segments
     epochs_from_file = _load_epochs(storage, directory, loaded)
     if segments:
-        if clean and _tail_is_whole(segments[-1]):
-            loaded.end_offset = segments[-1].last_offset() + 1
-            broken = _first_broken(segments[:-1], config)
-            if broken is not None:
-                _recover(loaded, config, first=broken, recovery_point=-1)
-        elif clean:
-            _recover(loaded, config, first=len(segments) - 1, recovery_point=-1)
-        else:
-            first = len(segments) - 1
+        last = len(segments) - 1
+        if not clean:
+            # Everything from the recovery point on, with the segment that contains it.
+            first = last
             while first > 0 and segments[first].base_offset > recovery_point:
                 first -= 1
-            broken = _first_broken(segments[:first], config)
-            if broken is not None:
-                first, recovery_point = broken, -1
+        else:
+            recovery_point = -1
+            first = last if not _tail_is_whole(segments[last]) else last + 1
+        broken = _first_broken(segments[: min(first, last)], config)
+        if broken is not None:
+            first, recovery_point = broken, -1
+        if first <= last:
             _recover(loaded, config, first=first, recovery_point=recovery_point)
+        else:
+            loaded.end_offset = segments[last].last_offset() + 1
     if segments and loaded.end_offset < log_start_offset:
         # The records that are gone were the newest: nothing that remains may be served.
         for segment in segments:
@@ -184,7 +185,7 @@ def _load_epochs(storage: Storage, directory: Path, loaded: LoadedLog) -> bool:
 
 
 def _tail_is_whole(segment: Segment) -> bool:
-    if not segment.indexes_are_sane():
+    if not segment.load_indexes():
         return False
     end = segment.index.last_position
     try:
@@ -198,7 +199,7 @@ def _tail_is_whole(segment: Segment) -> bool:
 def _first_broken(segments: list[Segment], config: LogConfig) -> int | None:
     """Make missing indexes of inactive segments again; the first segment whose batches do not allow it."""
     for number, segment in enumerate(segments):
-        if not segment.indexes_are_sane():
+        if not segment.load_indexes():
             try:
                 segment.rebuild_indexes(config.index_interval_bytes)
             except ApiError:

@@ -91,21 +91,12 @@ class Segment:
 
     @property
     def index(self) -> OffsetIndex:
-        """The offset index, from its file when it was not needed yet; made again when the file is no good."""
-        if self._index is None:
-            self._index = self._load_index()
-            if self._index is None:
-                self.rebuild_indexes(_DEFAULT_INDEX_INTERVAL_BYTES)
-                assert self._index is not None, "a rebuilt segment has its indexes"
+        assert self._index is not None, "indexes are loaded or made again before they are used"
         return self._index
 
     @property
     def time_index(self) -> TimeIndex:
-        if self._time_index is None:
-            self._time_index = self._load_time_index()
-            if self._time_index is None:
-                self.rebuild_indexes(_DEFAULT_INDEX_INTERVAL_BYTES)
-                assert self._time_index is not None, "a rebuilt segment has its indexes"
+        assert self._time_index is not None, "indexes are loaded or made again before they are used"
         return self._time_index
 
     @property
@@ -352,13 +343,14 @@ class Segment:
     def path(self, suffix: str) -> Path:
         return self.directory / segment_file_name(self.base_offset, suffix)
 
-    def indexes_are_sane(self) -> bool:
-        """Whether both files are there and can be right."""
+    def load_indexes(self) -> bool:
+        """Read both files, if that was not done; False when one is missing or cannot be right."""
         if self._index is None:
             self._index = self._load_index()
         if self._time_index is None:
             self._time_index = self._load_time_index()
-        return self._index is not None and self._time_index is not None
+        # Closing a segment with records always writes the largest timestamp.
+        return self._index is not None and self._time_index is not None and (self.size == 0 or len(self._time_index) > 0)
 
     def _load_index(self) -> OffsetIndex | None:
         try:
@@ -371,6 +363,3 @@ class Segment:
             return TimeIndex.load(self._storage.read(self.path(TIME_INDEX_SUFFIX)))
         except FileNotFoundError:
             return None
-
-
-_DEFAULT_INDEX_INTERVAL_BYTES: Final = 4096

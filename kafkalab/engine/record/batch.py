@@ -309,7 +309,7 @@ def check_records(
                 at += 1
             else:
                 delta, at = read_varint(data, at, VARLONG_BYTES_MAX)
-                if timestamp_min is not None and base_timestamp + delta < timestamp_min:
+                if timestamp_min is not None and NO_TIMESTAMP != base_timestamp + delta < timestamp_min:
                     refused.append((index, Errors.INVALID_TIMESTAMP, f"Timestamp {base_timestamp + delta} of the record is too old"))
             byte = data[at]
             if byte < 0x80:
