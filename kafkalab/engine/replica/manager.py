@@ -73,8 +73,15 @@ class ReplicaManager:
         log_manager: LogManager,
         network: Network,
         controller_channel: ControllerSender,
+        is_caught_up: Callable[[MetadataImage], bool] = lambda image: True,
     ) -> None:
+        """``is_caught_up`` tells whether an image is of the present life of this broker.
+
+        Until it is, metadata is history that is being replayed: nothing is led, copied or deleted
+        on its word.
+        """
         self.node_id = node_id
+        self._is_caught_up = is_caught_up
         self._clock = clock
         self._sink = sink
         self._log_manager = log_manager
@@ -122,14 +129,24 @@ class ReplicaManager:
         self._every("isr", self.lag_time_max_ms / 2, self._shrink_isrs)
 
     def shutdown(self) -> None:
-        """A clean stop: copy nothing any more, and leave the high watermarks on the disk."""
+        """A clean stop: copy nothing any more, leave the high watermarks on the disk, answer everybody who waits."""
         if self._is_closed:
             return
-        self.abandon()
+        self._cancel_all()
         self.checkpoint_high_watermarks()
+        # From here on requests are told to look for another leader.
+        partitions, self._partitions = self._partitions, {}
+        for partition in partitions.values():
+            partition.stop()
 
     def abandon(self) -> None:
-        """The node is killed: nothing runs any more, nothing is written."""
+        """The node is killed: nothing runs any more, nothing is written, nobody is answered."""
+        self._cancel_all()
+        for parked in self._parked.values():
+            for fetch in list(parked):
+                fetch.forget()
+
+    def _cancel_all(self) -> None:
         self._is_closed = True
         for timer in self._timers.values():
             timer.cancel()
@@ -138,9 +155,6 @@ class ReplicaManager:
         self._isr_changes.close()
         for fetcher in self._fetchers.values():
             fetcher.close()
-        for parked in self._parked.values():
-            for fetch in list(parked):
-                fetch.forget()
 
     def _every(self, name: str, interval_ms: float, action: Callable[[], None]) -> None:
         def fire() -> None:
@@ -178,10 +192,10 @@ class ReplicaManager:
     def apply(self, delta: MetadataDelta, image: MetadataImage) -> None:
         """Lead, follow, create and delete replicas as the metadata says.
 
-        The first call must bring everything that there is: what is on the disk and not in that
-        metadata is taken for deleted.
+        The first image that is caught up is taken as a whole: what is on the disk and not in it is
+        taken for deleted.
         """
-        if self._is_closed:
+        if self._is_closed or not (self._is_applied or self._is_caught_up(image)):
             return
         self._image = image
         now_ms = self._clock.now_ms()

@@ -125,9 +125,7 @@ def test_several_partitions_in_one_request_are_answered_in_their_order(world: Wo
     answer = world.brokers[1].handle(ApiKey.PRODUCE, body, 12)
     assert not answer.is_settled
     world.settle()
-    told = [
-        (topic.name, part.index, Errors(part.error_code).name) for topic in answer.body.responses for part in topic.partition_responses
-    ]
+    told = [(topic.name, part.index, Errors(part.error_code).name) for topic in answer.body.responses for part in topic.partition_responses]
     assert told == [
         ("a", 1, "NOT_LEADER_OR_FOLLOWER"),
         ("a", 0, "NONE"),
@@ -265,7 +263,9 @@ def test_only_registered_replicas_of_the_present_move_the_high_watermark(world: 
     epoch = world.brokers[2].epoch
 
     def spoof(replica_id: int, replica_epoch: int, **more: Any) -> Errors:
-        return world.fetch(1, "orders", 1, replica_state={"replica_id": replica_id, "replica_epoch": replica_epoch}, max_wait=0, **more).error
+        return world.fetch(
+            1, "orders", 1, replica_state={"replica_id": replica_id, "replica_epoch": replica_epoch}, max_wait=0, **more
+        ).error
 
     assert spoof(2, epoch - 1) == Errors.NOT_LEADER_OR_FOLLOWER
     assert spoof(2, -1) == Errors.NOT_LEADER_OR_FOLLOWER
@@ -475,15 +475,33 @@ def test_error_responses_can_be_written_in_every_version() -> None:
         (
             ApiKey.PRODUCE,
             produce,
-            {"topic_data": [{"name": "t", "topic_id": topic_id, "partition_data": [{"index": 1, "records": batch}]}], "acks": 1, "timeout": 1},
+            {
+                "topic_data": [{"name": "t", "topic_id": topic_id, "partition_data": [{"index": 1, "records": batch}]}],
+                "acks": 1,
+                "timeout": 1,
+            },
         ),
         (
             ApiKey.FETCH,
             fetch,
-            {"topics": [{"topic": "t", "topic_id": topic_id, "partitions": [part(1)]}], "max_wait": 1, "min_bytes": 1, "replica_id": -1, "forgotten_topics_data": ()},
+            {
+                "topics": [{"topic": "t", "topic_id": topic_id, "partitions": [part(1)]}],
+                "max_wait": 1,
+                "min_bytes": 1,
+                "replica_id": -1,
+                "forgotten_topics_data": (),
+            },
         ),
-        (ApiKey.LIST_OFFSETS, list_offsets, {"replica_id": -1, "topics": [{"name": "t", "partitions": [{"partition_index": 1, "timestamp": -1}]}]}),
-        (ApiKey.OFFSET_FOR_LEADER_EPOCH, offset_for_leader_epoch, {"topics": [{"topic": "t", "partitions": [{"partition": 1, "leader_epoch": 1}]}]}),
+        (
+            ApiKey.LIST_OFFSETS,
+            list_offsets,
+            {"replica_id": -1, "topics": [{"name": "t", "partitions": [{"partition_index": 1, "timestamp": -1}]}]},
+        ),
+        (
+            ApiKey.OFFSET_FOR_LEADER_EPOCH,
+            offset_for_leader_epoch,
+            {"topics": [{"topic": "t", "partitions": [{"partition": 1, "leader_epoch": 1}]}]},
+        ),
     ]
     for key, module, body in requests:
         for version in versions(key):

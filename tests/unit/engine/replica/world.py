@@ -162,7 +162,9 @@ class Broker:
         self.applied = upto
         self.manager.apply(delta, self.image)
 
-    def handle(self, api_key: ApiKey, body: Mapping[str, Any], version: int | None = None, on_body: Any = None, client_id: str = "t") -> Answer:
+    def handle(
+        self, api_key: ApiKey, body: Mapping[str, Any], version: int | None = None, on_body: Any = None, client_id: str = "t"
+    ) -> Answer:
         """A request, as if it came by a connection."""
         if version is None:
             version = API_SPECS[api_key].max_version
@@ -286,7 +288,9 @@ class World:
                 isr = tuple(one for one in partition.isr if one != node_id) or partition.isr
                 leader = partition.leader
                 if leader == node_id:
-                    leader = next((one for one in partition.replicas if one in isr and one != node_id and not self.image.brokers[one].fenced), -1)
+                    leader = next(
+                        (one for one in partition.replicas if one in isr and one != node_id and not self.image.brokers[one].fenced), -1
+                    )
                 records.append(
                     PartitionChangeRecord(
                         partition_id=index,
