@@ -6,6 +6,7 @@ leader is committed: that is the time in which a client's write could not succee
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from kafkalab.engine.common.ids import TopicPartition
@@ -61,16 +62,19 @@ class FailoverHistory:
         row = self.bands.get(tp)
         return row[-1].start_ms if row and row[-1].is_gap else -1.0
 
-    def longest_gap(self, since_ms: float, now_ms: float) -> tuple[float, TopicPartition | None]:
+    def longest_gap(
+        self, since_ms: float, now_ms: float, among: Iterable[TopicPartition] | None = None
+    ) -> tuple[float, TopicPartition | None]:
         """The longest time that a partition had no leader, of gaps that touch the span since then."""
         longest, where = 0.0, None
-        for tp, row in self.bands.items():
+        for tp in self.bands if among is None else among:
+            row = self.bands.get(tp, [])
             if len(row) == 1 and not row[0].is_gap:
                 continue
             for band in reversed(row):
                 if 0 <= band.end_ms < since_ms:
                     break
-                if band.is_gap and band.length_ms(now_ms) > longest:
+                if band.start_ms <= now_ms and band.is_gap and band.length_ms(now_ms) > longest:
                     longest, where = band.length_ms(now_ms), tp
         return longest, where
 

@@ -306,7 +306,7 @@ class ClusterView(PaintedView):
         )
         if member is not None:
             words = f"hw {format_offset(member.high_watermark)}"
-            size = 9 if len(words) <= 8 else 8
+            size = 9 if len(words) <= 8 and radius > 30 else 8
             draw_text(
                 painter, line_rect(centre.x() - 32, centre.y() + 11, 64, 14), words, mono_font(size), theme.muted, CENTRE, elide=False
             )
@@ -429,9 +429,11 @@ class ClusterView(PaintedView):
                 draw_text(painter, QRectF(left, row.top, name_width, row.height), row.topic.name, label_font, theme.muted)
             return
         first_height = row.chips[0][1].height() if row.chips and row.mode is not RowMode.SQUARES else row.height
+        if row.mode is not RowMode.CHIPS:
+            left -= 4
         draw_text(
             painter,
-            QRectF(left, row.top, row.chips[0][1].left() - left - 6 if row.chips else CARD_LABEL, first_height),
+            QRectF(left, row.top, row.chips[0][1].left() - left - 4 if row.chips else CARD_LABEL, first_height),
             row.topic.name,
             label_font,
             theme.muted,
@@ -592,9 +594,6 @@ class ClusterView(PaintedView):
         by_client: dict[str, list[tuple[int, str]]] = {}
         for place, node_id, kind, _rate in lines:
             by_client.setdefault(place.client.key, []).append((node_id, kind))
-        floor_y = (
-            max((card.rect.bottom() for card in cards.values()), default=0.0) if len({c.rect.top() for c in cards.values()}) > 1 else 0.0
-        )
         for place, node_id, kind, rate in lines:
             card = cards[node_id]
             slots = ends[node_id]

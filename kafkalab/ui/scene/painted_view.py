@@ -9,6 +9,7 @@ from __future__ import annotations
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import (
     QContextMenuEvent,
+    QCursor,
     QFocusEvent,
     QHelpEvent,
     QImage,
@@ -141,10 +142,10 @@ class PaintedView(QWidget):
             picture.setDevicePixelRatio(ratio)
             self._picture = picture
             self.regions.clear()
-            self._hover = self._focus = None
             with QPainter(picture) as painter:
                 painter.setRenderHint(QPainter.RenderHint.Antialiasing)
                 self.draw_picture(painter, ratio)
+            self._find_again()
         else:
             self.refresh_picture(picture)
         with QPainter(self) as painter:
@@ -153,6 +154,14 @@ class PaintedView(QWidget):
             painter.drawPixmap(QRectF(rect), picture, source)
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
             self.draw_overlay(painter)
+
+    def _find_again(self) -> None:
+        """The regions are new: point at and focus the same things as before."""
+        hover, focus = self._hover, self._focus
+        if hover is not None:
+            self._hover = self.regions.at(QPointF(self.mapFromGlobal(QCursor.pos())))
+        if focus is not None:
+            self._focus = next((region for region in self.regions if region.link == focus.link and region.action == focus.action), None)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Everything stands elsewhere now."""

@@ -67,7 +67,8 @@ def draw_text(
     """Text within a rectangle, in the colour ``#rrggbb``."""
     painter.setFont(font)
     painter.setPen(colour(tone))
-    painter.drawText(rect, align, elided(text, font, rect.width()) if elide else text)
+    # Glyphs may reach over their advance, so nothing is clipped; what is too wide was elided before.
+    painter.drawText(rect, align | Qt.TextFlag.TextDontClip, elided(text, font, rect.width()) if elide else text)
 
 
 def line_rect(left: float, centre_y: float, width: float, height: float = 20.0) -> QRectF:
