@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from random import Random
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.time import Clock, Timer
@@ -18,6 +17,9 @@ from kafkalab.engine.protocol.network import Network
 from kafkalab.engine.raft import messages
 from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.metadata_log import MetadataLog, truncation_offset
+
+if TYPE_CHECKING:
+    from random import Random
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,8 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from random import Random
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.time import Clock, Timer
@@ -51,6 +50,9 @@ from kafkalab.engine.raft.states import (
 )
 from kafkalab.engine.record.control import LeaderChange, leader_change_batch
 from kafkalab.engine.telemetry.hub import TelemetrySink
+
+if TYPE_CHECKING:
+    from random import Random
 
 log = logging.getLogger(__name__)
 

@@ -193,7 +193,6 @@ class World:
         self.delay_ms = (0.1, 2.0)
         self.loss = 0.0
         self.cut: set[tuple[int, int]] = set()
-        self.paused: set[int] = set()
         self.nodes: dict[int, RaftNode] = {}
         self.recorders: dict[int, Recorder] = {}
         self.stores = {node_id: Store() for node_id in self.ids}
@@ -233,7 +232,6 @@ class World:
     def kill(self, node_id: int, *, power_cut: bool = False) -> None:
         """Stop a member where it stands."""
         self.nodes.pop(node_id).abandon()
-        self.paused.discard(node_id)
         self._incarnation[node_id] += 1
         if power_cut:
             self.logs[node_id].cut_power(self.rng)
@@ -350,10 +348,6 @@ class World:
     def incarnation(self, node_id: int) -> int:
         return self._incarnation[node_id]
 
-    def pause(self, node_id: int) -> None:
-        """The member answers nobody, and its own timers are late: they run when it goes on."""
-        self.paused.add(node_id)
-
 
 class _Network:
     def __init__(self, world: World, node_id: int) -> None:
@@ -390,7 +384,7 @@ class _Network:
 
         def arrive() -> None:
             node = world.nodes.get(target)
-            if not world.passes(source, target) or target in world.paused:
+            if not world.passes(source, target):
                 return
             if node is None:
                 # Nobody listens there: the connection is refused.
