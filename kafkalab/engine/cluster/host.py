@@ -45,7 +45,7 @@ ISOLATIONS: Final[tuple[str, ...]] = ("thread", "process")
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 30.0
-QUICK_STOP_TIMEOUT_S: Final = 2.0
+QUICK_STOP_TIMEOUT_S: Final = 5.0
 """Where no quorum is there to move leaders away, a controlled shutdown has nothing to wait for."""
 COMMAND_TIMEOUT_S: Final = 30.0
 LEVELS_WAIT_S: Final = 1.0

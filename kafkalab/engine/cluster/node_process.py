@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 START_TIMEOUT_S: Final = 60.0
-ORPHAN_STOP_TIMEOUT_S: Final = 5.0
+ORPHAN_STOP_TIMEOUT_S: Final = 2.0
 TERMINATED_STOP_TIMEOUT_S: Final = 30.0
 KILL_WAIT_S: Final = 10.0
 EVENTS_PER_FRAME_MAX: Final = 1_000
@@ -151,6 +151,10 @@ class ProcessRunner:
         """Stop the process where the system can, else its loop."""
         if _HAS_STOP_SIGNAL:
             self._signal(signal.SIGSTOP)
+            # The signal takes effect in its own time; who is told of a pause must not see one more answer.
+            if self._process is not None and not self._gone.is_set() and hasattr(os, "waitid"):
+                with suppress(ChildProcessError):
+                    os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         else:
             self._send("pause")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
-from kafkalab.workload.traffic import Workload
+from kafkalab import Lab
+from kafkalab.engine.telemetry.hub import Reader
+from kafkalab.workload.traffic import Workload, WorkloadStatus
 
 NOWHERE = "127.0.0.1:1"
 
@@ -33,3 +36,33 @@ def test_rates_and_acks_that_cannot_be_are_refused() -> None:
         workload.set_rate(-1)
     with pytest.raises(ValueError, match="acks was '7'; it can be 0, 1, all"):
         workload.set_acks("7")
+
+
+def until(workload: Workload, reader: Reader, settled: Callable[[WorkloadStatus], bool]) -> None:
+    """Traffic moves the cluster's levels: look at the counters whenever it has."""
+    while not settled(workload.status()):
+        assert reader.wait_changed(30), workload.status()
+        reader.drain()
+
+
+def test_records_flow_through_a_real_cluster_and_to_three_members() -> None:
+    with Lab() as lab:
+        reader = lab.hub.open_reader()
+        workload = Workload(lab.bootstrap_servers, rate_per_s=500)
+        workload.start()
+        until(workload, reader, lambda status: status.consumed >= 200)
+        assert len(lab.describe().topics["orders"].partitions) == 3
+        while len(lab.describe().groups["billing"].members) < 3:
+            assert reader.wait_changed(30)
+            reader.drain()
+        for acks in ("1", "0"):
+            workload.set_acks(acks)
+            reached = workload.status().acknowledged + 100
+            until(workload, reader, lambda status, reached=reached: status.acknowledged >= reached)  # type: ignore[misc]
+        workload.stop()
+        workload.start()
+        reached = workload.status().consumed + 100
+        until(workload, reader, lambda status: status.consumed >= reached)
+        assert workload.close(30)
+        status = workload.status()
+        assert status.failed == 0 and not status.running
