@@ -32,7 +32,7 @@ from kafkalab.ui.scene.painting import (
     text_width,
 )
 from kafkalab.ui.scene.regions import Region, Shape
-from kafkalab.ui.scene.wires import Wire, curve, draw_arrows, draw_dots, draw_wire, straight, wire_width
+from kafkalab.ui.scene.wires import DOT_SPACING_PX, Wire, curve, draw_arrows, draw_dots, draw_wire, straight, wire_width
 from kafkalab.ui.theme import tokens
 from kafkalab.ui.theme.fonts import mono_font, ui_font
 from kafkalab.ui.theme.formats import format_byte_rate, format_bytes, format_clock, format_count, format_offset, plural
@@ -55,6 +55,7 @@ class ClusterView(PaintedView):
         self.setMinimumSize(420, 320)
         self._layout = StageLayout((0, 0))
         self._wires: list[Wire] = []
+        self._covers: list[tuple[float, float, float, float]] = []
         self._chips: ChipPainter | None = None
         self._chip_places: dict[tuple[str, int], list[tuple[QRectF, float]]] = {}
         self._stale_clients: set[str] = set()
@@ -194,12 +195,17 @@ class ClusterView(PaintedView):
         self._chip_places.clear()
         self._stale_clients.clear()
         self._stale_offsets = self._stale_wires = False
-        phases = {(wire.kind, at): wire.phase for at, wire in enumerate(self._wires)}
+        known = {(wire.kind, wire.course): wire for wire in self._wires}
         self._wires = self._lay_wires()
-        covers = [card.rect for card in self._layout.cards]
+        covers = [(c.rect.left(), c.rect.top(), c.rect.right(), c.rect.bottom()) for c in self._layout.cards]
         for at, wire in enumerate(self._wires):
-            wire.phase = phases.get((wire.kind, at), (at * 29.0) % 72.0)
-            wire.sample(covers)
+            before = known.get((wire.kind, wire.course))
+            if before is not None and covers == self._covers:
+                wire.phase, wire.points = before.phase, before.points
+            else:
+                wire.phase = (at * 29.0) % DOT_SPACING_PX
+                wire.sample(covers)
+        self._covers = covers
         if not model.nodes:
             self._draw_empty(painter)
             return
@@ -598,11 +604,11 @@ class ClusterView(PaintedView):
             card = cards[node_id]
             slots = ends[node_id]
             at = slots.index((place.rect.center().x(), place.client.key, kind))
-            bottom = QPointF(card.rect.center().x() + (at - (len(slots) - 1) / 2) * 7.0, card.rect.bottom() + 1)
+            bottom = (card.rect.center().x() + (at - (len(slots) - 1) / 2) * 7.0, card.rect.bottom() + 1)
             arrivals = by_client[place.client.key]
             spread = min(26.0, place.rect.width() * 0.5 / max(len(arrivals), 1))
             arrival = arrivals.index((node_id, kind))
-            end = QPointF(place.rect.center().x() + (arrival - (len(arrivals) - 1) / 2) * spread, place.rect.top() - 1)
+            end = (place.rect.center().x() + (arrival - (len(arrivals) - 1) / 2) * spread, place.rect.top() - 1)
             path = curve(end, bottom) if kind == "produce" else curve(bottom, end)
             wires.append(Wire(kind, path, rate))
         return wires
@@ -620,7 +626,7 @@ class ClusterView(PaintedView):
             share = (at + 1) / (count + 1)
             y = one.top() + 24 + (one.height() - 48) * share
             start, end = (one.right(), other.left()) if one.left() < other.left() else (one.left(), other.right())
-            wires.append(Wire("peer", straight(QPointF(start, y), QPointF(end, y)), self.model.peer_links[leader_id, follower_id].rate))
+            wires.append(Wire("peer", straight((start, y), (end, y)), self.model.peer_links[leader_id, follower_id].rate))
         return wires
 
     # --- notice --------------------------------------------------------------------------------

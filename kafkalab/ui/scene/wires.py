@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import log10
+from itertools import pairwise
+from math import hypot, log10
 from typing import Final
 
 from PySide6.QtCore import QPointF, QRectF, Qt
@@ -26,6 +27,8 @@ WIDTH_MAX: Final = 6.0
 SPEED_MIN: Final = 24.0
 SPEED_MAX: Final = 150.0
 CROSS_AT: Final = 0.56
+CURVE_PIECES: Final = 48
+MOVING_KINDS: Final = frozenset({"produce", "fetch", "peer"})
 
 
 def wire_width(rate: float) -> float:
@@ -42,54 +45,92 @@ def dot_speed(rate: float) -> float:
     return min(max(SPEED_MIN * log10(max(rate, 10.0)) / 1.6, SPEED_MIN), SPEED_MAX)
 
 
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where a line runs: a cubic curve by its four points. Equal courses are the same line."""
+
+    start: Point
+    bend_start: Point
+    bend_end: Point
+    end: Point
+
+    def path(self) -> QPainterPath:
+        """As Qt draws it."""
+        path = QPainterPath(QPointF(*self.start))
+        path.cubicTo(QPointF(*self.bend_start), QPointF(*self.bend_end), QPointF(*self.end))
+        return path
+
+    def at(self, share: float) -> Point:
+        """The point at a share of the curve's parameter."""
+        rest = 1.0 - share
+        one, two, three, four = rest**3, 3 * rest * rest * share, 3 * rest * share * share, share**3
+        return (
+            one * self.start[0] + two * self.bend_start[0] + three * self.bend_end[0] + four * self.end[0],
+            one * self.start[1] + two * self.bend_start[1] + three * self.bend_end[1] + four * self.end[1],
+        )
+
+    def walk(self, step_px: float) -> list[Point]:
+        """Points at equal distances, computed here: asking Qt for each would take a hundred times as long."""
+        corners = [self.at(at / CURVE_PIECES) for at in range(CURVE_PIECES + 1)]
+        points: list[Point] = []
+        left = 0.0
+        for (x, y), (next_x, next_y) in pairwise(corners):
+            piece = hypot(next_x - x, next_y - y)
+            while left < piece:
+                share = left / piece
+                points.append((x + (next_x - x) * share, y + (next_y - y) * share))
+                left += step_px
+            left -= piece
+        return points
+
+
+def curve(start: Point, end: Point) -> Course:
+    """A line that leaves and arrives upright."""
+    bend = (end[1] - start[1]) * 0.62
+    return Course(start, (start[0], start[1] + bend), (end[0], end[1] - bend), end)
+
+
+def straight(start: Point, end: Point) -> Course:
+    """A plain line."""
+    return Course(start, start, end, end)
+
+
 @dataclass(slots=True)
 class Wire:
     """One line. Dots run from the first point to the last."""
 
     kind: str  # "produce", "fetch", "idle", "broken", "peer"
-    path: QPainterPath
+    course: Course
     rate: float = 0.0
     phase: float = 0.0
     points: list[QPointF] = field(default_factory=list)
 
-    def sample(self, covers: Sequence[QRectF]) -> None:
-        """Walk the path once. What is covered by cards is left out: the line runs behind them."""
-        length = self.path.length()
-        steps = max(int(length / POINT_STEP_PX), 2)
-        # Equal steps of the curve's parameter are dense where it bends, which reads as easing.
-        self.points = [self.path.pointAtPercent(self.path.percentAtLength(length * at / steps)) for at in range(steps)]
-        self.points = [point for point in self.points if not any(cover.contains(point) for cover in covers)]
+    def sample(self, covers: Sequence[tuple[float, float, float, float]]) -> None:
+        """Walk the line once. What is covered by cards (left, top, right, bottom) is left out: it runs behind them."""
+        if self.kind not in MOVING_KINDS:
+            return
+        self.points = [
+            QPointF(x, y)
+            for x, y in self.course.walk(POINT_STEP_PX)
+            if not any(left <= x <= right and top <= y <= bottom for left, top, right, bottom in covers)
+        ]
 
     @property
     def moves(self) -> bool:
         """Dots run on it."""
-        return self.rate > 0 and self.kind in ("produce", "fetch", "peer")
+        return self.rate > 0 and self.kind in MOVING_KINDS
 
     def dots(self) -> list[QPointF]:
         """Where the dots are now."""
         step = int(DOT_SPACING_PX / POINT_STEP_PX)
-        count = len(self.points)
-        first = int(self.phase / POINT_STEP_PX) % step
-        return self.points[first:count:step]
+        return self.points[int(self.phase / POINT_STEP_PX) % step :: step]
 
     def advance(self, span_s: float) -> None:
         """Let the dots run."""
         self.phase = (self.phase + dot_speed(self.rate) * span_s) % DOT_SPACING_PX
-
-
-def curve(start: QPointF, end: QPointF) -> QPainterPath:
-    """A line that leaves and arrives upright."""
-    path = QPainterPath(start)
-    bend = (end.y() - start.y()) * 0.62
-    path.cubicTo(QPointF(start.x(), start.y() + bend), QPointF(end.x(), end.y() - bend), end)
-    return path
-
-
-def straight(start: QPointF, end: QPointF) -> QPainterPath:
-    """A plain line."""
-    path = QPainterPath(start)
-    path.lineTo(end)
-    return path
 
 
 def wire_colour(kind: str, theme: Theme) -> str:
@@ -102,8 +143,8 @@ def draw_wire(painter: QPainter, wire: Wire, theme: Theme) -> None:
     painter.setBrush(Qt.BrushStyle.NoBrush)
     if wire.kind == "broken":
         painter.setPen(pen(theme.error, 1.2, (4.0, 3.0)))
-        painter.drawPath(wire.path)
-        middle = wire.path.pointAtPercent(CROSS_AT)
+        painter.drawPath(wire.course.path())
+        middle = QPointF(*wire.course.at(CROSS_AT))
         painter.setFont(symbol_font(12))
         painter.setPen(colour(theme.error))
         painter.drawText(QRectF(middle.x() - 10, middle.y() - 10, 20, 20), CENTRE, "✕")
@@ -111,10 +152,10 @@ def draw_wire(painter: QPainter, wire: Wire, theme: Theme) -> None:
     if wire.kind in ("idle", "peer"):
         width = 1.0 if wire.kind == "idle" or not wire.rate else min(wire_width(wire.rate), 2.0)
         painter.setPen(pen(theme.muted, width, alpha=110))
-        painter.drawPath(wire.path)
+        painter.drawPath(wire.course.path())
         return
     painter.setPen(pen(wire_colour(wire.kind, theme), wire_width(wire.rate), alpha=215))
-    painter.drawPath(wire.path)
+    painter.drawPath(wire.course.path())
 
 
 def draw_dots(painter: QPainter, wires: list[Wire], theme: Theme) -> None:
