@@ -11,7 +11,18 @@ from time import perf_counter
 from typing import Final
 
 from PySide6.QtCore import QPointF, QRectF, Qt, QTimer
-from PySide6.QtGui import QHideEvent, QKeyEvent, QMouseEvent, QPainter, QPainterPath, QPaintEvent, QResizeEvent, QShowEvent, QWheelEvent
+from PySide6.QtGui import (
+    QHideEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPainterPath,
+    QPaintEvent,
+    QPixmap,
+    QResizeEvent,
+    QShowEvent,
+    QWheelEvent,
+)
 from PySide6.QtWidgets import QWidget
 
 from kafkalab.engine.common.ids import TopicPartition
@@ -31,7 +42,7 @@ from kafkalab.ui.theme.tokens import DARK_INK, broker_colour
 SPAN_MS: Final = 30_000.0
 SPAN_MIN_MS: Final = 2_000.0
 SPAN_MAX_MS: Final = 600_000.0
-REDRAW_INTERVAL_MS: Final = 100
+REDRAW_INTERVAL_MS: Final = 125
 LABELS_WIDTH: Final = 127.0
 RIGHT_MARGIN: Final = 22.0
 TOP: Final = 54.0
@@ -56,6 +67,7 @@ class FailoverView(PaintedView):
         self._first_row = 0
         self._rows: list[TopicPartition] = []
         self._dense = False
+        self._labels: tuple[object, QPixmap] | None = None
         self._grip: tuple[float, float] | None = None  # where a drag began: x, right edge
         self._timer = QTimer(self)
         self._timer.setInterval(REDRAW_INTERVAL_MS)
@@ -259,7 +271,7 @@ class FailoverView(PaintedView):
             )
             return
         self._draw_grid(painter)
-        self._draw_rows(painter)
+        self._draw_rows(painter, ratio)
         self._draw_marks(painter)
 
     def _draw_head(self, painter: QPainter) -> None:
@@ -294,7 +306,7 @@ class FailoverView(PaintedView):
         painter.setPen(pen(theme.line))
         painter.drawLines(lines)
 
-    def _draw_rows(self, painter: QPainter) -> None:
+    def _draw_rows(self, painter: QPainter, ratio: float) -> None:
         theme = self.theme
         height, pitch = self._sizes()
         places = {node.node_id: at for at, node in enumerate(self.model.brokers)}
@@ -303,11 +315,12 @@ class FailoverView(PaintedView):
         words: list[tuple[QRectF, str, str, bool]] = []
         y = TOP + (pitch - height) / 2 - (10.0 if not self._dense else 0.0)
         label_font = ui_font() if not self._dense else ui_font(tokens.FONT_SECONDARY_PX)
+        labels: list[tuple[float, str, bool]] = []
         quorum_shown = self._first_row == 0
         shown = self._rows[max(self._first_row - 1, 0) : max(self._first_row - 1, 0) + self._rows_shown() - (1 if quorum_shown else 0)]
         if quorum_shown:
             self._note_row(QRectF(0, y, self.width(), height), Link.quorum(), "quorum")
-            draw_text(painter, QRectF(23, y, LABELS_WIDTH - 31, height), "quorum", label_font, theme.text)
+            labels.append((y, "quorum", False))
             self._lay_bands(self.model.failover.quorum, y, height, fills, gaps, words, None, places)
             y += pitch
         for tp in shown:
@@ -319,10 +332,10 @@ class FailoverView(PaintedView):
                 painter.setBrush(colour(theme.selection, 150 if theme.is_dark else 255))
                 painter.drawRoundedRect(QRectF(13, y - edge, self.width() - 24, height + 2 * edge), 4, 4)
             self._note_row(QRectF(0, y, self.width(), height), link, str(tp))
-            font = ui_font(label_font.pixelSize(), semibold=True) if chosen else label_font
-            draw_text(painter, QRectF(23, y, LABELS_WIDTH - 31, height), str(tp), font, theme.text)
+            labels.append((y, str(tp), chosen))
             self._lay_bands(self.model.failover.bands.get(tp, []), y, height, fills, gaps, words, tp, places)
             y += pitch
+        painter.drawPixmap(QPointF(0, 0), self._labels_picture(tuple(labels), height, ratio))
         painter.setPen(Qt.PenStyle.NoPen)
         for fill, path in fills.items():
             painter.setBrush(colour(fill, 105 if fill == theme.accent else 235))
@@ -334,6 +347,20 @@ class FailoverView(PaintedView):
         for rect, text, tone, is_gap in words:
             font = mono_font(tokens.FONT_SECONDARY_PX if not self._dense else 10, bold=True) if is_gap else label_font
             draw_text(painter, rect, text, font, tone, CENTRE if is_gap else LEFT, elide=False)
+
+    def _labels_picture(self, labels: tuple[tuple[float, str, bool], ...], height: float, ratio: float) -> QPixmap:
+        """The names of the rows: they stand still while time passes, so they are drawn once."""
+        key = (labels, height, ratio, self.theme.name, self.height())
+        if self._labels is None or self._labels[0] != key:
+            pixmap = QPixmap(int(LABELS_WIDTH * ratio), int(self.height() * ratio))
+            pixmap.setDevicePixelRatio(ratio)
+            pixmap.fill(Qt.GlobalColor.transparent)
+            size = tokens.FONT_UI_PX if not self._dense else tokens.FONT_SECONDARY_PX
+            with QPainter(pixmap) as painter:
+                for y, name, chosen in labels:
+                    draw_text(painter, QRectF(23, y, LABELS_WIDTH - 31, height), name, ui_font(size, semibold=chosen), self.theme.text)
+            self._labels = (key, pixmap)
+        return self._labels[1]
 
     def _is_chosen(self, tp: TopicPartition) -> bool:
         link = self.selection

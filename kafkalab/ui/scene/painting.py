@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Final
 
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QBrush, QColor, QFont, QFontMetricsF, QPainter, QPainterPath, QPen, QPixmap, QPolygonF
@@ -50,15 +51,25 @@ def metrics(font: QFont) -> QFontMetricsF:
     return known[1]
 
 
+_widths: dict[tuple[str, int], float] = {}
+WIDTHS_KEPT_MAX: Final = 4_096
+
+
 def text_width(text: str, font: QFont) -> float:
-    """How wide the text is."""
-    return metrics(font).horizontalAdvance(text)
+    """How wide the text is. Kept, for most texts are drawn again."""
+    measure = metrics(font)
+    key = (text, id(font))
+    width = _widths.get(key)
+    if width is None:
+        if len(_widths) >= WIDTHS_KEPT_MAX:
+            _widths.clear()
+        width = _widths[key] = measure.horizontalAdvance(text)
+    return width
 
 
 def elided(text: str, font: QFont, width: float) -> str:
     """The text, cut with an ellipsis where it is too wide."""
-    measure = metrics(font)
-    return text if measure.horizontalAdvance(text) <= width else measure.elidedText(text, Qt.TextElideMode.ElideRight, width)
+    return text if text_width(text, font) <= width else metrics(font).elidedText(text, Qt.TextElideMode.ElideRight, width)
 
 
 def draw_text(
