@@ -38,7 +38,7 @@ def next_epoch(epoch: int) -> int:
 class FetchSession:
     """What is remembered of one fetcher."""
 
-    __slots__ = ("created_ms", "epoch", "is_privileged", "items", "last_used_ms", "session_id", "uses_topic_ids")
+    __slots__ = ("created_ms", "epoch", "image_offset", "is_privileged", "items", "last_used_ms", "session_id", "uses_topic_ids")
 
     def __init__(
         self, session_id: int, items: dict[ItemKey, FetchItem], *, is_privileged: bool, uses_topic_ids: bool, now_ms: float
@@ -50,6 +50,8 @@ class FetchSession:
         self.uses_topic_ids = uses_topic_ids
         self.epoch = next_epoch(INITIAL_EPOCH)
         """The epoch that the next request must have."""
+        self.image_offset = -1
+        """The metadata by which its topics were last looked up."""
         self.created_ms = now_ms
         self.last_used_ms = now_ms
 

@@ -89,7 +89,9 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
             ctx.connection.stats.last_error = Errors(context.error).name
             ctx.respond({"error_code": int(context.error), "session_id": NO_SESSION, "responses": ()})
             return
-        if context.is_incremental and uses_ids:
+        session = context.session
+        if session is not None and uses_ids and session.image_offset != services.image.offset:
+            session.image_offset = services.image.offset
             _rename(services, context.items)
     max_bytes = request.max_bytes
     min_bytes = request.min_bytes
