@@ -9,10 +9,9 @@ from typing import Final
 
 from PySide6.QtCore import QAbstractItemModel, QPoint, QSettings, Qt, QTimer, Signal
 from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QGuiApplication, QKeySequence
-from PySide6.QtWidgets import QApplication, QDockWidget, QFileDialog, QMainWindow, QMenu, QMessageBox, QToolBar, QWidget
+from PySide6.QtWidgets import QApplication, QDockWidget, QFileDialog, QMainWindow, QMenu, QMenuBar, QMessageBox, QVBoxLayout, QWidget
 
 from kafkalab.ui.bridge.command_gateway import CommandGateway, CommandResult
-from kafkalab.ui.bridge.frame_meter import FrameMeter
 from kafkalab.ui.dialogs.palette import CommandPalette
 from kafkalab.ui.dialogs.shortcuts import ShortcutsDialog
 from kafkalab.ui.dialogs.traffic import TrafficDialog
@@ -28,6 +27,7 @@ from kafkalab.ui.panels.commands import Commands
 from kafkalab.ui.panels.explorer import ExplorerPanel
 from kafkalab.ui.panels.groups import GroupsView
 from kafkalab.ui.panels.inspector import InspectorPanel
+from kafkalab.ui.panels.paint_meter import PaintMeter
 from kafkalab.ui.panels.pictures import PICTURE_FILTERS, write_picture
 from kafkalab.ui.panels.selection import Selection
 from kafkalab.ui.panels.settings import WindowSettings
@@ -73,7 +73,7 @@ class MainWindow(QMainWindow):
         gateway: CommandGateway,
         settings: QSettings,
         *,
-        meter: FrameMeter | None = None,
+        meter: PaintMeter | None = None,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
@@ -85,7 +85,7 @@ class MainWindow(QMainWindow):
         self.cluster = cluster
         self.gateway = gateway
         self.settings = WindowSettings(settings)
-        self._meter = meter or FrameMeter()
+        self._meter = meter or PaintMeter()
         self._pending = ChangeSet()
         self._may_close = False
         self._is_closing = False
@@ -139,6 +139,7 @@ class MainWindow(QMainWindow):
         self.stage.view_changed.connect(lambda _: self.registry.refresh())
         self.setCentralWidget(self.stage)
         for painted in (self.cluster_view, self.failover_view):
+            painted.painted.connect(self._meter.add_paint)
             painted.selected.connect(self.selection.select)
             painted.activated.connect(self.show_link)
             painted.context_requested.connect(self.show_context_menu)
@@ -174,13 +175,14 @@ class MainWindow(QMainWindow):
         self.top_bar = TopBar(self.cluster)
         self.top_bar.link_clicked.connect(self.show_link)
         self.top_bar.palette_requested.connect(self.open_palette)
-        bar = QToolBar("Top bar")
-        bar.setObjectName("bar.top")
-        bar.setMovable(False)
-        bar.setFloatable(False)
-        bar.toggleViewAction().setVisible(False)
-        bar.addWidget(self.top_bar)
-        self.addToolBar(Qt.ToolBarArea.TopToolBarArea, bar)
+        self.menus = QMenuBar()
+        head = QWidget()
+        column = QVBoxLayout(head)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.menus)
+        column.addWidget(self.top_bar)
+        self.setMenuWidget(head)
         self.status = StatusLine(self.cluster)
         foot = self.statusBar()
         foot.setSizeGripEnabled(False)
@@ -192,9 +194,9 @@ class MainWindow(QMainWindow):
         add("export.picture", "Export picture of this view…", self.export_picture, menu="File", shortcut="Ctrl+E")
         add("export.table", "Export facts of this view…", self.export_table, menu="File", shortcut="Ctrl+Shift+E")
         add("export.timeline", "Export the timeline…", self.export_timeline, menu="File")
-        add("app.quit", "Quit", lambda: self.close() and None, menu="File", shortcut=keys.Quit)
+        add("app.quit", "Quit", self.leave, menu="File", shortcut=keys.Quit)
         add("edit.copy", "Copy", self.copy, menu="Edit", shortcut=keys.Copy, tip="The facts of what is selected", in_palette=False)
-        add("edit.find", "Filter the timeline", self.find, menu="Edit", shortcut=keys.Find)
+        add("edit.find", "Filter the timeline", self.filter_timeline, menu="Edit", shortcut=keys.Find)
         for number, name in enumerate(VIEWS, 1):
             add(f"go.{name.lower()}", name, lambda name=name: self.stage.show_view(name), menu="Go", shortcut=f"Ctrl+{number}")  # type: ignore[misc]
         add(
@@ -242,8 +244,7 @@ class MainWindow(QMainWindow):
         add("help.about", "About KafkaLab", self.show_about, menu="Help")
 
     def _build_menus(self) -> None:
-        bar = self.menuBar()
-        # On macOS too the menu belongs to the picture of this window.
+        bar = self.menus
         menus: dict[str, QMenu] = {}
         for title in MENUS:
             menu = menus[title] = bar.addMenu(title)
@@ -397,7 +398,7 @@ class MainWindow(QMainWindow):
             lines = [shown.title, *(f"{fact.label}\t{fact.value}" for fact in self.inspector.facts())]
             QGuiApplication.clipboard().setText("\n".join(lines))
 
-    def find(self) -> None:
+    def filter_timeline(self) -> None:
         """Go to the timeline's filter."""
         self._docks["Timeline"].show()
         self.timeline.filter.setFocus(Qt.FocusReason.ShortcutFocusReason)
@@ -561,7 +562,8 @@ class MainWindow(QMainWindow):
         geometry, state = self.settings.blob("layout/geometry"), self.settings.blob("layout/docks")
         # Qt itself moves a window back that lies outside every screen.
         if geometry.isEmpty() or not self.restoreGeometry(geometry):
-            self.resize(WIDTH, HEIGHT)
+            room = self.screen().availableSize()
+            self.resize(min(WIDTH, room.width()), min(HEIGHT, room.height()))
         if state.isEmpty() or not self.restoreState(state):
             self._size_docks()
         columns = self.settings.blob("layout/clients")
@@ -570,6 +572,10 @@ class MainWindow(QMainWindow):
         self.stage.show_view(self.settings.text("layout/view", CLUSTER, VIEWS))
         self.set_show_internal(self.settings.flag("internal_topics", False))
         self.set_reduced_motion(self.settings.flag("reduced_motion", False))
+
+    def leave(self) -> None:
+        """As if the window was closed by its frame."""
+        self.close()
 
     def save_settings(self) -> None:
         """Remember layout and choices."""

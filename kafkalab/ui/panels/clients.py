@@ -34,10 +34,16 @@ from kafkalab.ui.theme.tokens import ROW_HEIGHT, Theme
 
 _PARTS = (Part.CLIENTS, Part.CONNECTIONS, Part.RATES)
 _APIS_IN_CELL_MAX: Final = 4
+CONTROLLER_LISTENER: Final = "CONTROLLER"
 
 
 def _name(one: Connection) -> str:
     return one.level.client_id or (f"broker {one.level.peer_node_id}" if one.level.peer_node_id >= 0 else UNKNOWN)
+
+
+def is_between_nodes(one: Connection) -> bool:
+    """Replication, and whatever comes to a controller: its listener is for nodes alone."""
+    return not one.client_key or one.level.listener == CONTROLLER_LISTENER
 
 
 def _acks(one: Connection) -> str:
@@ -153,6 +159,8 @@ class ClientsView(QWidget):
         column_layout.setSpacing(0)
         column_layout.addLayout(head)
         column_layout.addWidget(holder, 1)
+        self.setProperty("role", "stage")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         selection.changed.connect(self._follow)
         self.refresh()
 
@@ -179,7 +187,7 @@ class ClientsView(QWidget):
         """Show the connections there are now."""
         self._stale = False
         peers = self._peers.isChecked()
-        rows = [one for one in self._cluster.connections.values() if peers or one.client_key]
+        rows = [one for one in self._cluster.connections.values() if peers or not is_between_nodes(one)]
         self._source.set_rows(rows)
         self._stack.setCurrentWidget(self._table if rows else self._empty)
         self._show_count()

@@ -23,11 +23,17 @@ _Index = QModelIndex | QPersistentModelIndex
 class RowDelegate(QStyledItemDelegate):
     """Draws one cell. The selected row is one rounded band over all its cells."""
 
-    def __init__(self, parent: QObject | None = None, *, padding: int = 8, height: int = ROW_HEIGHT) -> None:
+    def __init__(
+        self, parent: QObject | None = None, *, padding: int = 8, height: int = ROW_HEIGHT, edge: int | None = None, bands: bool = True
+    ) -> None:
         super().__init__(parent)
         self._theme: Theme = DARK
         self._padding = padding
         self._height = height
+        self._edge = padding if edge is None else edge
+        """Padding of the first cell at its left."""
+        self._bands = bands
+        """Whether the selection is drawn here; a tree draws it itself, under its arrows."""
 
     def set_theme(self, theme: Theme) -> None:
         """Draw in these colours."""
@@ -46,11 +52,12 @@ class RowDelegate(QStyledItemDelegate):
         assert isinstance(view, QAbstractItemView), "the delegate is for rows of views"
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        if state & QStyle.StateFlag.State_Selected:
+        if self._bands and state & QStyle.StateFlag.State_Selected:
             self._paint_band(painter, area, index, view)
-        inner = area.adjusted(self._padding, 0, -self._padding, 0)
-        tone = index.data(ToneRole)
-        colour = QColor(theme.tone(tone.value) if isinstance(tone, Tone) and tone is not Tone.OFF else theme.text)
+        inner = area.adjusted(self._padding if index.column() else self._edge, 0, -self._padding, 0)
+        # Qt hands a string enumeration back as its string. Text is never drawn in the colour of outlines.
+        tone = str(index.data(ToneRole) or Tone.TEXT)
+        colour = QColor(theme.muted if tone == Tone.OFF else theme.tone(tone))
         topic = index.data(ColourRole)
         if isinstance(topic, int):
             painter.setPen(Qt.PenStyle.NoPen)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from typing import Final
 
-from PySide6.QtCore import QModelIndex, QPoint, QRect, Qt, Signal
+from PySide6.QtCore import QModelIndex, QPoint, QRect, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPolygon
-from PySide6.QtWidgets import QAbstractItemView, QTreeView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QStyleOptionViewItem, QTreeView, QVBoxLayout, QWidget
 
 from kafkalab.ui.itemmodels.explorer import GROUPS, TOPICS, ExplorerModel
 from kafkalab.ui.itemmodels.roles import Index, LinkRole
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link
-from kafkalab.ui.panels.delegates import RowDelegate
+from kafkalab.ui.panels.delegates import EDGE, RowDelegate
 from kafkalab.ui.panels.selection import Selection
-from kafkalab.ui.theme.tokens import DARK, Theme
+from kafkalab.ui.theme.tokens import DARK, RADIUS_FIELD, Theme
 
 ROW_HEIGHT: Final = 23
 INDENT: Final = 16
+WIDTH_MIN: Final = 150
 ARROW: Final = 3
+SHIFT: Final = 6
+"""Everything stands this much further right than Qt would have it, in line with the dock's title."""
 
 
 class _Tree(QTreeView):
@@ -29,6 +32,17 @@ class _Tree(QTreeView):
         super().__init__()
         self.theme: Theme = DARK
 
+    def drawRow(self, painter: QPainter, options: QStyleOptionViewItem, index: Index) -> None:
+        if self.selectionModel().isSelected(index):
+            painter.save()
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(QColor(self.theme.selection))
+            band = QRectF(EDGE, options.rect.top(), self.viewport().width() - 2 * EDGE, options.rect.height())
+            painter.drawRoundedRect(band, RADIUS_FIELD, RADIUS_FIELD)
+            painter.restore()
+        super().drawRow(painter, options, index)
+
     def drawBranches(self, painter: QPainter, rect: QRect, index: Index) -> None:
         model = self.model()
         if model is None or not model.hasChildren(index):
@@ -37,7 +51,7 @@ class _Tree(QTreeView):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(self.theme.text if not index.parent().isValid() else self.theme.muted))
-        middle = QPoint(rect.right() - INDENT // 2 + 2, rect.center().y() + 1)
+        middle = QPoint(rect.right() - INDENT // 2 + SHIFT + 1, rect.center().y() + 1)
         if self.isExpanded(index):
             corners = [QPoint(-ARROW, -ARROW + 1), QPoint(ARROW, -ARROW + 1), QPoint(0, ARROW)]
         else:
@@ -60,10 +74,11 @@ class ExplorerPanel(QWidget):
         self._model = ExplorerModel(cluster, self)
         self._tree = _Tree()
         self._tree.setModel(self._model)
-        self._delegate = RowDelegate(self._tree, padding=2, height=ROW_HEIGHT)
+        self._delegate = RowDelegate(self._tree, padding=2 + SHIFT, height=ROW_HEIGHT, bands=False)
         self._tree.setItemDelegate(self._delegate)
         self._tree.setHeaderHidden(True)
         self._tree.setUniformRowHeights(True)
+        self._tree.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._tree.setIndentation(INDENT)
         self._tree.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self._tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -73,9 +88,11 @@ class ExplorerPanel(QWidget):
         self._tree.customContextMenuRequested.connect(self._ask_for_menu)
         self._tree.selectionModel().currentChanged.connect(self._current_changed)
         self._tree.doubleClicked.connect(self._activate)
+        self._tree.clicked.connect(self._clicked)
         self._tree.setProperty("role", "panel")
         for section in range(GROUPS + 2):
             self._tree.setExpanded(self._model.section_index(section), True)
+        self.setMinimumWidth(WIDTH_MIN)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self._tree)
@@ -145,7 +162,10 @@ class ExplorerPanel(QWidget):
         link = index.data(LinkRole)
         if isinstance(link, Link):
             self.activated.emit(link)
-        else:
+
+    def _clicked(self, index: QModelIndex) -> None:
+        # A section stands for nothing that could be selected: a click folds it.
+        if not isinstance(index.data(LinkRole), Link):
             self._tree.setExpanded(index, not self._tree.isExpanded(index))
 
     def _ask_for_menu(self, position: QPoint) -> None:

@@ -21,7 +21,6 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from kafkalab.engine.coordinator.group.states import VALID_PREVIOUS
 from kafkalab.ui.itemmodels.tables import Column, TableModel
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
@@ -74,6 +73,7 @@ class GroupsView(QWidget):
         self._stale = True
         self._changes_from = -1
         self._lag: LagPlot | None = None
+        self._diagram: StateDiagram | None = None
 
         self._chooser = QComboBox()
         self._chooser.setAccessibleName("Group")
@@ -86,13 +86,15 @@ class GroupsView(QWidget):
         head.addWidget(self._chooser)
         head.addWidget(self._facts, 1)
 
-        self._diagram = StateDiagram({str(state): frozenset(map(str, sources)) for state, sources in VALID_PREVIOUS.items()})
+        self._diagram_place = QVBoxLayout()
+        self._diagram_place.setContentsMargins(0, 0, 0, 0)
         self._matrix = AssignmentMatrix()
         self._matrix.selected.connect(selection.select)
         matrix_scroll = QScrollArea()
         matrix_scroll.setWidget(self._matrix)
         matrix_scroll.setFrameShape(QFrame.Shape.NoFrame)
         matrix_scroll.setProperty("role", "stage")
+        self._matrix.setProperty("role", "stage")
         self._matrix_scroll = matrix_scroll
 
         self._records = _segment("records")
@@ -136,14 +138,21 @@ class GroupsView(QWidget):
         column.setContentsMargins(0, 0, 0, 8)
         column.setSpacing(2)
         column.addLayout(head)
-        column.addWidget(self._diagram)
+        column.addLayout(self._diagram_place)
         column.addWidget(_heading("Members by partitions"))
         column.addWidget(matrix_scroll)
         column.addLayout(lag_head)
         column.addLayout(self._lag_place, 2)
         column.addWidget(_heading("Rebalances"))
         column.addWidget(self._history, 1)
-        self._page = page
+        page.setProperty("role", "stage")
+        page.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        # Whatever does not fit is scrolled to: the view never presses the docks aside.
+        self._page = QScrollArea()
+        self._page.setWidget(page)
+        self._page.setWidgetResizable(True)
+        self._page.setFrameShape(QFrame.Shape.NoFrame)
+        self._page.setProperty("role", "stage")
         self._empty = EmptyState(
             "Consumer groups appear here: their state, who reads which partition, and how far each is behind. "
             "No group has joined yet: connect a consumer, or start the sample traffic.",
@@ -161,8 +170,8 @@ class GroupsView(QWidget):
         return self._group_id
 
     @property
-    def diagram(self) -> StateDiagram:
-        """The state diagram."""
+    def diagram(self) -> StateDiagram | None:
+        """The state diagram; None until the view was seen once."""
         return self._diagram
 
     @property
@@ -183,7 +192,8 @@ class GroupsView(QWidget):
     def set_theme(self, theme: Theme) -> None:
         """Draw in these colours."""
         self._theme = theme
-        self._diagram.set_theme(theme)
+        if self._diagram is not None:
+            self._diagram.set_theme(theme)
         self._matrix.set_theme(theme)
         self._delegate.set_theme(theme)
         if self._lag is not None:
@@ -217,7 +227,8 @@ class GroupsView(QWidget):
         if group is None:
             return
         self._facts.set_text(group_line(group, self._cluster.now_ms))
-        self._diagram.set_state(group.state)
+        if self._diagram is not None:
+            self._diagram.set_state(group.state)
         self._matrix.set_group(group, {topic.name: topic.colour for topic in self._cluster.topics.values()})
         bar = self._matrix_scroll.horizontalScrollBar().sizeHint().height()
         self._matrix_scroll.setFixedHeight(min(self._matrix.height(), 200) + bar)
@@ -235,9 +246,13 @@ class GroupsView(QWidget):
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         if self._lag is None:
-            # The plotting library costs a third of a second: only who looks at curves pays it.
+            # The plotting library costs a third of a second, the coordinator a tenth: only who looks at them pays.
+            from kafkalab.engine.coordinator.group.states import VALID_PREVIOUS
             from kafkalab.ui.plots.lag import LagPlot
 
+            self._diagram = StateDiagram({str(state): frozenset(map(str, sources)) for state, sources in VALID_PREVIOUS.items()})
+            self._diagram.set_theme(self._theme)
+            self._diagram_place.addWidget(self._diagram)
             self._lag = LagPlot()
             self._lag.set_theme(self._theme)
             self._lag_place.addWidget(self._lag)

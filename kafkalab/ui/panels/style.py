@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kafkalab.ui.theme import tokens
-from kafkalab.ui.theme.fonts import MONO_FAMILY, SYMBOLS_FAMILY
+from kafkalab.ui.theme.fonts import MONO_FAMILY, SYMBOLS_FAMILY, UI_FAMILY
 from kafkalab.ui.theme.tokens import Theme
 
 _TONES = ("muted", "accent", "ok", "warn", "error")
@@ -19,6 +19,12 @@ def build_panel_sheet(theme: Theme) -> str:
     ]
     rules.append(f"""
 QLabel {{ background: transparent; }}
+QWidget {{ font-family: "{UI_FAMILY}", "{SYMBOLS_FAMILY}"; font-size: {tokens.FONT_UI_PX}px; }}
+QComboBox::drop-down {{ border: none; width: 20px; }}
+QCheckBox::indicator {{ width: 13px; height: 13px; border: 1px solid {t.muted}; border-radius: 3px; background: {t.raised}; }}
+QCheckBox::indicator:checked {{ border: 4px solid {t.accent}; width: 7px; height: 7px; background: {t.panel}; }}
+QSlider::groove:horizontal {{ height: 4px; background: {t.line}; border-radius: 2px; }}
+QSlider::handle:horizontal {{ width: 12px; margin: -5px 0; border-radius: 6px; background: {t.accent}; }}
 QLabel[role="mono"] {{ {mono}; }}
 QLabel[role="title"] {{ font-size: {tokens.FONT_TITLE_PX}px; font-weight: 600; }}
 QLabel[role="heading"] {{ font-size: {tokens.FONT_NAME_PX}px; font-weight: 600; }}

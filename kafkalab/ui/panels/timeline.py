@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal
-from PySide6.QtGui import QFontMetrics, QGuiApplication
+from PySide6.QtGui import QFontMetrics, QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -25,7 +25,7 @@ from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.panels.delegates import RowDelegate
 from kafkalab.ui.panels.selection import Selection
-from kafkalab.ui.panels.widgets import EmptyState
+from kafkalab.ui.panels.widgets import DOCK_PADDING, EmptyState
 from kafkalab.ui.theme.fonts import mono_font
 from kafkalab.ui.theme.formats import format_clock, format_count
 from kafkalab.ui.theme.tokens import ROW_HEIGHT, Theme
@@ -48,7 +48,7 @@ class TimelinePanel(QWidget):
         self._model = TimelineModel(cluster, self)
         self._table = QTableView()
         self._table.setModel(self._model)
-        self._delegate = RowDelegate(self._table, padding=7)
+        self._delegate = RowDelegate(self._table, padding=7, edge=DOCK_PADDING)
         self._table.setItemDelegate(self._delegate)
         self._table.setProperty("role", "panel")
         self._table.setAccessibleName("Timeline")
@@ -58,7 +58,6 @@ class TimelinePanel(QWidget):
         self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self._table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self._table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self._table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self._table.verticalHeader().hide()
@@ -68,9 +67,9 @@ class TimelinePanel(QWidget):
         header.hide()
         header.setMinimumSectionSize(20)
         header.setStretchLastSection(True)
-        self._table.setColumnWidth(TIME, QFontMetrics(mono_font()).horizontalAdvance(format_clock(0.0)) + 21)
-        self._table.setColumnWidth(GLYPH, 28)
-        self._table.setColumnWidth(HEADLINE, 466)
+        self._table.setColumnWidth(TIME, QFontMetrics(mono_font()).horizontalAdvance(format_clock(0.0)) + DOCK_PADDING + 7)
+        self._table.setColumnWidth(GLYPH, 26)
+        self._table.setColumnWidth(HEADLINE, 462)
 
         self.filter = QLineEdit()
         self.filter.setPlaceholderText("filter…")
@@ -78,7 +77,7 @@ class TimelinePanel(QWidget):
         self.filter.setToolTip("Words that a row must have; !word leaves rows out (Ctrl+F)")
         self.filter.setClearButtonEnabled(True)
         self.filter.setProperty("role", "quiet")
-        self.filter.setFixedWidth(150)
+        self.filter.setFixedWidth(130)
         self.filter.textChanged.connect(self._filter_changed)
         self.follow = QPushButton("follow")
         self.follow.setCheckable(True)
@@ -88,15 +87,17 @@ class TimelinePanel(QWidget):
         self.follow.setAccessibleName("Follow the newest row")
         self.follow.toggled.connect(self._follow_toggled)
 
-        self._empty = EmptyState("What happens to the cluster appears here, each with its cause: elections, fencing, rebalances, kills.")
-        self._nothing = EmptyState("")
+        self._empty = EmptyState(
+            "What happens to the cluster appears here, each with its cause: elections, fencing, rebalances, kills.", role="panel"
+        )
+        self._nothing = EmptyState("", role="panel")
         holder = QWidget()
         self._stack = QStackedLayout(holder)
         for page in (self._table, self._empty, self._nothing):
             self._stack.addWidget(page)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(holder)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.addWidget(holder)
 
         self._table.selectionModel().currentRowChanged.connect(self._current_changed)
         self._table.clicked.connect(self._clicked)
@@ -148,6 +149,11 @@ class TimelinePanel(QWidget):
         """How many rows there are, and how many are shown."""
         shown, total = self._model.rowCount(), self._model.total
         return f"{format_count(shown)} of {format_count(total)}" if shown != total else format_count(total)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        # Whole rows only: what does not fit stays empty at the foot.
+        self._column.setContentsMargins(0, 0, 0, self.height() % ROW_HEIGHT)
+        super().resizeEvent(event)
 
     def _show_page(self) -> None:
         if self._model.rowCount():

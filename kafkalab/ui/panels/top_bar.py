@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from PySide6.QtCore import QPoint, QRectF, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QColor, QGuiApplication, QMouseEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QColor, QGuiApplication, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from kafkalab.ui.model.changes import ChangeSet, Part
@@ -23,6 +23,9 @@ PILL_PADDING: Final = 14
 ADDRESS_WIDTH: Final = 300
 COPIED_SHOWN_MS: Final = 1_200
 RATE_WIDTH: Final = 78
+CURVES_FROM: Final = 1_160
+CONTROLLER_FROM: Final = 940
+RATES_FROM: Final = 720
 
 
 class HealthPill(QAbstractButton):
@@ -225,11 +228,22 @@ class TopBar(QWidget):
         row.addSpacing(10)
         row.addWidget(self._out)
         row.addSpacing(16)
-        row.addWidget(label("controller", "muted"))
+        self._controller_name = label("controller", "muted")
+        row.addWidget(self._controller_name)
         row.addWidget(self._controller)
         row.addStretch(1)
         row.addWidget(self._keys)
         self.refresh()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """What does not fit goes, the least needed first: curves, then the controller, then rates."""
+        super().resizeEvent(event)
+        width = self.width()
+        for rate in (self._in, self._out):
+            rate.curve.setVisible(width >= CURVES_FROM)
+            rate.setVisible(width >= RATES_FROM)
+        for shown in (self._controller, self._controller_name):
+            shown.setVisible(width >= CONTROLLER_FROM)
 
     def set_theme(self, theme: Theme) -> None:
         """Draw in these colours."""

@@ -76,6 +76,8 @@ class TopicView(QWidget):
         column.addLayout(head)
         column.addWidget(scroll, 1)
         column.addWidget(legend)
+        page.setProperty("role", "stage")
+        page.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self._page = page
         self._empty = EmptyState(
             "A topic's partitions appear here: who leads, who is in sync, and how far each replica has come.", registry["topic.create"]

@@ -57,8 +57,8 @@ def rate_of(step: int) -> int:
     rate = RATE_MIN * (RATE_MAX / RATE_MIN) ** (step / STEPS)
     if rate < 20:
         return round(rate)
-    digits = 10 ** (int(math.log10(rate)) - 1)
-    return min(RATE_MAX, int(round(rate / digits) * digits))
+    digits: int = 10 ** (int(math.log10(rate)) - 1)
+    return min(RATE_MAX, round(rate / digits) * digits)
 
 
 def step_of(rate: float) -> int:

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePol
 from kafkalab.ui.panels.actions import ActionButton
 
 DOCK_PADDING = 14
+DOCK_TITLE_HEIGHT = 30
 
 
 def label(text: str = "", role: str = "", *, selectable: bool = False, wrap: bool = False) -> QLabel:
@@ -98,8 +99,8 @@ class LinkLabel(QPushButton):
 class EmptyState(QWidget):
     """One sentence on what appears here, and the one button that makes it appear."""
 
-    def __init__(self, sentence: str, action: QAction | None = None, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, sentence: str, action: QAction | None = None, *, role: str = "stage") -> None:
+        super().__init__()
         self._sentence = label(sentence, "muted", wrap=True)
         self._sentence.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._sentence.setMaximumWidth(420)
@@ -115,6 +116,8 @@ class EmptyState(QWidget):
         if action is not None:
             column.addWidget(ActionButton(action), 0, Qt.AlignmentFlag.AlignHCenter)
         column.addStretch(2)
+        self.setProperty("role", role)
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setAccessibleName(sentence)
 
     def set_sentence(self, sentence: str) -> None:
@@ -137,7 +140,14 @@ class DockTitle(QWidget):
         row.addStretch(1)
         for extra in extras:
             row.addWidget(extra)
-        self.setFixedHeight(30)
+        self.setFixedHeight(DOCK_TITLE_HEIGHT)
+
+    def sizeHint(self) -> QSize:
+        # A dock asks for the hint, not for the height that is fixed.
+        return QSize(super().sizeHint().width(), DOCK_TITLE_HEIGHT)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(60, DOCK_TITLE_HEIGHT)
 
 
 class Banner(QFrame):

@@ -31,6 +31,7 @@ AXIS_HEIGHT: Final = 30
 MARGIN: Final = 16
 LABEL_WIDTH: Final = 44
 TAIL_SPAN_MIN: Final = 1_000
+WIDE: Final = 360
 
 
 class Scale(StrEnum):
@@ -149,7 +150,7 @@ class ReplicaBars(QWidget):
         left, right = self._bars_area()
         theme = self._theme
         painter.setFont(mono_font(10))
-        steps = 4
+        steps = 4 if right - left > WIDE else 2
         for step in range(steps + 1):
             x = left + (right - left) * step / steps
             painter.setPen(QPen(QColor(theme.line), 1))
@@ -244,7 +245,7 @@ class ReplicaBars(QWidget):
             painter.drawText(bar.adjusted(0, 0, -6, 0), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, text)
         else:
             painter.setPen(QColor(theme.muted))
-            area = QRectF(bar.right() + 6, y, width, BAR_HEIGHT)
+            area = QRectF(min(bar.right() + 6, right - width), y, width, BAR_HEIGHT)
             painter.drawText(area, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, text)
 
     def _paint_figures(self, painter: QPainter, partition: Partition, top: int, right: float) -> None:

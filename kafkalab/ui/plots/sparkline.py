@@ -13,6 +13,7 @@ from kafkalab.ui.theme.tokens import DARK, Theme
 WIDTH = 88
 HEIGHT = 22
 POINTS_MAX = 60
+HEADROOM = 1.3
 
 
 class Sparkline(QWidget):
@@ -44,7 +45,7 @@ class Sparkline(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(QPen(QColor(self._theme.accent), 1.5, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin))
         top, foot = 3.0, self.height() - 3.0
-        highest = max(self._values) or 1.0
+        highest = max(self._values) * HEADROOM or 1.0
         # The newest sample stands at the right edge, so that a short history grows from there.
         step = (self.width() - 4) / (POINTS_MAX - 1)
         left = self.width() - 2 - step * (len(self._values) - 1)

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from kafkalab.ui.theme.fonts import ui_font
 from kafkalab.ui.theme.tokens import DARK, Theme
 
-BOX_WIDTH: Final = 134
+BOX_WIDTH: Final = 152
 BOX_HEIGHT: Final = 30
 GAP: Final = 52
 TOP: Final = 30
@@ -111,7 +111,7 @@ class StateDiagram(QWidget):
     def _paint_arrow(self, painter: QPainter, source: str, target: str, boxes: Mapping[str, QRectF]) -> None:
         theme = self._theme
         # What can happen next is drawn strongly.
-        colour = QColor(theme.accent if source == self._state else theme.line)
+        colour = QColor(theme.accent if source == self._state else theme.off)
         painter.setPen(QPen(colour, 1.4))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         start, end = boxes[source], boxes[target]
