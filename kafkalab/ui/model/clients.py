@@ -6,6 +6,7 @@ it speaks for a group it belongs to the group's card.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -15,8 +16,21 @@ from kafkalab.ui.model.things import Client, ClientLink, Connection, PeerLink
 
 LOST_GRACE_MS: Final = 1_500.0
 """A line whose connections went stays this long: clients reconnect, and a kill is told after its sockets closed."""
+CONTROLLER_LISTENER: Final = "CONTROLLER"
+_NODE_CLIENT_ID: Final = re.compile(r"(?:raft-client|broker|controller)-(\d+)\b")
 BROKEN_KEPT_MS: Final = 60_000.0
 """A broken line of a client with no other connection stays this long."""
+
+
+def peer_of(level: ConnectionLevel) -> int:
+    """The node at the other end, -1 for a client.
+
+    Only nodes come to the controllers' listener; there the client id says which one it is.
+    """
+    if level.peer_node_id >= 0 or level.listener != CONTROLLER_LISTENER:
+        return level.peer_node_id
+    found = _NODE_CLIENT_ID.match(level.client_id)
+    return int(found[1]) if found else -1
 
 
 class Clients:
@@ -43,14 +57,17 @@ class Clients:
                 old.client_id != level.client_id
                 or old.group_id != level.group_id
                 or old.software != level.software
+                or old.peer_node_id != level.peer_node_id
                 or old.acks != level.acks
                 or old.producer_id != level.producer_id
                 or old.last_error != level.last_error
                 or (not old.produced_bytes) != (not level.produced_bytes)
             ):
-                if level.peer_node_id < 0:
+                if connection.peer_id >= 0:
+                    pass
+                elif peer_of(level) < 0:
                     self._move(connection, change)
-                elif old.peer_node_id < 0:
+                else:
                     # It told who it is only after the first requests.
                     self._leave(connection, change, lost_at_ms=-1.0)
                     self._join(connection, change)
@@ -79,9 +96,10 @@ class Clients:
 
     def _join(self, connection: Connection, change: ChangeSet) -> None:
         level, node_id = connection.level, connection.node_id
-        if level.peer_node_id >= 0:
+        connection.peer_id = peer_of(level)
+        if connection.peer_id >= 0:
             connection.client_key = ""
-            pair = (node_id, level.peer_node_id)
+            pair = (node_id, connection.peer_id)
             peer = self.peer_links.get(pair)
             if peer is None:
                 peer = self.peer_links[pair] = PeerLink(*pair)
@@ -115,7 +133,7 @@ class Clients:
     def _leave(self, connection: Connection, change: ChangeSet, *, lost_at_ms: float) -> None:
         node_id = connection.node_id
         if not connection.client_key:
-            pair = (node_id, connection.level.peer_node_id)
+            pair = (node_id, connection.peer_id)
             peer = self.peer_links.get(pair)
             if peer is not None:
                 peer.connections -= 1
@@ -212,7 +230,7 @@ class Clients:
             produced = connection.produced.sample(span_ms)
             fetched = connection.fetched.sample(span_ms)
             if not connection.client_key:
-                peer_link = self.peer_links.get((connection.node_id, connection.level.peer_node_id))
+                peer_link = self.peer_links.get((connection.node_id, connection.peer_id))
                 if peer_link is not None:
                     peer_link.rate += out
             elif produced or fetched:
@@ -250,6 +268,11 @@ def acks_words(acks: int | None) -> str:
     return "" if acks is None else "acks=all" if acks == -1 else f"acks={acks}"
 
 
+def software_words(software: str) -> str:
+    """``confluent-kafka-python 2.16.1-rdkafka-2.16.0`` → the name and version that a person knows it by."""
+    return software.partition("-rdkafka-")[0]
+
+
 def _producer_words(client: Client) -> str:
     producer = f"producer id {client.producer_id}" if client.producer_id >= 0 else ""
-    return " · ".join(part for part in (client.software or "unknown software", acks_words(client.acks), producer) if part)
+    return " · ".join(part for part in (software_words(client.software) or "unknown software", acks_words(client.acks), producer) if part)

@@ -229,6 +229,7 @@ class Connection:
     key: ConnectionKey
     level: ConnectionLevel
     client_key: str  # of the client it belongs to, empty for a connection between nodes
+    peer_id: int = -1  # the node at the other end, -1 for a client
     produced: RateMeter = field(default_factory=RateMeter)
     fetched: RateMeter = field(default_factory=RateMeter)
     bytes_in: RateMeter = field(default_factory=RateMeter)

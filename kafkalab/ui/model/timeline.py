@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -18,6 +19,7 @@ ROWS_REMOVED_AT_ONCE: Final = 10_000
 JOIN_WINDOW_MS: Final = 1_000.0
 """Like happenings this close to the row's first one join it."""
 NAMES_SHOWN_MAX: Final = 4
+_UUID_TAIL: Final = re.compile(r"-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
 class Timeline:
@@ -104,6 +106,11 @@ def _because(cause: str) -> str:
     return f"because {cause}" if cause else ""
 
 
+def _short_ids(cause: str) -> str:
+    """Member ids end with a UUID, which says nothing to a person."""
+    return _UUID_TAIL.sub("", cause)
+
+
 def _dots(*parts: str) -> str:
     return " · ".join(part for part in parts if part)
 
@@ -177,9 +184,10 @@ class Narrator:
 
     def _leader_changed(self, event: ev.PartitionChanged, gap_ms: float) -> None:
         name = f"{event.topic}-{event.partition}"
-        key: tuple[object, ...] = ("leader", event.cause, event.new_leader < 0)
-        first = self._join(key, event)
+        # Internal topics have many partitions that nobody asked for: they do not crowd out the others.
         lost = event.new_leader < 0
+        key: tuple[object, ...] = ("leader", event.cause, lost, event.topic if event.topic.startswith("__") else "")
+        first = self._join(key, event)
         if first is not None:
             self._more_leaders_changed(event, name, first)
             return
@@ -225,7 +233,7 @@ class Narrator:
         name = f"{event.topic}-{event.partition}"
         came = tuple(node for node in event.new_isr if node not in event.old_isr)
         left = tuple(node for node in event.old_isr if node not in event.new_isr)
-        key: tuple[object, ...] = ("isr", came, left, event.cause)
+        key: tuple[object, ...] = ("isr", came, left, event.cause, event.topic if event.topic.startswith("__") else "")
         joined = self._join(key, event)
         if joined is None:
             grew = bool(came) and not left
@@ -258,7 +266,7 @@ class Narrator:
             "●" if stable else "◌",
             Tone.OK if stable else Tone.MUTED if event.new_state in ("Empty", "Dead") else Tone.TEXT,
             headline,
-            _dots(event.cause, plural(event.members, "member"), measure),
+            _dots(_short_ids(event.cause), plural(event.members, "member"), measure),
             Link.group(event.group_id),
         )
 
@@ -301,7 +309,8 @@ class Narrator:
         if event.new_state == "leader" or self._facts.is_broker_only(event.node_id):
             return
         name = self._facts.node_name(event.node_id)
-        headline = f"{name} {event.old_state} → {event.new_state}, epoch {event.epoch}"
+        states = event.new_state if event.old_state == event.new_state else f"{event.old_state} → {event.new_state}"
+        headline = f"{name} {states}, epoch {event.epoch}"
         self._timeline.add(event, "◌", Tone.MUTED, headline, event.cause, Link.node(event.node_id))
 
     def _vote_answered(self, event: ev.VoteAnswered) -> None:

@@ -48,6 +48,8 @@ LINKS_HEIGHT: Final = 116.0
 LINKS_HEIGHT_MIN: Final = 48.0
 LINKS_HEIGHT_MAX: Final = 220.0
 CLIENT: Final = (262.0, 56.0)
+CLIENT_WIDTH_MAX: Final = 340.0
+LETTERS_FIT: Final = 44
 CLIENT_WIDTH_MIN: Final = 168.0
 CLIENT_GAP_MIN: Final = 16.0
 NOTICE_HEIGHT: Final = 44.0
@@ -141,7 +143,7 @@ def lay_out(model: ClusterModel, width: float, height: float) -> StageLayout:
     rows = ceil(len(brokers) / per_row) if brokers else 0
 
     foot = FOOT_HEIGHT
-    client_rows, client_width, clients_per_row = _client_rows(len(clients), width)
+    client_rows, client_width, clients_per_row = _client_rows(clients, width)
     clients_height = client_rows * CLIENT[1] + (client_rows - 1) * 12.0
     # Heights in the order in which they give way when the stage is low.
     head = HEAD_HEIGHT
@@ -348,15 +350,19 @@ def _place_hexes(layout: StageLayout, controllers: Sequence[Node], width: float,
         layout.hexes.append(HexPlace(node, QPointF(round(left + index * spacing), round(y)), radius))
 
 
-def _client_rows(count: int, width: float) -> tuple[int, float, int]:
+def _client_rows(clients: Sequence[Client], width: float) -> tuple[int, float, int]:
     """Rows of client cards (at most two), their width, and how many stand in a row."""
+    count = len(clients)
     room = width - 2 * MARGIN
     most = max(int((room + CLIENT_GAP_MIN) // (CLIENT_WIDTH_MIN + CLIENT_GAP_MIN)), 1)
     per_row = max(min(count, most), 1)
     rows = 1 if count <= most else 2
     if rows == 2:
         per_row = min(ceil(count / 2), most)
-    card = min(CLIENT[0], (room - (per_row - 1) * CLIENT_GAP_MIN) / per_row)
+    # By the number of letters, so that the width does not follow every digit.
+    letters = max((len(client.subtitle) for client in clients), default=0)
+    wanted = min(max(CLIENT[0], letters * 5.6 + 2 * CARD_PADDING), CLIENT_WIDTH_MAX)
+    card = min(wanted if letters > LETTERS_FIT else CLIENT[0], (room - (per_row - 1) * CLIENT_GAP_MIN) / per_row)
     return rows, card, per_row
 
 

@@ -154,7 +154,7 @@ def draw_wire(painter: QPainter, wire: Wire, theme: Theme) -> None:
         painter.setPen(pen(theme.muted, width, alpha=110))
         painter.drawPath(wire.course.path())
         return
-    painter.setPen(pen(wire_colour(wire.kind, theme), wire_width(wire.rate), alpha=215))
+    painter.setPen(pen(wire_colour(wire.kind, theme), max(wire_width(wire.rate), 1.5 if wire.rate else 1.0), alpha=215))
     painter.drawPath(wire.course.path())
 
 
