@@ -104,7 +104,14 @@ def single(bootstrap: str, topic: str, records: str, acks: str) -> None:
 
 def pipelined(bootstrap: str, topic: str, records: str, acks: str) -> None:
     producer = Producer(
-        {"bootstrap.servers": bootstrap, "acks": acks, "linger.ms": 0, "batch.num.messages": 1, "max.in.flight": 5, "delivery.report.only.error": True}
+        {
+            "bootstrap.servers": bootstrap,
+            "acks": acks,
+            "linger.ms": 0,
+            "batch.num.messages": 1,
+            "max.in.flight": 5,
+            "delivery.report.only.error": True,
+        }
     )
     tally = Tally()
     producer.list_topics(topic)

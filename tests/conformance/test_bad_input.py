@@ -35,7 +35,7 @@ def _the_others_work_on(lab: Lab) -> Iterator[None]:
     producer.produce("bystander", b"after", on_delivery=lambda error, _m: errors.append(error))
     assert producer.flush(WAIT_S) == 0
     assert errors == [None, None]
-    assert all(node.is_running for node in lab.describe().nodes.values())
+    assert all(node.is_running for node in lab.describe().nodes)
 
 
 BAD = {
@@ -78,7 +78,7 @@ def ask(sock: socket.socket, api_key: ApiKey, version: int, body: dict[str, Any]
 
 
 def leader_address(lab: Lab, topic: str) -> tuple[str, int]:
-    host, port = lab.describe().nodes[lab.describe().leader(topic, 0)].address.split(":")
+    host, port = lab.describe().node(lab.describe().leader(topic, 0)).address.split(":")
     return host, int(port)
 
 

@@ -129,6 +129,7 @@ def test_members_come_and_go_and_every_record_is_read(lab: Lab, topic: str, stra
         "auto.offset.reset": "earliest",
         "partition.assignment.strategy": strategy,
         "session.timeout.ms": 6_000,
+        "heartbeat.interval.ms": 200,
     }
     consumers = [Consumer(settings) for _ in range(3)]
     for consumer in consumers:
@@ -139,9 +140,9 @@ def test_members_come_and_go_and_every_record_is_read(lab: Lab, topic: str, stra
     def poll_until(done: Any) -> None:
         for _ in range(600):
             for consumer in consumers:
-                message = consumer.poll(0.05)
-                if message is not None and message.error() is None:
-                    seen.add(message.value())
+                for message in consumer.consume(200, timeout=0.02):
+                    if message.error() is None:
+                        seen.add(message.value())
             if done():
                 return
         raise AssertionError(f"the group did not come to it: {[len(consumer.assignment()) for consumer in consumers]}, {len(seen)} read")

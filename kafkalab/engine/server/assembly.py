@@ -89,6 +89,7 @@ class Node:
         self._group_coordinator: GroupCoordinator | None = None
         self._lifecycle: BrokerLifecycle | None = None
         self._channels: list[ControllerChannel] = []
+        self._is_closing = False
         self._is_ended = False
 
     # --- start ---------------------------------------------------------------------------------
@@ -263,6 +264,7 @@ class Node:
             log_manager=self._log_manager,
             network=self._network(f"{name}-fetcher-0", self._broker_address),
             controller_channel=partition_channel,
+            is_caught_up=self._is_caught_up,
         )
         self._group_coordinator = GroupCoordinator(
             node_id=spec.node_id,
@@ -323,6 +325,12 @@ class Node:
         )
         self._listeners.append(self._listener(BROKER_LISTENER, router, 1))
         loader.add_publisher(self._BrokerPublisher(self._replica_manager, self._group_coordinator, self._lifecycle))
+
+    def _is_caught_up(self, image: MetadataImage) -> bool:
+        """Whether the image has come to this life's registration: what stands before it is of the past."""
+        lifecycle = self._lifecycle
+        broker = image.brokers.get(self._spec.node_id)
+        return lifecycle is not None and broker is not None and lifecycle.broker_epoch == broker.broker_epoch
 
     class _BrokerPublisher:
         """A broker's cores in the order in which they must hear of new metadata."""
@@ -404,9 +412,9 @@ class Node:
         self._lifecycle.begin_controlled_shutdown(leave)
 
     def _close(self, on_stopped: Callable[[], None]) -> None:
-        if self._is_ended:
+        if self._is_closing:
             return
-        self._is_ended = True
+        self._is_closing = True
         for listener in self._listeners:
             listener.stop_accepting()
         if self._lifecycle is not None:
@@ -417,6 +425,11 @@ class Node:
             self._replica_manager.shutdown()
 
         def finish() -> None:
+            if self._is_ended:
+                return
+            self._is_ended = True
+            if self._controller is not None:
+                self._controller.close()
             for channel in self._channels:
                 channel.close()
             for network in self._networks:
@@ -443,6 +456,10 @@ class Node:
             return
         self._is_ended = True
         self._sampler.stop()
+        if self._raft is not None:
+            self._raft.abandon()
+        if self._controller is not None:
+            self._controller.close()
         for listener in self._listeners:
             listener.reset()
         for channel in self._channels:
