@@ -1,0 +1,299 @@
+"""The parts of the model by themselves: rates, clients, groups, leadership, timeline, the write outlook."""
+
+from __future__ import annotations
+
+import pytest
+
+from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.engine.telemetry import events as ev
+from kafkalab.engine.telemetry import levels as lv
+from kafkalab.ui.model.changes import ChangeSet, Part
+from kafkalab.ui.model.clients import Clients
+from kafkalab.ui.model.cluster import ClusterModel
+from kafkalab.ui.model.failover import FailoverHistory
+from kafkalab.ui.model.links import Link, LinkKind
+from kafkalab.ui.model.outlook import write_outlook
+from kafkalab.ui.model.rates import RateMeter
+from kafkalab.ui.model.states import Tone
+from kafkalab.ui.model.timeline import ROWS_MAX, ROWS_REMOVED_AT_ONCE
+from tests.support import telemetry_samples as samples
+
+TP = TopicPartition("orders", 1)
+
+
+def connection(client_id: str, **changes: object) -> lv.ConnectionLevel:
+    facts: dict[str, object] = {
+        "client_id": client_id,
+        "software": "librdkafka 2.16",
+        "address": "127.0.0.1:40000",
+        "listener": "PLAINTEXT",
+        "peer_node_id": -1,
+        "bytes_in": 0,
+        "bytes_out": 0,
+        "requests": 1,
+        "produced_bytes": 0,
+        "fetched_bytes": 0,
+        "in_flight": 0,
+        "apis": (),
+        "acks": None,
+        "producer_id": -1,
+        "last_error": "",
+        "group_id": "",
+    }
+    return lv.ConnectionLevel(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+# --- rates ---------------------------------------------------------------------------------------
+
+
+def test_a_rate_is_the_mean_over_a_second_and_falls_to_zero() -> None:
+    meter = RateMeter()
+    meter.update(1_000)
+    assert meter.sample(250) == 0
+    for counter in (1_250, 1_500, 1_750, 2_000):
+        meter.update(counter)
+        meter.sample(250)
+    assert meter.rate == 1_000
+    for _ in range(4):
+        meter.sample(250)
+    assert meter.rate == 0 and meter.is_still
+
+
+def test_a_counter_that_begins_anew_is_no_negative_rate() -> None:
+    meter = RateMeter()
+    meter.update(10_000)
+    meter.update(500)
+    assert meter.sample(1_000) == 500
+
+
+# --- clients -------------------------------------------------------------------------------------
+
+
+def test_a_client_becomes_a_producer_when_it_produces() -> None:
+    clients, change = Clients(), ChangeSet()
+    key = lv.ConnectionKey(1, 1)
+    clients.update(key, connection("app"), change)
+    assert clients.clients["c:app"].kind == "client"
+    clients.update(key, connection("app", acks=-1, producer_id=4001, produced_bytes=10), change)
+    client = clients.clients["c:app"]
+    assert (client.kind, client.subtitle) == ("producer", "librdkafka 2.16 · acks=all · producer id 4001")
+
+
+def test_connections_of_members_gather_on_the_groups_card() -> None:
+    clients, change = Clients(), ChangeSet()
+    clients.update(lv.ConnectionKey(1, 1), connection("member-1", fetched_bytes=5), change)
+    assert set(clients.clients) == {"c:member-1"}
+    clients.update(lv.ConnectionKey(2, 9), connection("member-1", group_id="billing"), change)
+    assert set(clients.clients) == {"g:billing"}
+    assert set(clients.clients["g:billing"].links) == {1, 2}
+    assert clients.clients["g:billing"].link == Link.group("billing")
+
+
+def test_a_producer_with_the_same_client_id_as_a_group_keeps_its_own_card() -> None:
+    clients, change = Clients(), ChangeSet()
+    clients.update(lv.ConnectionKey(1, 1), connection("rdkafka", group_id="billing"), change)
+    clients.update(lv.ConnectionKey(1, 2), connection("rdkafka", acks=1), change)
+    assert set(clients.clients) == {"g:billing", "c:rdkafka"}
+
+
+def test_nodes_are_no_clients() -> None:
+    clients, change = Clients(), ChangeSet()
+    clients.update(lv.ConnectionKey(1, 1), connection("broker-2-fetcher-0", peer_node_id=2), change)
+    clients.update(lv.ConnectionKey(101, 2), connection("broker-2-heartbeat", listener="CONTROLLER"), change)
+    clients.update(lv.ConnectionKey(101, 3), connection("raft-client-103", listener="CONTROLLER"), change)
+    clients.update(lv.ConnectionKey(1, 4), connection("broker-7-heartbeat"), change)
+    assert set(clients.peer_links) == {(1, 2), (101, 2), (101, 103)}
+    # On a client's listener a name proves nothing.
+    assert set(clients.clients) == {"c:broker-7-heartbeat"}
+
+
+@pytest.mark.parametrize("sockets_first", [True, False])
+def test_a_line_breaks_when_its_node_goes_away(sockets_first: bool) -> None:
+    clients, change = Clients(), ChangeSet()
+    for node_id in (1, 2):
+        clients.update(lv.ConnectionKey(node_id, 1), connection("app", acks=-1), change)
+    steps = [lambda: clients.remove(lv.ConnectionKey(2, 1), 10_000.0, change), lambda: clients.node_gone(2, 9_990.0, change)]
+    for step in steps if sockets_first else reversed(steps):
+        step()
+    assert clients.clients["c:app"].links[2].broken
+    assert not clients.clients["c:app"].links[1].broken
+    clients.sample(250, 500_000.0, change)
+    assert clients.clients["c:app"].links[2].broken, "it stays while the client is there"
+    clients.node_back(2, change)
+    assert set(clients.clients["c:app"].links) == {1}
+
+
+def test_a_client_that_left_is_gone_after_a_moment() -> None:
+    clients, change = Clients(), ChangeSet()
+    clients.update(lv.ConnectionKey(1, 1), connection("app"), change)
+    clients.remove(lv.ConnectionKey(1, 1), 10_000.0, change)
+    clients.sample(250, 10_200.0, change)
+    assert "c:app" in clients.clients
+    clients.sample(250, 12_000.0, change)
+    assert not clients.clients
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+def test_lag_in_records_and_in_time() -> None:
+    model = ClusterModel()
+    cluster = samples.running(model)
+    group = model.groups["billing"]
+    assert group.lag == sum(place.lag for place in group.partitions.values()) == 6 * 25
+    assert {place.member_id.split("-6")[0] for place in group.partitions.values()} == {"billing-1", "billing-2", "billing-3"}
+    # The members stop to read while records flow on.
+    cluster.members = 0
+    cluster.run(model, 4_000)
+    assert group.lag > 7_000
+    assert 3_800 <= group.lag_ms <= 4_400
+    assert len(group.lag_history) > 10
+    assert model.clients["g:billing"].subtitle.startswith("range assignor · lag ")
+
+
+def test_a_rebalance_is_measured_once_it_is_over() -> None:
+    model = ClusterModel()
+    samples.running(model)
+    assert model.groups["billing"].last_rebalance_ms == 212
+    row = next(row for row in model.timeline if "Stable" in row.headline)
+    assert row.detail.endswith("3 members · rebalance took 212 ms")
+    assert row.link == Link.group("billing")
+
+
+# --- leadership ----------------------------------------------------------------------------------
+
+
+def test_bands_touch_each_other_and_gaps_are_measured() -> None:
+    history = FailoverHistory()
+    assert history.lead(TP, 2, 4, 1_000) == -1
+    history.lose(TP, 4_113)
+    history.lose(TP, 4_500)
+    assert history.gap_since(TP) == 4_113
+    assert history.longest_gap(0, 5_000) == (887, TP)
+    assert history.lead(TP, 3, 5, 5_652) == 1_539
+    assert history.lead(TP, 3, 6, 9_000) == -1, "the same leader in a new epoch goes on"
+    assert [(band.leader, band.start_ms, band.end_ms) for band in history.bands[TP]] == [
+        (2, 1_000, 4_113),
+        (-1, 4_113, 5_652),
+        (3, 5_652, -1),
+    ]
+    assert history.longest_gap(6_000, 9_000) == (0.0, None)
+
+
+def test_a_fencing_tells_its_elections_and_the_first_write() -> None:
+    history = FailoverHistory()
+    history.mark_fenced(1_000, "fenced", Link.node(2))
+    for at_ms in (1_010, 1_011, 1_012, 1_013):
+        assert history.count_election(at_ms)
+    assert not history.count_election(9_000)
+    assert history.count_first_write(1_024)
+    assert not history.count_first_write(1_030)
+    assert history.marks[-1].label == "fenced, 4 elections, first write acknowledged +24 ms"
+
+
+# --- timeline ------------------------------------------------------------------------------------
+
+
+def test_the_story_reads_like_the_story() -> None:
+    model = ClusterModel()
+    samples.picture(model)
+    said = [(row.headline, row.detail) for row in model.timeline[-6:]]
+    assert said[0] == ("broker 2 killed", "you · process gone, 9 replicas offline")
+    assert said[1] == ("broker 2 fenced", "controller 102 · no heartbeat for 1 527 ms (broker.session.timeout.ms)")
+    assert ("orders-1 leader 2 → 3, epoch 4 → 5, ISR {2,3,1} → {3,1}", "because broker 2 was fenced · leaderless for 1\u2009540 ms") in said
+    assert ("payments-0, payments-2, clicks-2: new leaders 3, 1, 3", "same cause · 3 elections") in said
+    assert model.timeline[-1].tone is Tone.OK
+    numbers = [row.number for row in model.timeline]
+    assert numbers == list(range(len(numbers)))
+
+
+def test_rewritten_and_added_rows_are_told_apart() -> None:
+    model = ClusterModel()
+
+    def changed(partition: int, at_ms: float) -> ev.PartitionChanged:
+        return ev.PartitionChanged(
+            at_ms=at_ms,
+            node_id=102,
+            topic="orders",
+            partition=partition,
+            old_leader=2,
+            new_leader=3,
+            old_leader_epoch=4,
+            new_leader_epoch=5,
+            old_isr=(2, 3),
+            new_isr=(3,),
+            cause="broker 2 was fenced",
+        )
+
+    change = model.apply([changed(0, 1.0), changed(1, 2.0)], {}, 0, 10.0)
+    assert (change.timeline_added, change.timeline_rewritten_from, change.timeline_removed) == (2, -1, 0)
+    change = model.apply([changed(2, 3.0)], {}, 0, 11.0)
+    assert (change.timeline_added, change.timeline_rewritten_from) == (0, 1)
+    assert model.timeline[1].headline == "orders-1, orders-2: new leaders 3, 3"
+    assert model.timeline[1].count == 2
+    change = model.apply([changed(3, 5_000.0)], {}, 0, 5_000.0)
+    assert change.timeline_added == 1, "too late to join"
+
+
+def test_the_timeline_is_bounded_and_says_what_it_let_go() -> None:
+    model = ClusterModel()
+    paused = [ev.NodePaused(at_ms=float(at), node_id=7, cause="you") for at in range(ROWS_MAX + 1)]
+    for event in paused:
+        model._narrator.tell(event)
+    change = model.apply([], {}, 0, 1.0)
+    assert change.timeline_removed == ROWS_REMOVED_AT_ONCE == model.timeline_removed
+    assert len(model.timeline) == ROWS_MAX + 1 - ROWS_REMOVED_AT_ONCE
+    assert model.timeline[0].number == ROWS_REMOVED_AT_ONCE
+    assert Part.TIMELINE in change
+
+
+def test_every_event_the_engine_knows_can_be_told() -> None:
+    model = ClusterModel()
+    values = {"int": 3, "float": 3.0, "str": "word", "bool": True, "tuple[int, ...]": (1, 2)}
+    kinds = [kind for kind in vars(ev).values() if isinstance(kind, type) and issubclass(kind, ev.Event) and kind is not ev.Event]
+    assert len(kinds) > 20
+    for kind in kinds:
+        fields = {name: values[str(field.type)] for name, field in kind.__dataclass_fields__.items()}
+        model.apply([kind(**fields)], {}, 0, 10.0)  # type: ignore[arg-type]
+    assert len({row.kind for row in model.timeline}) >= len(kinds) - 2
+    assert all(row.headline for row in model.timeline)
+
+
+# --- can a write succeed now? ---------------------------------------------------------------------
+
+
+def test_the_outlook_follows_the_isr() -> None:
+    model = ClusterModel()
+    cluster = samples.running(model)
+    partition = model.partition("orders", 1)
+    assert partition is not None
+    outlook = write_outlook(partition, 2)
+    assert [answer.succeeds for answer in outlook.answers] == [True, True, True]
+    assert outlook.answers[2].text == "yes: 3 in sync ≥ 2"
+
+    cluster.kill(2)
+    cluster.feed(model)
+    outlook = write_outlook(partition, 2)
+    assert [answer.succeeds for answer in outlook.answers] == [False, False, False]
+    follower_died = model.partition("orders", 0)
+    assert follower_died is not None
+    waiting = write_outlook(follower_died, 2).answers[2]
+    assert not waiting.succeeds and waiting.text == "waits: 2 in the ISR does not answer"
+
+    cluster.run(model, samples.SESSION_TIMEOUT_MS + 500)
+    outlook = write_outlook(partition, 2)
+    assert outlook.answers[2].text == "yes: 2 in sync ≥ 2"
+    assert outlook.note == "One more loss and acks=all will fail with NOT_ENOUGH_REPLICAS (19)."
+    assert write_outlook(partition, 3).answers[2].text == "no: 2 in sync < 3"
+
+
+def test_links_are_values() -> None:
+    assert Link.replica("orders", 1, 2).topic_partition == TP
+    assert Link.of_partition("orders", 1) != Link.replica("orders", 1, 2)
+    assert len({Link.node(1), Link.node(1), Link.group("g")}) == 2
+    assert str(Link.replica("orders", 1, 2)) == "orders-1 on broker 2"
+    assert {link.kind for link in (Link.cluster(), Link.quorum(), Link.failover())} == {
+        LinkKind.CLUSTER,
+        LinkKind.QUORUM,
+        LinkKind.FAILOVER,
+    }
