@@ -165,6 +165,9 @@ class BrokerLifecycle:
         """The image moved: perhaps far enough to be unfenced."""
         if self.state is BrokerState.RECOVERY:
             self._look(image)
+        elif self.state is BrokerState.RUNNING and any(_leaves(image, broker_id) for broker_id in delta.changed_brokers):
+            # A broker may go once all others have told that they know; no need to let it wait for the next interval.
+            self._heartbeat()
 
     def _look(self, image: MetadataImage) -> None:
         broker = image.brokers.get(self._node_id)
@@ -245,3 +248,8 @@ class BrokerLifecycle:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _leaves(image: MetadataImage, broker_id: int) -> bool:
+    broker = image.brokers.get(broker_id)
+    return broker is not None and broker.in_controlled_shutdown and not broker.fenced

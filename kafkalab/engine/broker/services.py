@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
 from typing import TYPE_CHECKING
 
 from kafkalab.engine.broker.context import RequestContext
@@ -20,6 +19,8 @@ from kafkalab.engine.replica.manager import ReplicaManager
 from kafkalab.engine.telemetry.hub import TelemetrySink
 
 if TYPE_CHECKING:
+    from random import Random
+
     from kafkalab.engine.broker.router import Router
 
 

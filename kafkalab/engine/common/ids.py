@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import uuid
-from random import Random
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from random import Random
 
 ZERO_UUID: Final = uuid.UUID(int=0)
 METADATA_TOPIC_ID: Final = uuid.UUID(int=1)

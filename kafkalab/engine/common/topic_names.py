@@ -22,6 +22,7 @@ def invalid_topic_name(name: str) -> str | None:
     return None
 
 
-def collision_key(name: str) -> str:
-    """Names with the same key cannot both exist: metrics take '.' and '_' for the same character."""
-    return name.replace(".", "_")
+def collision_key(name: str) -> str | None:
+    """What two topics must not share: metric names write ``.`` and ``_`` alike. None without either."""
+    key = name.replace(".", "_")
+    return key if "_" in key else None

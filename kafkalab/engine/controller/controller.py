@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.common.features import METADATA_VERSION
 from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.controller import responses
 from kafkalab.engine.controller.brokers import BrokerLifecycles, check_broker_epoch
@@ -46,8 +47,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-METADATA_VERSION: Final = 30
-"""4.3-IV0."""
+
 PRODUCER_ID_BLOCK_LENGTH: Final = 1_000
 _PRODUCER_ID_MAX: Final = 2**63 - 1
 

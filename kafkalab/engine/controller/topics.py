@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from kafkalab.engine.common.config import BrokerConfig, topic_config_view, validate_topic_configs
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import METADATA_TOPIC, METADATA_TOPIC_ID, ZERO_UUID, random_uuid
+from kafkalab.engine.common.topic_names import collision_key
 from kafkalab.engine.controller.elections import Elections
-from kafkalab.engine.controller.names import collision_key, validate_topic_name
+from kafkalab.engine.controller.names import validate_topic_name
 from kafkalab.engine.controller.operation import Plan
 from kafkalab.engine.controller.placement import place_replicas
 from kafkalab.engine.controller.responses import topic_error

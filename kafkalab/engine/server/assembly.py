@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import uuid
 from collections.abc import Callable
-from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 

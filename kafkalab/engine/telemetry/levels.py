@@ -194,6 +194,4 @@ class GroupOffsetLevel:
     commit_ms: int
 
 
-Level = (
-    NodeLevel | QuorumLevel | PartitionLevel | TopicLevel | ReplicaLevel | ConnectionLevel | GroupLevel | GroupOffsetLevel | BrokerLevel
-)
+Level = NodeLevel | QuorumLevel | PartitionLevel | TopicLevel | ReplicaLevel | ConnectionLevel | GroupLevel | GroupOffsetLevel | BrokerLevel

@@ -145,3 +145,17 @@ def test_a_controlled_shutdown_waits_for_the_controllers_word() -> None:
     assert stopped == [True]
     at.clock.advance(60_000)
     assert not at.controller.asked
+
+
+def test_the_departure_of_another_broker_is_acknowledged_at_once() -> None:
+    at = Setting()
+    at.serve()
+    leaving = BrokerRegistration(
+        broker_id=3, broker_epoch=9, incarnation_id=INCARNATION, listeners={}, fenced=False, in_controlled_shutdown=True
+    )
+    at.image.brokers[3] = leaving
+    delta = MetadataDelta()
+    delta.changed_brokers[3] = None
+    assert not at.controller.asked
+    at.lifecycle.publish(delta, at.image)
+    assert [api_key for api_key, _, _ in at.controller.asked] == [ApiKey.BROKER_HEARTBEAT]
