@@ -394,9 +394,30 @@ def run(options: AppOptions | None = None, arguments: Sequence[str] = ()) -> int
         asyncio.set_event_loop(None)
 
 
-def main() -> int:
-    """The program with what the environment says."""
-    return run(options_from_environment(os.environ))
+def main(
+    *,
+    data_dir: Path | None = None,
+    port: int | None = None,
+    brokers: int | None = None,
+    controllers: int | None = None,
+    combined: bool = False,
+    config: Mapping[str, str] | None = None,
+    isolation: Isolation = "thread",
+) -> int:
+    """The program with what the command line says, and where that is silent, the environment."""
+    given = options_from_environment(os.environ)
+    return run(
+        replace(
+            given,
+            data_dir=data_dir if data_dir is not None else given.data_dir,
+            port=port if port is not None else given.port,
+            brokers=brokers if brokers is not None else given.brokers,
+            controllers=controllers if controllers is not None else given.controllers,
+            combined=combined,
+            config=dict(config or {}),
+            isolation=isolation,
+        )
+    )
 
 
 def options_from_environment(environment: Mapping[str, str]) -> AppOptions:

@@ -41,7 +41,7 @@ from kafkalab.ui.panels.traffic import TrafficControls
 from kafkalab.ui.panels.widgets import DockTitle
 from kafkalab.ui.scene.cluster_view import ClusterView
 from kafkalab.ui.scene.failover_view import FailoverView
-from kafkalab.ui.theme.style import CHOICES, apply_theme, chosen_theme
+from kafkalab.ui.theme.style import CHOICES, apply_theme, build_style_sheet, chosen_theme
 from kafkalab.ui.theme.tokens import Theme
 
 _log = logging.getLogger(__name__)
@@ -476,7 +476,9 @@ class MainWindow(QMainWindow):
         app = QApplication.instance()
         assert isinstance(app, QApplication)
         theme = self.theme
-        apply_theme(app, theme)
+        # Every widget is polished anew by that: not without need.
+        if app.styleSheet() != build_style_sheet(theme):
+            apply_theme(app, theme)
         self.setStyleSheet(build_panel_sheet(theme))
         for view in (
             self.cluster_view,

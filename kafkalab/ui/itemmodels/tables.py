@@ -18,7 +18,8 @@ from kafkalab.ui.model.states import Tone
 Row = TypeVar("Row")
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots: with them a frozen class cannot be made under its parameters' names, as ``Column[str](…)``.
+@dataclass(frozen=True)
 class Column(Generic[Row]):
     """One column of a table."""
 
@@ -141,8 +142,15 @@ class SortedTable(QSortFilterProxyModel):
 
     def set_filter(self, text: str) -> None:
         """Show the rows in which every word is found."""
-        self._words = text.casefold().split()
-        self.invalidateRowsFilter()
+        words = text.casefold().split()
+        if hasattr(self, "endFilterChange"):
+            self.beginFilterChange()
+            self._words = words
+            self.endFilterChange(QSortFilterProxyModel.Direction.Rows)
+        else:
+            # Before Qt 6.10.
+            self._words = words
+            self.invalidateFilter()
 
     def filterAcceptsRow(self, source_row: int, source_parent: Index) -> bool:
         if not self._words:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
-    QComboBox,
     QFrame,
     QHBoxLayout,
     QHeaderView,
@@ -30,7 +29,7 @@ from kafkalab.ui.model.things import Group, TimelineRow
 from kafkalab.ui.panels.actions import ActionRegistry
 from kafkalab.ui.panels.delegates import RowDelegate
 from kafkalab.ui.panels.selection import Selection
-from kafkalab.ui.panels.widgets import DOCK_PADDING, ElidedLabel, EmptyState, label
+from kafkalab.ui.panels.widgets import DOCK_PADDING, Chooser, ElidedLabel, EmptyState, label
 from kafkalab.ui.plots.assignment_matrix import AssignmentMatrix
 from kafkalab.ui.plots.state_diagram import StateDiagram, spaced
 from kafkalab.ui.theme.formats import (
@@ -61,7 +60,7 @@ CHANGES: Final[tuple[Column[TimelineRow], ...]] = (
 class GroupsView(QWidget):
     """One group at a time: the selected one, else the first by name."""
 
-    context_requested = Signal(object, object)
+    context_requested = Signal(object, QPoint)
 
     def __init__(self, cluster: ClusterModel, selection: Selection, registry: ActionRegistry, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -75,9 +74,7 @@ class GroupsView(QWidget):
         self._lag: LagPlot | None = None
         self._diagram: StateDiagram | None = None
 
-        self._chooser = QComboBox()
-        self._chooser.setAccessibleName("Group")
-        self._chooser.setMinimumWidth(160)
+        self._chooser = Chooser("Group")
         self._chooser.currentIndexChanged.connect(self._chosen)
         self._facts = ElidedLabel("", "muted")
         head = QHBoxLayout()
@@ -90,6 +87,8 @@ class GroupsView(QWidget):
         self._diagram_place.setContentsMargins(0, 0, 0, 0)
         self._matrix = AssignmentMatrix()
         self._matrix.selected.connect(selection.select)
+        self._matrix.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self._matrix.customContextMenuRequested.connect(self._menu)
         matrix_scroll = QScrollArea()
         matrix_scroll.setWidget(self._matrix)
         matrix_scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -260,6 +259,11 @@ class GroupsView(QWidget):
             self._stale = True
         if self._stale:
             self.refresh()
+
+    def _menu(self, position: QPoint) -> None:
+        partition = self._matrix.partition_at(position.x())
+        link = Link.group(self._group_id) if partition is None else Link.of_partition(*partition)
+        self.context_requested.emit(link, self._matrix.mapToGlobal(position))
 
     def _unit_changed(self) -> None:
         if self._lag is not None:

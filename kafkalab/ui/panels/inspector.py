@@ -194,9 +194,7 @@ class InspectorPanel(QWidget):
         self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._scroll.setProperty("role", "panel")
         self._body.setProperty("role", "panel")
-        self._empty = EmptyState(
-            "Select a broker, a partition, a topic, a group or a client: its facts and what can be done with it appear here."
-        )
+        self._empty = EmptyState(NOTHING_SELECTED, role="panel")
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self._scroll)

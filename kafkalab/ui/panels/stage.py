@@ -46,6 +46,7 @@ class Stage(QWidget):
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setDrawBase(False)
         self.tabs.tabBar().setExpanding(False)
+        self.tabs.setAccessibleName("Views")
         self.tabs.tabBar().setAccessibleName("Views")
         for name, view in self._views.items():
             self.tabs.addTab(view, name)

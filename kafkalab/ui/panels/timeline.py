@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal
-from PySide6.QtGui import QFontMetrics, QGuiApplication, QResizeEvent
+from PySide6.QtGui import QFontMetrics, QGuiApplication, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -149,6 +149,11 @@ class TimelinePanel(QWidget):
         """How many rows there are, and how many are shown."""
         shown, total = self._model.rowCount(), self._model.total
         return f"{format_count(shown)} of {format_count(total)}" if shown != total else format_count(total)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self.follow.isChecked():
+            self._to_end()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         # Whole rows only: what does not fit stays empty at the foot.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QButtonGroup, QComboBox, QFrame, QHBoxLayout, QPushButton, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QPushButton, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
 
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
@@ -12,7 +12,7 @@ from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.things import Topic
 from kafkalab.ui.panels.actions import ActionButton, ActionRegistry
 from kafkalab.ui.panels.selection import Selection
-from kafkalab.ui.panels.widgets import DOCK_PADDING, ElidedLabel, EmptyState, label
+from kafkalab.ui.panels.widgets import DOCK_PADDING, Chooser, ElidedLabel, EmptyState, label
 from kafkalab.ui.plots.replica_bars import ReplicaBars, Scale
 from kafkalab.ui.theme.formats import format_byte_rate, format_bytes, format_count, format_rate, plural
 from kafkalab.ui.theme.tokens import Theme
@@ -23,7 +23,7 @@ _PARTS = (Part.TOPICS, Part.PARTITIONS, Part.REPLICAS, Part.RATES)
 class TopicView(QWidget):
     """One topic at a time: the selected one, else the first that was created."""
 
-    context_requested = Signal(object, object)
+    context_requested = Signal(object, QPoint)
 
     def __init__(self, cluster: ClusterModel, selection: Selection, registry: ActionRegistry, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -33,9 +33,7 @@ class TopicView(QWidget):
         self._names: list[str] = []
         self._stale = True
 
-        self._chooser = QComboBox()
-        self._chooser.setAccessibleName("Topic")
-        self._chooser.setMinimumWidth(160)
+        self._chooser = Chooser("Topic")
         self._chooser.currentIndexChanged.connect(self._chosen)
         self._facts = ElidedLabel("", "muted")
         self._tail = _segment("Tail", "Records behind the leader's log end")
@@ -157,10 +155,7 @@ class TopicView(QWidget):
             if self.isVisible():
                 self.refresh()
 
-    def _menu(self, position: object) -> None:
-        from PySide6.QtCore import QPoint
-
-        assert isinstance(position, QPoint)
+    def _menu(self, position: QPoint) -> None:
         partition = self._bars.partition_at(position.y())
         if partition is not None:
             self.context_requested.emit(partition.link, self._bars.mapToGlobal(position))

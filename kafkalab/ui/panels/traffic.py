@@ -54,10 +54,10 @@ class TrafficStatus(Protocol):
 
 def rate_of(step: int) -> int:
     """The slider's steps grow by a factor, so that 10 and 10,000 can both be set well."""
-    rate = RATE_MIN * (RATE_MAX / RATE_MIN) ** (step / STEPS)
+    rate: float = RATE_MIN * (RATE_MAX / RATE_MIN) ** (step / STEPS)
     if rate < 20:
         return round(rate)
-    digits: int = 10 ** (int(math.log10(rate)) - 1)
+    digits = int(10 ** (int(math.log10(rate)) - 1))
     return min(RATE_MAX, round(rate / digits) * digits)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QAction, QResizeEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import QPointF, QSize, Qt, Signal
+from PySide6.QtGui import QAction, QGuiApplication, QPainter, QPaintEvent, QPalette, QPolygonF, QResizeEvent
+from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from kafkalab.ui.panels.actions import ActionButton
 
@@ -83,6 +83,24 @@ class ElidedLabel(QLabel):
         tip = "\n".join(filter(None, (self._whole if shown != self._whole else "", self._tip)))
         if tip != self.toolTip():
             self.setToolTip(tip)
+
+
+class Chooser(QComboBox):
+    """A combo box with the window's own arrow: a style sheet cannot draw one without a file."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.setAccessibleName(name)
+        self.setMinimumWidth(160)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(self.palette().color(QPalette.ColorRole.PlaceholderText))
+        middle = QPointF(self.width() - 13, self.height() / 2)
+        painter.drawPolygon(QPolygonF([middle + QPointF(-4, -2), middle + QPointF(4, -2), middle + QPointF(0, 3)]))
 
 
 class LinkLabel(QPushButton):
@@ -199,6 +217,4 @@ class Banner(QFrame):
         return self._text.text() if not self.isHidden() else ""
 
     def _copy_details(self) -> None:
-        from PySide6.QtGui import QGuiApplication
-
         QGuiApplication.clipboard().setText(self._details)
