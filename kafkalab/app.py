@@ -365,8 +365,14 @@ def _signals_leave(window: MainWindow) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run(options: AppOptions | None = None, arguments: Sequence[str] = ()) -> int:
-    """The program. Returns the exit status."""
+def run(
+    options: AppOptions | None = None,
+    arguments: Sequence[str] = (),
+    *,
+    settings_file: Path | None = None,
+    on_shown: Callable[[Program], None] | None = None,
+) -> int:
+    """The program. Returns the exit status. ``on_shown`` is called once the window stands."""
     import qasync
 
     QGuiApplication.setDesktopFileName(NAME)
@@ -378,7 +384,7 @@ def run(options: AppOptions | None = None, arguments: Sequence[str] = ()) -> int
     app.setAttribute(Qt.ApplicationAttribute.AA_DontShowIconsInMenus)
     # The window's own end decides, not the closing of a dialog.
     app.setQuitOnLastWindowClosed(False)
-    path = settings_path()
+    path = settings_file if settings_file is not None else settings_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = QSettings(str(path), QSettings.Format.IniFormat)
     # The client library reports each lost connection; the window shows them, and the true cause with it.
@@ -389,6 +395,8 @@ def run(options: AppOptions | None = None, arguments: Sequence[str] = ()) -> int
         with loop:
             program = Program(app, options or AppOptions(), settings)
             with _signals_leave(program.window):
+                if on_shown is not None:
+                    on_shown(program)
                 return int(loop.run_until_complete(program.run()))
     finally:
         asyncio.set_event_loop(None)
