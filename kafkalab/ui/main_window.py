@@ -26,6 +26,7 @@ from kafkalab.ui.panels.closing import ClosingOverlay
 from kafkalab.ui.panels.commands import Commands
 from kafkalab.ui.panels.explorer import ExplorerPanel
 from kafkalab.ui.panels.groups import GroupsView
+from kafkalab.ui.panels.icon import window_icon
 from kafkalab.ui.panels.inspector import InspectorPanel
 from kafkalab.ui.panels.paint_meter import PaintMeter
 from kafkalab.ui.panels.pictures import PICTURE_FILTERS, write_picture
@@ -78,6 +79,7 @@ class MainWindow(QMainWindow):
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle(TITLE)
+        self.setWindowIcon(window_icon())
         self.setObjectName("main")
         self.setMinimumSize(WIDTH_MIN, HEIGHT_MIN)
         self.resize(WIDTH, HEIGHT)

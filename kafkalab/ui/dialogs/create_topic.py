@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QLabel, QL
 
 NAME_LENGTH_MAX: Final = 249
 PARTITIONS_MAX: Final = 10_000
+NUMBER_WIDTH: Final = 90
 _NAME = re.compile(r"[a-zA-Z0-9._-]+\Z")
 
 ConfigCheck = Callable[[Mapping[str, str]], str]
@@ -82,7 +83,9 @@ class CreateTopicDialog(QDialog):
         self._partitions.setRange(1, PARTITIONS_MAX)
         self._partitions.setValue(3)
         self._partitions.setAccessibleName("Partitions")
+        self._partitions.setFixedWidth(NUMBER_WIDTH)
         self._replication = QSpinBox()
+        self._replication.setFixedWidth(NUMBER_WIDTH)
         self._replication.setRange(1, max(1, brokers))
         self._replication.setValue(min(3, max(1, brokers)))
         self._replication.setAccessibleName("Replication factor")
@@ -100,7 +103,7 @@ class CreateTopicDialog(QDialog):
         form = QFormLayout()
         form.setHorizontalSpacing(12)
         form.setVerticalSpacing(6)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
         form.addRow("&Name", self._name)
         form.addRow("", self._name_fault)
@@ -177,6 +180,13 @@ class CreateTopicDialog(QDialog):
             + ("a copy on one broker only: its loss is the data's loss." if factor == 1 else f"survives the loss of {survives}.")
         )
         self._create.setEnabled(not name_wrong and not configs_wrong and not self._sent)
+        layout = self.layout()
+        if layout is not None:
+            # A fault of two lines needs its room at once.
+            layout.activate()
+            wanted = layout.totalHeightForWidth(self.width()) if layout.hasHeightForWidth() else layout.totalSizeHint().height()
+            if wanted > self.height():
+                self.resize(self.width(), wanted)
 
 
 def _fault_label() -> QLabel:

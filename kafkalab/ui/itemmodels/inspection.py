@@ -41,6 +41,7 @@ class Fact:
     tone: Tone = Tone.TEXT
     link: Link | None = None
     tip: str = ""
+    prose: bool = False  # words, not figures
 
 
 @dataclass(slots=True)
@@ -95,7 +96,7 @@ def _node(model: ClusterModel, node: Node, now_ms: float) -> Inspection:
     if node.since_ms > 0:
         facts.append(Fact("since", f"{format_clock(node.since_ms)} · {format_ago(now_ms - node.since_ms)}"))
     if node.cause:
-        facts.append(Fact("cause", node.cause, sign.tone if node.is_down else Tone.TEXT))
+        facts.append(Fact("cause", node.cause, sign.tone if node.is_down else Tone.TEXT, prose=True))
     facts.append(Fact("address", node.address or UNKNOWN))
     if node.pid > 0:
         facts.append(Fact("process id", str(node.pid)))
@@ -232,8 +233,11 @@ def _topic(topic: Topic) -> Inspection:
         Fact("topic id", topic.topic_id or UNKNOWN),
         Fact("records", format_count(sum(max(0, one.log_end_offset - one.log_start_offset) for one in partitions))),
         Fact("size", format_bytes(sum(one.leader_replica.size_bytes for one in partitions if one.leader_replica is not None))),
-        Fact("written", f"{format_rate(sum(one.records.rate for one in partitions), 'records')}"),
-        Fact("", format_byte_rate(sum(one.appended.rate for one in partitions))),
+        Fact(
+            "written",
+            f"{format_rate(sum(one.records.rate for one in partitions), 'records')} · "
+            f"{format_byte_rate(sum(one.appended.rate for one in partitions))}",
+        ),
     ]
     if topic.internal:
         said.facts.append(Fact("internal", "the cluster's own"))
@@ -266,7 +270,7 @@ def _group(group: Group, now_ms: float) -> Inspection:
     if group.since_ms > 0:
         facts.append(Fact("since", f"{format_clock(group.since_ms)} · {format_ago(now_ms - group.since_ms)}"))
     if group.cause:
-        facts.append(Fact("cause", group.cause))
+        facts.append(Fact("cause", group.cause, prose=True))
     facts += [
         Fact("members", format_count(len(group.members))),
         Fact("generation", format_offset(group.generation)),
@@ -319,8 +323,6 @@ def _client(model: ClusterModel, client: Client) -> Inspection:
         for one in own[:_ROWS_LISTED_MAX]
     ]
     said.actions = [("clients.show", "Clients")]
-    if client.kind == "producer":
-        said.actions.append(("traffic.toggle", ""))
     return said
 
 

@@ -21,8 +21,11 @@ from kafkalab.ui.theme.tokens import ROW_HEIGHT
 NOTHING_SELECTED: Final = "Select a broker, a partition, a topic, a group or a client: its facts and what can be done with it appear here."
 
 
-def _value_role(tone: Tone) -> str:
-    return "mono" if tone in (Tone.TEXT, Tone.OFF) else f"mono-{tone.value}"
+def _value_role(fact: Fact) -> str:
+    plain = fact.tone in (Tone.TEXT, Tone.OFF)
+    if fact.prose:
+        return "" if plain else fact.tone.value
+    return "mono" if plain else f"mono-{fact.tone.value}"
 
 
 class FactRow(QWidget):
@@ -50,7 +53,7 @@ class FactRow(QWidget):
         if fact.label != self._label.text():
             self._label.setText(fact.label)
         self._value.set_text(fact.value, fact.tip)
-        set_role(self._value, _value_role(fact.tone))
+        set_role(self._value, _value_role(fact))
         self.setCursor(Qt.CursorShape.PointingHandCursor if fact.link is not None else Qt.CursorShape.ArrowCursor)
         self.setAccessibleName(f"{fact.label}: {fact.value}")
 

@@ -205,6 +205,8 @@ class TimelinePanel(QWidget):
         if self._following:
             return
         self._following = True
+        # The row is lit where it is: a selection made elsewhere does not carry the eye away from the newest rows.
+        self._table.setAutoScroll(False)
         self._table.clearSelection()
         self._table.selectionModel().clearCurrentIndex()
         if link is not None:
@@ -214,6 +216,7 @@ class TimelinePanel(QWidget):
                 if happening is not None and happening.link == link:
                     self._table.selectRow(row)
                     break
+        self._table.setAutoScroll(True)
         self._following = False
 
     def _activate(self, index: QModelIndex) -> None:

@@ -83,6 +83,8 @@ class TrafficControls(QWidget):
         self._rate.setGroupSeparatorShown(True)
         self._rate.setSuffix(" /s")
         self._rate.setKeyboardTracking(False)
+        self._rate.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self._rate.setFixedWidth(90)
         self._rate.setAccessibleName("Records a second")
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
