@@ -121,6 +121,7 @@ class MainWindow(QMainWindow):
         QGuiApplication.styleHints().colorSchemeChanged.connect(lambda _: self._system_theme_changed())
         self._apply_theme()
         self._restore()
+        self.selection.select(Link.cluster())
         self.refresh()
 
     # --- building ------------------------------------------------------------------------------------

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QLabel, QLineEdit, QPlainTextEdit, QSpinBox, QVBoxLayout, QWidget
 
-NAME_LENGTH_MAX: Final = 249
+from kafkalab.engine.common.topic_names import collision_key, invalid_topic_name
+
 PARTITIONS_MAX: Final = 10_000
 NUMBER_WIDTH: Final = 90
-_NAME = re.compile(r"[a-zA-Z0-9._-]+\Z")
 
 ConfigCheck = Callable[[Mapping[str, str]], str]
 """Says what is wrong with topic configs; an empty string when nothing is."""
@@ -20,21 +19,15 @@ ConfigCheck = Callable[[Mapping[str, str]], str]
 
 def name_fault(name: str, existing: Collection[str]) -> str:
     """Why ``name`` cannot become a topic; an empty string when it can. Kafka's own rules."""
-    if not name:
-        return "A topic needs a name."
-    if name in (".", ".."):
-        return "A topic cannot be called “.” or “..”."
-    if len(name) > NAME_LENGTH_MAX:
-        return f"A name has at most {NAME_LENGTH_MAX} characters; this one has {len(name)}."
-    if not _NAME.match(name):
-        wrong = sorted({letter for letter in name if not _NAME.match(letter)})
-        return f"Letters, digits, “.”, “_” and “-” only; not {' '.join(repr(letter) for letter in wrong)}."
+    invalid = invalid_topic_name(name)
+    if invalid is not None:
+        return invalid
     if name in existing:
         return f"The topic {name} exists already."
-    # Metrics write a dot as an underscore, so Kafka refuses names that differ only in these.
-    collision = next((other for other in existing if other.replace(".", "_") == name.replace(".", "_")), None)
+    key = collision_key(name)
+    collision = next((other for other in existing if key is not None and collision_key(other) == key), None)
     if collision is not None:
-        return f"Too like {collision}: “.” and “_” count as the same in a topic's name."
+        return f"Too like {collision}: metrics write “.” and “_” alike, so Kafka counts the two as the same name."
     return ""
 
 

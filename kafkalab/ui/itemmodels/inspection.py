@@ -12,7 +12,7 @@ from kafkalab.engine.telemetry.levels import ConnectionKey
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.outlook import WriteOutlook, write_outlook
-from kafkalab.ui.model.states import NODE_SIGNS, ReplicaRole, Tone
+from kafkalab.ui.model.states import HEALTH_SIGNS, NODE_SIGNS, ReplicaRole, Tone
 from kafkalab.ui.model.things import Client, Connection, Group, Node, Partition, Topic
 from kafkalab.ui.theme.formats import (
     UNKNOWN,
@@ -379,7 +379,8 @@ def _quorum(model: ClusterModel) -> Inspection:
 
 def _cluster(model: ClusterModel) -> Inspection:
     brokers = model.brokers
-    said = Inspection("cluster", model.health.text, Tone.TEXT)
+    sign = HEALTH_SIGNS[model.health.level]
+    said = Inspection("cluster", f"{sign.glyph} {sign.word}", sign.tone)
     said.facts = [
         Fact("brokers", f"{sum(not one.is_down for one in brokers)} of {len(brokers)} up"),
         Fact("topics", format_count(sum(not one.internal for one in model.topics.values()))),
@@ -394,4 +395,5 @@ def _cluster(model: ClusterModel) -> Inspection:
             link=Link.quorum(),
         ),
     ]
+    said.actions = [("topic.create", "Create topic…"), ("traffic.toggle", "")]
     return said

@@ -52,7 +52,7 @@ ROWS_SEARCHED_MAX: Final = 5_000
 
 CHANGES: Final[tuple[Column[TimelineRow], ...]] = (
     Column("Time", lambda row: format_clock(row.at_ms), mono=True, tone=lambda _: Tone.MUTED),
-    Column("Change", lambda row: row.headline, tone=lambda row: row.tone),
+    Column("Change", lambda row: row.headline.removeprefix(f"{row.link.name} "), tone=lambda row: row.tone),
     Column("Why, and how long nobody owned what", lambda row: row.detail, tone=lambda _: Tone.MUTED),
 )
 
@@ -90,6 +90,7 @@ class GroupsView(QWidget):
         self._matrix.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self._matrix.customContextMenuRequested.connect(self._menu)
         matrix_scroll = QScrollArea()
+        matrix_scroll.setAccessibleName("Members by partitions")
         matrix_scroll.setWidget(self._matrix)
         matrix_scroll.setFrameShape(QFrame.Shape.NoFrame)
         matrix_scroll.setProperty("role", "stage")
@@ -128,8 +129,8 @@ class GroupsView(QWidget):
         self._history.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self._history.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         self._history.horizontalHeader().setStretchLastSection(True)
-        self._history.setColumnWidth(0, 118)
-        self._history.setColumnWidth(1, 330)
+        self._history.setColumnWidth(0, 106)
+        self._history.setColumnWidth(1, 230)
         self._history.setMinimumHeight(4 * ROW_HEIGHT)
 
         page = QWidget()
@@ -138,16 +139,27 @@ class GroupsView(QWidget):
         column.setSpacing(2)
         column.addLayout(head)
         column.addLayout(self._diagram_place)
-        column.addWidget(_heading("Members by partitions"))
-        column.addWidget(matrix_scroll)
+        members = QVBoxLayout()
+        members.setSpacing(2)
+        members.addWidget(_heading("Members by partitions"))
+        members.addWidget(matrix_scroll)
+        members.addStretch(1)
+        changes = QVBoxLayout()
+        changes.setSpacing(2)
+        changes.addWidget(_heading("Rebalances"))
+        changes.addWidget(self._history, 1)
+        beside = QHBoxLayout()
+        beside.setSpacing(12)
+        beside.addLayout(members, 5)
+        beside.addLayout(changes, 6)
+        column.addLayout(beside)
         column.addLayout(lag_head)
-        column.addLayout(self._lag_place, 2)
-        column.addWidget(_heading("Rebalances"))
-        column.addWidget(self._history, 1)
+        column.addLayout(self._lag_place, 1)
         page.setProperty("role", "stage")
         page.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         # Whatever does not fit is scrolled to: the view never presses the docks aside.
         self._page = QScrollArea()
+        self._page.setAccessibleName("Group")
         self._page.setWidget(page)
         self._page.setWidgetResizable(True)
         self._page.setFrameShape(QFrame.Shape.NoFrame)

@@ -171,6 +171,7 @@ class _Rate(QWidget):
         row.addWidget(self._value)
         row.addSpacing(4)
         row.addWidget(self.curve)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
 
     def show_rate(self, rate: float, history: list[float]) -> None:
         text = format_byte_rate(rate)

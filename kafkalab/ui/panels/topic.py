@@ -59,6 +59,7 @@ class TopicView(QWidget):
         self._bars.customContextMenuRequested.connect(self._menu)
         self._tail.toggled.connect(lambda on: self._bars.set_scale(Scale.TAIL if on else Scale.WHOLE))
         scroll = QScrollArea()
+        scroll.setAccessibleName("Partitions")
         scroll.setWidget(self._bars)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
