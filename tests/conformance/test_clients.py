@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,13 @@ def read_all(lab: Lab, topic: str, count: int, group: str | None = None) -> list
     finally:
         consumer.close()
     return messages
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Ask again until it holds."""
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to that in time"
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -169,8 +178,8 @@ def test_admin_requests(lab: Lab, topic: str) -> None:
     created = admin.create_topics([NewTopic(topic, 2, 3, config={"retention.ms": "60000"})])
     created[topic].result(WAIT_S)
     admin.create_partitions([NewPartitions(topic, 5)])[topic].result(WAIT_S)
-    found = admin.list_topics(topic, timeout=WAIT_S)
-    assert len(found.topics[topic].partitions) == 5
+    # Brokers learn of it one after another, as Kafka's do.
+    eventually(lambda: len(admin.list_topics(topic, timeout=WAIT_S).topics[topic].partitions) == 5)
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     entries = admin.describe_configs([resource])[resource].result(WAIT_S)
     assert entries["retention.ms"].value == "60000"
@@ -178,7 +187,7 @@ def test_admin_requests(lab: Lab, topic: str) -> None:
     cluster = admin.describe_cluster().result(WAIT_S)
     assert {node.id for node in cluster.nodes} == {1, 2, 3}
     admin.delete_topics([topic])[topic].result(WAIT_S)
-    assert topic not in admin.list_topics(timeout=WAIT_S).topics
+    eventually(lambda: topic not in admin.list_topics(timeout=WAIT_S).topics)
 
 
 def test_offsets_by_time(lab: Lab, topic: str) -> None:
