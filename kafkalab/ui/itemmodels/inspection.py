@@ -12,7 +12,7 @@ from kafkalab.engine.telemetry.levels import ConnectionKey
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.outlook import WriteOutlook, write_outlook
-from kafkalab.ui.model.states import HEALTH_SIGNS, NODE_SIGNS, ReplicaRole, Tone
+from kafkalab.ui.model.states import HEALTH_SIGNS, NODE_SIGNS, NodeState, ReplicaRole, Tone
 from kafkalab.ui.model.things import Client, Connection, Group, Node, Partition, Topic
 from kafkalab.ui.theme.formats import (
     UNKNOWN,
@@ -142,7 +142,7 @@ def _node(model: ClusterModel, node: Node, now_ms: float) -> Inspection:
         Fact("connections", format_count(node.connections)),
         *(Fact(reason.replace("_", " "), format_count(count), Tone.WARN) for reason, count in node.bad_input if count),
     ]
-    said.actions = [("node.kill", "Kill"), ("node.stop", "Stop"), ("node.pause", ""), ("node.restart", "Restart")]
+    said.actions = [("node.kill", "Kill"), ("node.stop", "Stop"), ("node.pause", _pause_word(node)), ("node.restart", "Restart")]
     return said
 
 
@@ -188,8 +188,12 @@ def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: 
             Fact(group.group_id, f"at {format_offset(entry.committed)} · lag {format_count(entry.lag)}", link=group.link)
             for group, entry in readers
         ]
-    said.actions = [("node.kill", "Kill leader"), ("node.pause", "Pause"), ("topic.show", "Topic")]
+    said.actions = [("node.kill", "Kill leader"), ("node.pause", _pause_word(model.nodes.get(partition.leader))), ("topic.show", "Topic")]
     return said
+
+
+def _pause_word(node: Node | None) -> str:
+    return "Resume" if node is not None and node.state is NodeState.PAUSED else "Pause"
 
 
 def _isr_fact(partition: Partition, now_ms: float) -> Fact:

@@ -53,6 +53,9 @@ class Stage(Protocol):
     def shown_topic(self) -> str:
         """The topic in front, empty when none is."""
 
+    def tell(self, text: str) -> None:
+        """Say something."""
+
     def tell_failure(self, result: CommandResult) -> None:
         """Say what did not succeed."""
 
@@ -186,7 +189,11 @@ class Commands(QObject):
         if action.action in ("restart", "resume"):
             self.act(action.action, action.link.node_id)
         elif action.action == "start_workload":
-            self.start_traffic()
+            reason = self._why_no_start()
+            if reason:
+                self._stage.tell(reason)
+            else:
+                self.start_traffic()
         elif action.action == "why":
             self._stage.explain(action.link)
         else:

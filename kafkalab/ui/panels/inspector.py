@@ -15,7 +15,7 @@ from kafkalab.ui.model.outlook import WriteAnswer
 from kafkalab.ui.model.states import Tone
 from kafkalab.ui.panels.actions import ActionButton, ActionRegistry
 from kafkalab.ui.panels.selection import Selection
-from kafkalab.ui.panels.widgets import DOCK_PADDING, ElidedLabel, EmptyState, hairline, label, set_role
+from kafkalab.ui.panels.widgets import DOCK_PADDING, ElidedLabel, EmptyState, FlowLayout, hairline, label, set_role
 from kafkalab.ui.theme.tokens import ROW_HEIGHT
 
 NOTHING_SELECTED: Final = "Select a broker, a partition, a topic, a group or a client: its facts and what can be done with it appear here."
@@ -167,8 +167,7 @@ class InspectorPanel(QWidget):
         self._more_title = label("", "strong")
         self._more_line = hairline()
         self._more = _Facts(selection)
-        self._buttons = QHBoxLayout()
-        self._buttons.setSpacing(8)
+        self._buttons = FlowLayout()
 
         self._body = QWidget()
         column = QVBoxLayout(self._body)
@@ -270,7 +269,6 @@ class InspectorPanel(QWidget):
                 widget.deleteLater()
         for name, text in offered:
             self._buttons.addWidget(ActionButton(self._registry[name], text=text or None))
-        self._buttons.addStretch(1)
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         shown = self._shown
