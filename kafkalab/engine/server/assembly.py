@@ -42,6 +42,7 @@ from kafkalab.engine.raft.quorum_state import FileQuorumStateStore, QuorumStateE
 from kafkalab.engine.replica.manager import ReplicaManager
 from kafkalab.engine.server.client import NodeNetwork
 from kafkalab.engine.server.connection import CONTROLLER_LISTENER
+from kafkalab.engine.server.identity import BROKER_LISTENER, identity_settings
 from kafkalab.engine.server.levels import LevelSampler
 from kafkalab.engine.server.listener import Listener, PortBusy
 from kafkalab.engine.server.loop_clock import LoopClock
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BROKER_LISTENER: Final = "PLAINTEXT"
 FIRST_CONTROLLER_CONNECTION_ID: Final = 1_000_000_001
 """A combined node numbers the connections of its two listeners apart."""
 
@@ -73,7 +73,7 @@ class Node:
         self._fail = fail
         self._clock = LoopClock(loop)
         self._rng = SystemRandom()
-        self._config = BrokerConfig(spec.config)
+        self._config = BrokerConfig({**spec.config, **identity_settings(spec)})
         self._image = MetadataImage()
         self._listeners: list[Listener] = []
         self._networks: list[NodeNetwork] = []
