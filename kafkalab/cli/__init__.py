@@ -8,11 +8,14 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
 from kafkalab import __version__
+
+if TYPE_CHECKING:
+    from kafkalab.engine.cluster.host import Isolation
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -26,6 +29,11 @@ commands = typer.Typer(
 )
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the nodes keep their files.")]
+Combined = Annotated[bool, typer.Option("--combined", help="Each node is both broker and controller.")]
+Config = Annotated[list[str] | None, typer.Option("--config", metavar="KEY=VALUE", help="A broker setting; may be repeated.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config-file", metavar="FILE", help="A server.properties; --config wins over it.")]
+IsolationOption = Annotated[str, typer.Option("--isolation", help="thread: all nodes in this process; process: each in its own.")]
+LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error, on standard error.")]
 
 
 def _set_up_log(level: str) -> None:
@@ -48,27 +56,55 @@ def _default(
 
 
 @commands.command()
-def app() -> None:
-    """The window, over a cluster that is kept in your user data folder."""
-    _set_up_log("info")
+def app(
+    brokers: Annotated[int | None, typer.Option(help="How many brokers (3).")] = None,
+    controllers: Annotated[int | None, typer.Option(help="How many KRaft controllers (3).")] = None,
+    combined: Combined = False,
+    port: Annotated[int | None, typer.Option(help="Broker i listens on PORT + i - 1 (9092); 0 takes free ports.")] = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    config_file: ConfigFile = None,
+    isolation: IsolationOption = "thread",
+    log_level: LogLevel = "info",
+) -> None:
+    """The window, over a cluster that is kept in your user data folder unless --data-dir says otherwise."""
+    _set_up_log(log_level)
+    from kafkalab.engine.cluster.settings import node_settings, read_settings
+    from kafkalab.engine.common.config import ConfigError
+
+    if isolation not in ("thread", "process"):
+        raise typer.BadParameter(f"{isolation!r} is neither thread nor process", param_hint="--isolation")
+    try:
+        settings = read_settings(tuple(config or ()), config_file)
+        node_settings(settings, brokers or 3)
+    except ConfigError as e:
+        typer.echo(f"kafkalab app: {e}", err=True)
+        raise typer.Exit(2) from None
     from kafkalab.app import main as run_window
 
-    raise typer.Exit(run_window())
+    code = run_window(
+        brokers=brokers,
+        controllers=controllers,
+        combined=combined,
+        port=port,
+        data_dir=data_dir,
+        config=settings,
+        isolation=cast("Isolation", isolation),
+    )
+    raise typer.Exit(code)
 
 
 @commands.command()
 def serve(
     brokers: Annotated[int, typer.Option(help="How many brokers.")] = 3,
     controllers: Annotated[int, typer.Option(help="How many KRaft controllers.")] = 3,
-    combined: Annotated[bool, typer.Option("--combined", help="Each node is both broker and controller.")] = False,
+    combined: Combined = False,
     port: Annotated[int, typer.Option(help="Broker i listens on PORT + i - 1; 0 takes free ports.")] = 9092,
     data_dir: DataDir = None,
-    config: Annotated[list[str] | None, typer.Option("--config", metavar="KEY=VALUE", help="A broker setting; may be repeated.")] = None,
-    config_file: Annotated[
-        Path | None, typer.Option("--config-file", metavar="FILE", help="A server.properties; --config wins over it.")
-    ] = None,
-    isolation: Annotated[str, typer.Option(help="thread: all nodes in this process; process: each in its own.")] = "thread",
-    log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error, on standard error.")] = "info",
+    config: Config = None,
+    config_file: ConfigFile = None,
+    isolation: IsolationOption = "thread",
+    log_level: LogLevel = "info",
 ) -> None:
     """The cluster without a window. SIGTERM and SIGINT stop it in order."""
     _set_up_log(log_level)
