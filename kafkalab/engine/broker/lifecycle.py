@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 REGISTRATION_RETRY_MS: Final = 100.0
 HEARTBEAT_RETRY_MS: Final = 100.0
 SHUTDOWN_HEARTBEAT_MS: Final = 20.0
+SHUTDOWN_SILENCE_MS: Final = 1_500.0
+"""A broker that leaves and hears of no controller for so long goes without leave: nobody is there to give it."""
 
 
 class BrokerState(Enum):
@@ -74,6 +76,7 @@ class BrokerLifecycle:
         self._interval_ms = float(config.get_int("broker.heartbeat.interval.ms"))
         self._session_ms = float(config.get_int("broker.session.timeout.ms"))
         self._timer: Timer | None = None
+        self._silence_timer: Timer | None = None
         self._deadline_ms = 0.0
         self._heartbeat_under_way = False
         self._heartbeat_again = False
@@ -220,6 +223,7 @@ class BrokerLifecycle:
             if response.should_shut_down:
                 self._stopped()
             else:
+                self._await_word()
                 self._schedule(SHUTDOWN_HEARTBEAT_MS)
         elif self._heartbeat_again:
             self._heartbeat()
@@ -234,7 +238,13 @@ class BrokerLifecycle:
             return
         self._on_stopped = on_stopped
         self.state = BrokerState.PENDING_CONTROLLED_SHUTDOWN
+        self._await_word()
         self._heartbeat()
+
+    def _await_word(self) -> None:
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+        self._silence_timer = self._clock.call_later(SHUTDOWN_SILENCE_MS, self._stopped)
 
     def _stopped(self) -> None:
         self.close()
@@ -245,9 +255,10 @@ class BrokerLifecycle:
     def close(self) -> None:
         """No more heartbeats."""
         self.state = BrokerState.SHUTTING_DOWN
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._silence_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._silence_timer = None
 
 
 def _leaves(image: MetadataImage, broker_id: int) -> bool:

@@ -159,3 +159,14 @@ def test_the_departure_of_another_broker_is_acknowledged_at_once() -> None:
     assert not at.controller.asked
     at.lifecycle.publish(delta, at.image)
     assert [api_key for api_key, _, _ in at.controller.asked] == [ApiKey.BROKER_HEARTBEAT]
+
+
+def test_without_a_quorum_a_broker_leaves_without_leave() -> None:
+    at = Setting()
+    at.serve()
+    stopped: list[bool] = []
+    at.lifecycle.begin_controlled_shutdown(lambda: stopped.append(True))
+    at.clock.advance(1_499)
+    assert not stopped
+    at.clock.advance(2)
+    assert stopped == [True]
