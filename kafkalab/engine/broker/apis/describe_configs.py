@@ -1,8 +1,8 @@
-"""DescribeConfigs, versions 1 to 4: the settings of topics and brokers, with where each comes from.
+"""DescribeConfigs, versions 1 to 4: the settings of topics, brokers, groups and client metrics, with where each comes from.
 
 v1 adds the source and synonyms of each setting, v3 its type and documentation; v4 is flexible.
-Topics and brokers are described; a broker describes itself, or with an empty name what was set for
-all brokers at once. Values of sensitive settings are never told.
+A broker describes itself, or with an empty name what was set for all brokers at once. Groups and client
+metrics subscriptions have their settings whether they are there or not. Values of sensitive settings are never told.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from typing import Any
 
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.services import Services
-from kafkalab.engine.common.config import ConfigEntry, broker_config_view, dynamic_default_view, topic_config_view
+from kafkalab.engine.common.config import (
+    ConfigEntry,
+    broker_config_view,
+    client_metrics_config_view,
+    dynamic_default_view,
+    group_config_view,
+    topic_config_view,
+)
 from kafkalab.engine.common.errors import ApiError, Errors
 
 
@@ -80,6 +87,15 @@ def _entries(services: Services, resource_type: int, name: str) -> Iterable[Conf
                 Errors.INVALID_REQUEST, f"Unexpected broker id, expected {services.node_id} or empty string, but received {name}"
             )
         return broker_config_view(services.config, dynamic=dynamic, dynamic_default=dynamic_default)
+    if resource_type == ResourceType.GROUP:
+        if not name:
+            raise ApiError(Errors.INVALID_REQUEST, "Group name must not be empty")
+        overrides = _dynamic(services, ResourceType.GROUP, name)
+        return group_config_view(services.config, overrides, dynamic=dynamic, dynamic_default=dynamic_default)
+    if resource_type == ResourceType.CLIENT_METRICS:
+        if not name:
+            raise ApiError(Errors.INVALID_REQUEST, "Client metrics subscription name must not be empty")
+        return client_metrics_config_view(_dynamic(services, ResourceType.CLIENT_METRICS, name))
     known = {int(kind): kind.name for kind in ResourceType}
     raise ApiError(Errors.INVALID_REQUEST, f"Unsupported resource type: {known.get(resource_type, resource_type)}")
 

@@ -15,7 +15,9 @@ from kafkalab.engine.common.config.describe import (
     ConfigEntry,
     ConfigSynonym,
     broker_config_view,
+    client_metrics_config_view,
     dynamic_default_view,
+    group_config_view,
     topic_config_view,
 )
 from kafkalab.engine.common.config.properties import parse_key_value, parse_properties
@@ -36,8 +38,10 @@ __all__ = [
     "ConfigValue",
     "UpdateMode",
     "broker_config_view",
+    "client_metrics_config_view",
     "definition_of",
     "dynamic_default_view",
+    "group_config_view",
     "nearest_names",
     "parse_key_value",
     "parse_properties",

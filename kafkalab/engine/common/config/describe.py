@@ -1,4 +1,4 @@
-"""What DescribeConfigs tells of a topic or broker: each setting with value, source and synonyms."""
+"""What DescribeConfigs tells of a topic, broker, group or client metrics subscription: each setting with value, source and synonyms."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from kafkalab.engine.common.config.broker_config import BrokerConfig, definition_of
 from kafkalab.engine.common.config.broker_definitions import BROKER_CONFIGS
 from kafkalab.engine.common.config.definition import ConfigDefinition, ConfigSource, ConfigType, UpdateMode, to_text
+from kafkalab.engine.common.config.group_definitions import CLIENT_METRICS_CONFIGS, GROUP_CONFIGS, GROUP_SYNONYMS
 from kafkalab.engine.common.config.topic_config import topic_config_values
 from kafkalab.engine.common.config.topic_definitions import TOPIC_CONFIGS, TOPIC_SYNONYMS, Synonym
 
@@ -126,6 +127,36 @@ def dynamic_default_view(broker_config: BrokerConfig, dynamic_default: Mapping[s
         entries.append(
             _entry(definition, name, text, synonym.source, (synonym,), is_read_only=definition.update_mode is UpdateMode.READ_ONLY)
         )
+    return tuple(entries)
+
+
+def group_config_view(
+    broker_config: BrokerConfig,
+    group_overrides: Mapping[str, str],
+    *,
+    dynamic: Mapping[str, str] | None = None,
+    dynamic_default: Mapping[str, str] | None = None,
+) -> tuple[ConfigEntry, ...]:
+    """Every setting of a group by name, whether there is such a group or not."""
+    entries = []
+    for name in sorted(GROUP_CONFIGS):
+        definition = GROUP_CONFIGS[name]
+        if name in GROUP_SYNONYMS:
+            synonyms = _broker_synonyms(GROUP_SYNONYMS[name], broker_config, dynamic or {}, dynamic_default or {}, is_sensitive=False)
+        else:
+            synonyms = (ConfigSynonym(name, definition.default, ConfigSource.DEFAULT_CONFIG),)
+        if name in group_overrides:
+            synonyms = (ConfigSynonym(name, group_overrides[name], ConfigSource.GROUP_CONFIG), *synonyms)
+        entries.append(_entry(definition, name, synonyms[0].value, synonyms[0].source, synonyms, is_read_only=False))
+    return tuple(entries)
+
+
+def client_metrics_config_view(overrides: Mapping[str, str]) -> tuple[ConfigEntry, ...]:
+    """Every setting of a client metrics subscription by name, whether there is such a subscription or not."""
+    entries = []
+    for name, definition in CLIENT_METRICS_CONFIGS.items():
+        source = ConfigSource.CLIENT_METRICS_CONFIG if name in overrides else ConfigSource.DEFAULT_CONFIG
+        entries.append(_entry(definition, name, overrides.get(name, definition.default), source, (), is_read_only=False))
     return tuple(entries)
 
 

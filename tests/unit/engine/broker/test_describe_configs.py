@@ -14,7 +14,7 @@ from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
 
-TOPIC, BROKER = 2, 4
+TOPIC, BROKER, CLIENT_METRICS, GROUP = 2, 4, 16, 32
 
 
 class Image:
@@ -22,7 +22,11 @@ class Image:
 
     def __init__(self) -> None:
         self.topics_by_name = {"orders": object()}
-        self.configs = {(TOPIC, "orders"): {"retention.ms": "5"}, (BROKER, ""): {"log.retention.ms": "7"}}
+        self.configs = {
+            (TOPIC, "orders"): {"retention.ms": "5"},
+            (BROKER, ""): {"log.retention.ms": "7"},
+            (GROUP, "set"): {"consumer.session.timeout.ms": "50000"},
+        }
 
     def config(self, resource_type: int, name: str) -> Mapping[str, str]:
         return self.configs.get((resource_type, name), {})
@@ -82,6 +86,28 @@ def test_an_empty_broker_name_asks_for_what_all_brokers_were_given() -> None:
     ]
 
 
+def test_a_group_has_its_settings_before_it_is_there() -> None:
+    unset, given = describe((GROUP, "nobody"), (GROUP, "set"))
+    configs = {config.name: config for config in unset.configs}
+    assert len(configs) == 17
+    timeout = configs["consumer.session.timeout.ms"]
+    assert (timeout.value, timeout.config_source, timeout.read_only) == ("45000", ConfigSource.DEFAULT_CONFIG, False)
+    assert [(one.name, one.value) for one in timeout.synonyms] == [("group.consumer.session.timeout.ms", "45000")]
+    own = configs["share.auto.offset.reset"]
+    assert (own.value, [one.name for one in own.synonyms]) == ("latest", ["share.auto.offset.reset"])
+    timeout = next(config for config in given.configs if config.name == "consumer.session.timeout.ms")
+    assert (timeout.value, timeout.config_source, len(timeout.synonyms)) == ("50000", ConfigSource.GROUP_CONFIG, 2)
+
+
+def test_a_client_metrics_subscription_has_its_settings_before_it_is_there() -> None:
+    (result,) = describe((CLIENT_METRICS, "nobody"))
+    assert [(config.name, config.value, config.config_type, config.synonyms) for config in result.configs] == [
+        ("interval.ms", "300000", ConfigType.INT, ()),
+        ("match", "", ConfigType.LIST, ()),
+        ("metrics", "", ConfigType.LIST, ()),
+    ]
+
+
 @pytest.mark.parametrize(
     ("resource", "error", "message"),
     [
@@ -89,6 +115,8 @@ def test_an_empty_broker_name_asks_for_what_all_brokers_were_given() -> None:
         ((TOPIC, ""), Errors.INVALID_REQUEST, "Default topic resources are not allowed."),
         ((BROKER, "2"), Errors.INVALID_REQUEST, "Unexpected broker id, expected 1 or empty string, but received 2"),
         ((BROKER, "x"), Errors.INVALID_REQUEST, "Broker id must be an integer, but it is: x"),
+        ((GROUP, ""), Errors.INVALID_REQUEST, "Group name must not be empty"),
+        ((CLIENT_METRICS, ""), Errors.INVALID_REQUEST, "Client metrics subscription name must not be empty"),
         ((99, "x"), Errors.INVALID_REQUEST, "Unsupported resource type: 99"),
     ],
 )
