@@ -82,6 +82,7 @@ class ClusterModel:
         self._elected_at: dict[TopicPartition, float] = {}
         self._outages: dict[int, Outage] = {}
         self._moving: set[TopicPartition] = set()  # partitions whose rates are not still
+        self._unplaced: dict[lv.ReplicaKey, lv.ReplicaLevel] = {}  # of partitions that the controller does not tell of
         self._colours_given = 0
         self._had_quorum = False
         self._sampled_at_ms = -1.0
@@ -271,6 +272,9 @@ class ClusterModel:
         for key, level in kinds.get("partition", ()):
             assert isinstance(key, lv.PartitionKey) and (level is None or isinstance(level, lv.PartitionLevel))
             self._partition_level(key, level, change)
+        if self._unplaced and "partition" in kinds:
+            for key in [key for key in self._unplaced if self.partition(key.topic, key.partition) is not None]:
+                self._replica_level(key, self._unplaced[key], stale, change)
         for key, level in kinds.get("replica", ()):
             assert isinstance(key, lv.ReplicaKey) and (level is None or isinstance(level, lv.ReplicaLevel))
             self._replica_level(key, level, stale, change)
@@ -697,12 +701,14 @@ class ClusterModel:
     # --- replicas ------------------------------------------------------------------------------
 
     def _replica_level(self, key: lv.ReplicaKey, level: lv.ReplicaLevel | None, stale: set[TopicPartition], change: ChangeSet) -> None:
+        self._unplaced.pop(key, None)
         if level is None:
             return  # the last offsets of a node that went away stay on show
         partition = self.partition(key.topic, key.partition)
         if partition is None:
-            partition = self._partition_of(key.topic, key.partition)
-            change.parts.add(Part.TOPICS)
+            # Ahead of the controller's word, or behind it: a broker may speak of a topic that is deleted already.
+            self._unplaced[key] = level
+            return
         replica = partition.replicas.get(key.node_id)
         if replica is None:
             replica = partition.replicas[key.node_id] = Replica(key.node_id)
