@@ -12,6 +12,7 @@ from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QGuiApplication, Q
 from PySide6.QtWidgets import QApplication, QDockWidget, QFileDialog, QMainWindow, QMenu, QMenuBar, QMessageBox, QVBoxLayout, QWidget
 
 from kafkalab.ui.bridge.command_gateway import CommandGateway, CommandResult
+from kafkalab.ui.bridge.frame_meter import FrameMeter
 from kafkalab.ui.dialogs.palette import CommandPalette
 from kafkalab.ui.dialogs.shortcuts import ShortcutsDialog
 from kafkalab.ui.dialogs.traffic import TrafficDialog
@@ -28,7 +29,6 @@ from kafkalab.ui.panels.explorer import ExplorerPanel
 from kafkalab.ui.panels.groups import GroupsView
 from kafkalab.ui.panels.icon import window_icon
 from kafkalab.ui.panels.inspector import InspectorPanel
-from kafkalab.ui.panels.paint_meter import PaintMeter
 from kafkalab.ui.panels.pictures import PICTURE_FILTERS, write_picture
 from kafkalab.ui.panels.selection import Selection
 from kafkalab.ui.panels.settings import WindowSettings
@@ -74,7 +74,7 @@ class MainWindow(QMainWindow):
         gateway: CommandGateway,
         settings: QSettings,
         *,
-        meter: PaintMeter | None = None,
+        meter: FrameMeter | None = None,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
@@ -87,7 +87,7 @@ class MainWindow(QMainWindow):
         self.cluster = cluster
         self.gateway = gateway
         self.settings = WindowSettings(settings)
-        self._meter = meter or PaintMeter()
+        self._meter = meter or FrameMeter()
         self._pending = ChangeSet()
         self._may_close = False
         self._is_closing = False
