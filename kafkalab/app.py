@@ -279,6 +279,8 @@ class Program(QObject):
         else:
             self._start_again.setText("Start again")
         offered = self._start_again if self.host.may_start else None
+        if offered is not None:
+            self.window.apply(self.cluster.nothing_started())
         self.window.tell(str(failure), error=True, action=offered)
 
     # --- leaving ---------------------------------------------------------------------------------------------

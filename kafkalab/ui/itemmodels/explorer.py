@@ -125,7 +125,7 @@ class ExplorerModel(QAbstractItemModel):
         for _, group in sorted(self._cluster.groups.items()):
             members = len(group.members)
             tone = Tone.TEXT if group.state == "Stable" else Tone.MUTED if group.state in ("Empty", "Dead") else Tone.WARN
-            words = _spaced(group.state).lower()
+            words = "rebalancing" if group.state in ("PreparingRebalance", "CompletingRebalance") else _spaced(group.state).lower()
             faces.append(_Face(group.link, f"{group.group_id} {words} · {format_count(members)}", tone=tone, tip=group.cause))
         self._sync(self._root.children[GROUPS], faces)
 
@@ -134,7 +134,7 @@ class ExplorerModel(QAbstractItemModel):
         for _, client in sorted(self._cluster.clients.items(), key=lambda entry: (entry[1].kind == "group", entry[1].title)):
             text = client.title
             if client.kind == "group":
-                names = sorted(client.client_ids)
+                names = self._cluster.connected_ids(client) or sorted(client.client_ids)
                 text = f"{names[0]} … {len(names)}" if len(names) > 1 else names[0] if names else client.title
             # The group has its own row among the groups: here are its members.
             faces.append(_Face(Link.client(client.key), text, tone=Tone.TEXT if client.connections else Tone.MUTED, tip=client.subtitle))

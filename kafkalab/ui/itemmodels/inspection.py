@@ -139,7 +139,7 @@ def _node(model: ClusterModel, node: Node, now_ms: float) -> Inspection:
         Fact("peers in", format_byte_rate(node.peer_in.rate)),
         Fact("peers out", format_byte_rate(node.peer_out.rate)),
         Fact("requests", format_rate(node.requests.rate)),
-        Fact("connections", format_count(node.connections)),
+        Fact("connections", format_count(model.connections_of(node.node_id))),
         *(Fact(reason.replace("_", " "), format_count(count), Tone.WARN) for reason, count in node.bad_input if count),
     ]
     said.actions = [("node.kill", "Kill"), ("node.stop", "Stop"), ("node.pause", _pause_word(node)), ("node.restart", "Restart")]
@@ -381,14 +381,19 @@ def _quorum(model: ClusterModel) -> Inspection:
     return said
 
 
+def _with_internal(count: int, internal: int) -> str:
+    return f"{format_count(count)} · {format_count(internal)} internal" if internal else format_count(count)
+
+
 def _cluster(model: ClusterModel) -> Inspection:
     brokers = model.brokers
+    internal = [one for one in model.topics.values() if one.internal]
     sign = HEALTH_SIGNS[model.health.level]
     said = Inspection("cluster", f"{sign.glyph} {sign.word}", sign.tone)
     said.facts = [
         Fact("brokers", f"{sum(not one.is_down for one in brokers)} of {len(brokers)} up"),
-        Fact("topics", format_count(sum(not one.internal for one in model.topics.values()))),
-        Fact("partitions", format_count(model.partition_count)),
+        Fact("topics", _with_internal(len(model.topics), len(internal))),
+        Fact("partitions", _with_internal(model.partition_count, sum(len(one.partitions) for one in internal))),
         Fact("under-replicated", format_count(model.health.under_replicated), Tone.WARN if model.health.under_replicated else Tone.TEXT),
         Fact("leaderless", format_count(model.health.leaderless), Tone.ERROR if model.health.leaderless else Tone.TEXT),
         Fact("groups", format_count(len(model.groups))),

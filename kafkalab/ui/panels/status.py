@@ -57,7 +57,7 @@ class StatusLine(QWidget):
 
     def show_frames(self, per_second: float, p99_ms: float) -> None:
         """How fast the screen is."""
-        self._frames.set_text(f"{per_second:.0f} fps · p99 {p99_ms:.0f} ms", FRAMES_TIP)
+        self._frames.set_text((f"{per_second:.0f} fps · " if per_second else "") + f"p99 {p99_ms:.0f} ms", FRAMES_TIP)
 
     def show_busy(self, what: list[str]) -> None:
         """What is under way; nothing when nothing is."""

@@ -163,6 +163,7 @@ class _Rate(QWidget):
         self._tip = tip
         self._value = ElidedLabel("0 B/s", "mono")
         self._value.setFixedWidth(RATE_WIDTH)
+        self._value.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         self.curve = Sparkline()
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)

@@ -561,8 +561,9 @@ class ClusterView(PaintedView):
         glyph = {"producer": "▸ ", "group": "◂ ", "consumer": "◂ "}.get(client.kind, "")
         inner = rect.width() - 2 * CARD_PADDING
         title = ui_font(tokens.FONT_UI_PX, semibold=True)
-        draw_text(painter, line_rect(rect.left() + CARD_PADDING, rect.top() + 18, inner), f"{glyph}{client.title}", title, theme.text)
-        subtitle = client.subtitle or client.software or "connected"
+        tone = theme.text if client.connections else theme.muted
+        draw_text(painter, line_rect(rect.left() + CARD_PADDING, rect.top() + 18, inner), f"{glyph}{client.title}", title, tone)
+        subtitle = (client.subtitle or client.software or "connected") if client.connections else "✕ not connected"
         draw_text(
             painter, line_rect(rect.left() + CARD_PADDING, rect.top() + 38, inner), subtitle, ui_font(tokens.FONT_SECONDARY_PX), theme.muted
         )
