@@ -313,7 +313,7 @@ def _client(model: ClusterModel, client: Client) -> Inspection:
     if client.acks is not None:
         said.facts.append(Fact("acks", "all" if client.acks == -1 else str(client.acks)))
     if client.producer_id >= 0:
-        said.facts.append(Fact("producer id", format_count(client.producer_id)))
+        said.facts.append(Fact("producer id", str(client.producer_id)))
     said.facts += [
         Fact("produces", format_byte_rate(client.produce_rate)),
         Fact("fetches", format_byte_rate(client.fetch_rate)),
@@ -348,7 +348,7 @@ def _connection(model: ClusterModel, connection: Connection) -> Inspection:
     if level.acks is not None:
         said.facts.append(Fact("acks", "all" if level.acks == -1 else str(level.acks)))
     if level.producer_id >= 0:
-        said.facts.append(Fact("producer id", format_count(level.producer_id)))
+        said.facts.append(Fact("producer id", str(level.producer_id)))
     if level.group_id:
         said.facts.append(Fact("group", level.group_id, link=Link.group(level.group_id)))
     if level.last_error:

@@ -94,7 +94,7 @@ class ClusterView(PaintedView):
         else:
             if Part.RATES in change:
                 self._stale_wires = True
-                self._stale_clients |= change.clients
+            self._stale_clients |= change.clients
             if change.touches(Part.QUORUM_OFFSETS) or (Part.REPLICAS in change and self.model.under_replicated):
                 self._stale_offsets = True
             if (self._stale_wires or self._stale_clients or self._stale_offsets) and not self._slow.isActive() and self.isVisible():
