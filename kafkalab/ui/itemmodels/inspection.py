@@ -70,7 +70,7 @@ def inspect(model: ClusterModel, link: Link | None, now_ms: float) -> Inspection
         case LinkKind.PARTITION | LinkKind.REPLICA:
             topic = model.topics.get(link.name)
             partition = None if topic is None else topic.partitions.get(link.partition)
-            return None if topic is None or partition is None else _partition(model, topic, partition, now_ms)
+            return None if topic is None or partition is None else _partition(model, topic, partition, now_ms, link)
         case LinkKind.TOPIC:
             topic = model.topics.get(link.name)
             return None if topic is None else _topic(topic)
@@ -146,7 +146,7 @@ def _node(model: ClusterModel, node: Node, now_ms: float) -> Inspection:
     return said
 
 
-def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: float) -> Inspection:
+def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: float, chosen: Link) -> Inspection:
     leader = partition.serving_leader
     said = Inspection(str(partition.topic_partition), colour=topic.colour)
     said.badge, said.badge_tone = (f"★ broker {leader}", Tone.TEXT) if leader >= 0 else ("✕ no leader", Tone.ERROR)
@@ -188,7 +188,11 @@ def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: 
             Fact(group.group_id, f"at {format_offset(entry.committed)} · lag {format_count(entry.lag)}", link=group.link)
             for group, entry in readers
         ]
-    said.actions = [("node.kill", "Kill leader"), ("node.pause", _pause_word(model.nodes.get(partition.leader))), ("topic.show", "Topic")]
+    # Where one replica is selected, its own broker is meant.
+    is_replica = chosen.kind is LinkKind.REPLICA
+    node_id = chosen.node_id if is_replica else partition.leader
+    kill = f"Kill {model.node_name(node_id)}" if is_replica else "Kill leader"
+    said.actions = [("node.kill", kill), ("node.pause", _pause_word(model.nodes.get(node_id))), ("topic.show", "Topic")]
     return said
 
 
