@@ -134,7 +134,7 @@ class ExplorerModel(QAbstractItemModel):
         for _, client in sorted(self._cluster.clients.items(), key=lambda entry: (entry[1].kind == "group", entry[1].title)):
             text = client.title
             if client.kind == "group":
-                names = self._cluster.connected_ids(client) or sorted(client.client_ids)
+                names = sorted(client.client_ids)
                 text = f"{names[0]} … {len(names)}" if len(names) > 1 else names[0] if names else client.title
             # The group has its own row among the groups: here are its members.
             faces.append(_Face(Link.client(client.key), text, tone=Tone.TEXT if client.connections else Tone.MUTED, tip=client.subtitle))

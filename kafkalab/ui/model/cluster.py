@@ -751,8 +751,10 @@ class ClusterModel:
         leader = partition.leader_replica
         if leader is not None and leader.node_id not in self._gone:
             epoch = partition.leader_epoch
-            ends = [one.log_end_offset for one in partition.replicas.values() if one.node_id in partition.isr and one.leader_epoch == epoch]
-            leader.log_end_offset = max([leader.log_end_offset, *ends])
+            for one in partition.replicas.values():
+                # One that does not know of this epoch yet may still have records that it will cut off.
+                if one.node_id in partition.isr and not 0 <= one.leader_epoch < epoch:
+                    leader.log_end_offset = max(leader.log_end_offset, one.log_end_offset)
         end = partition.log_end_offset
         for replica in partition.replicas.values():
             replica.lag = max(end - replica.log_end_offset, 0) if replica.log_end_offset >= 0 else max(end, 0)

@@ -268,3 +268,17 @@ def test_a_text_that_changes_asks_for_no_new_layout(qtbot: QtBot) -> None:
     assert QEvent.Type.LayoutRequest not in asked
     text.set_text("a text that is far too long for the place that it has been given here")
     assert text.text().endswith("…") and text.toolTip() == text.whole_text()
+
+
+def test_in_a_narrow_view_the_rebalances_stand_under_the_members(
+    qtbot: QtBot, model: ClusterModel, healthy: SampleCluster, selection: Selection, registry: ActionRegistry
+) -> None:
+    view = GroupsView(model, selection, registry)
+    qtbot.addWidget(view)
+    view.resize(900, 600)
+    view.show()
+    qtbot.waitExposed(view)
+    assert view._history.geometry().left() > view._matrix_scroll.geometry().left()
+    view.resize(560, 600)
+    QApplication.processEvents()
+    assert view._history.geometry().top() > view._matrix_scroll.geometry().bottom()
