@@ -174,7 +174,8 @@ class Probe(QObject):
     def _start_load(self) -> None:
         bootstrap = self._program.gateway.bootstrap_servers()
         command = [sys.executable, str(LOAD), "batch", bootstrap, TOPIC, str(RECORDS_PER_ROUND), str(RECORD_BYTES), "all"]
-        self._load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # A session of its own, as a client in another terminal has: the system shares its cores out by sessions.
+        self._load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         self._load_pids.add(self._load.pid)
 
     def _watch(self) -> None:

@@ -12,11 +12,13 @@ import copyreg
 import importlib
 import json
 import logging
+import os
 import queue
 import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Final
@@ -30,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 FRAME_INTERVAL_S: Final = 0.025
 """The window looks thirty times a second: more frames than that nobody sees."""
+
+NICENESS: Final = 5
+"""Where the cores do not suffice, a frame that is due goes before a batch."""
 
 COMMANDS: Final = frozenset(
     {
@@ -138,6 +143,7 @@ def error_parts(error: Exception) -> tuple[type[Exception], tuple[Any, ...], dic
 def main() -> int:
     """Run a cluster until it is told to close, or the parent is gone."""
     stream = take_standard_output()
+    _let_window_go_first()
     copyreg.pickle(MappingProxyType, _reduce_proxy)
     commands: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -159,6 +165,15 @@ def main() -> int:
     process.close()
     process.uplink.close()
     return 0
+
+
+def _let_window_go_first() -> None:
+    if hasattr(os, "nice"):
+        with suppress(OSError):
+            os.nice(NICENESS)
+    # Linux may share the cores out by sessions; then this counts, and the process's own niceness within its session only.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def _refuse(stream: IO[bytes], error: Exception) -> None:

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Final
 
-from kafkalab.ui.model.breath import one_breath
-
 FRAMES_KEPT: Final = 600
 
 
@@ -29,8 +27,7 @@ class FrameMeter:
         """Do a stretch of work in one breath, and count it to the present frame."""
         start = perf_counter()
         try:
-            with one_breath():
-                yield
+            yield
         finally:
             self._busy_ms += (perf_counter() - start) * 1000
 

@@ -11,7 +11,6 @@ from PySide6.QtCore import QPointF, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QHideEvent, QPainter, QPaintEvent, QPixmap, QRegion, QShowEvent
 from PySide6.QtWidgets import QWidget
 
-from kafkalab.ui.model.breath import one_breath
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
@@ -200,8 +199,7 @@ class ClusterView(PaintedView):
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint and say how long it took."""
         begun = perf_counter()
-        with one_breath():
-            super().paintEvent(event)
+        super().paintEvent(event)
         self._animate_if_needed()
         self.painted.emit((perf_counter() - begun) * 1000)
 

@@ -26,7 +26,6 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QWidget
 
 from kafkalab.engine.common.ids import TopicPartition
-from kafkalab.ui.model.breath import one_breath
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
@@ -160,8 +159,7 @@ class FailoverView(PaintedView):
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint and say how long it took."""
         begun = perf_counter()
-        with one_breath():
-            super().paintEvent(event)
+        super().paintEvent(event)
         self.painted.emit((perf_counter() - begun) * 1000)
 
     # --- mouse and keyboard --------------------------------------------------------------------

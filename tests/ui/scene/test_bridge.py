@@ -18,7 +18,6 @@ from kafkalab.engine.telemetry.hub import TelemetryHub
 from kafkalab.ui.bridge.command_gateway import CommandGateway, CommandResult, describe_failure
 from kafkalab.ui.bridge.event_pump import IDLE_AFTER, IDLE_INTERVAL_MS, PUMP_INTERVAL_MS, EventPump
 from kafkalab.ui.bridge.frame_meter import FrameMeter
-from kafkalab.ui.model.breath import BREATH_US, one_breath
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link
@@ -269,23 +268,3 @@ def test_the_bridge_loads_no_protocol_before_the_first_picture() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "QT_QPA_PLATFORM": "offscreen"}
     )
     assert done.stdout.strip() == "False"
-
-
-def test_a_breath_gives_the_interval_back_however_often() -> None:
-    before = sys.getswitchinterval()
-
-    def microseconds() -> int:
-        return round(sys.getswitchinterval() * 1e6)
-
-    try:
-        sys.setswitchinterval(0.0001)
-        own = microseconds()
-        for _ in range(300):
-            with one_breath(), one_breath():
-                assert microseconds() == BREATH_US
-        assert microseconds() == own
-        with one_breath():
-            sys.setswitchinterval(0.001)
-        assert microseconds() == 1_000, "another's wish is kept"
-    finally:
-        sys.setswitchinterval(before)
