@@ -14,6 +14,8 @@ from collections import deque
 from pathlib import Path
 from typing import Final, Protocol
 
+from kafkalab.engine.log.region import Descriptor, FileRegion
+
 OPEN_FILES_MAX: Final = 256
 """Per node: a process may hold six nodes, and most systems start a process with 1024 files."""
 
@@ -30,6 +32,9 @@ class DataFile(Protocol):
 
     def read(self, position: int, size: int) -> bytes:
         """Up to ``size`` bytes from ``position``; fewer at the end."""
+
+    def region(self, position: int, size: int) -> FileRegion | bytes:
+        """These bytes, all of which are there, to be sent from where they lie; read now where a file cannot give them so."""
 
     def truncate(self, size: int) -> None: ...
 
@@ -85,12 +90,15 @@ _OPEN_FLAGS: Final = os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | get
 class OpenableFile:
     """A data file on a real disk. Its descriptor is opened when needed and may be taken away meanwhile."""
 
-    __slots__ = ("_fd", "_path", "_storage", "recently_used")
+    __slots__ = ("_cuts", "_descriptor", "_fd", "_path", "_storage", "recently_used")
 
     def __init__(self, storage: FileStorage, path: str) -> None:
         self._storage = storage
         self._path = path
+        # The descriptor belongs to an object, because regions that are on their way share it.
+        self._descriptor: Descriptor | None = None
         self._fd = -1
+        self._cuts: list[int] = []
         self.recently_used = False
 
     def append(self, head: bytes, body: bytes | memoryview) -> None:
@@ -116,7 +124,16 @@ class OpenableFile:
         os.lseek(fd, position, os.SEEK_SET)
         return os.read(fd, size)
 
+    def region(self, position: int, size: int) -> FileRegion | bytes:
+        if self._fd < 0:
+            self._open(0)
+        self.recently_used = True
+        assert self._descriptor is not None
+        return FileRegion(self._descriptor, position, size, self._cuts)
+
     def truncate(self, size: int) -> None:
+        # Said before it is done: a region must not be sent while it is half true.
+        self._cuts.append(size)
         os.ftruncate(self._fd if self._fd >= 0 else self._open(os.O_CREAT), size)
 
     def sync(self) -> None:
@@ -131,8 +148,8 @@ class OpenableFile:
 
     def close(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
             self._fd = -1
+            self._descriptor = None
             self._storage.closed(self)
 
     def moved(self, path: str) -> None:
@@ -140,12 +157,13 @@ class OpenableFile:
 
     def take_away(self) -> None:
         """The storage closes the descriptor to make room for another."""
-        os.close(self._fd)
         self._fd = -1
+        self._descriptor = None
 
     def _open(self, flags: int) -> int:
         self._storage.make_room()
         self._fd = os.open(self._path, _OPEN_FLAGS | flags, 0o644)
+        self._descriptor = Descriptor(self._fd)
         self._storage.opened(self)
         return self._fd
 
