@@ -29,6 +29,10 @@ INDEX_SUFFIX: Final = ".index"
 TIME_INDEX_SUFFIX: Final = ".timeindex"
 TRANSACTION_INDEX_SUFFIX: Final = ".txnindex"
 SNAPSHOT_SUFFIX: Final = ".snapshot"
+SEGMENT_SUFFIXES: Final = (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX)
+CLEANED_SUFFIX: Final = ".cleaned"
+SWAP_SUFFIX: Final = ".swap"
+DELETED_SUFFIX: Final = ".deleted"
 
 
 def segment_file_name(offset: int, suffix: str) -> str:
@@ -63,15 +67,18 @@ class Segment:
         "first_timestamp",
         "indexes_dirty",
         "size",
+        "suffix",
         "unsynced",
     )
 
-    def __init__(self, storage: Storage, directory: Path, base_offset: int, *, size: int, created_ms: int) -> None:
+    def __init__(self, storage: Storage, directory: Path, base_offset: int, *, size: int, created_ms: int, suffix: str = "") -> None:
         self.base_offset = base_offset
         self.directory = directory
+        # What its files' names end in while it is not, or not any more, part of the log.
+        self.suffix = suffix
         self.size = size
         self.created_ms = created_ms
-        self.file = storage.open(f"{directory}/{segment_file_name(base_offset, LOG_SUFFIX)}")
+        self.file = storage.open(f"{directory}/{segment_file_name(base_offset, LOG_SUFFIX)}{suffix}")
         self.bytes_since_index = 0
         self.first_timestamp = -1
         # The index files are behind what is in memory.
@@ -333,15 +340,30 @@ class Segment:
 
     def moved(self, directory: Path) -> None:
         self.directory = directory
-        self.file.moved(f"{directory}/{segment_file_name(self.base_offset, LOG_SUFFIX)}")
+        self.file.moved(str(self.path(LOG_SUFFIX)))
+
+    def change_suffix(self, suffix: str) -> None:
+        """Give the files other names; they are closed before, because not every system renames open ones."""
+        self.file.close()
+        for kind in SEGMENT_SUFFIXES:
+            old = self.path(kind)
+            if self._storage.exists(old):
+                self._storage.rename(old, self.directory / (segment_file_name(self.base_offset, kind) + suffix))
+        self.suffix = suffix
+        self.file.moved(str(self.path(LOG_SUFFIX)))
+
+    def largest_timestamp(self) -> int:
+        """The largest timestamp in the segment; where no record has one, when its file was last written to."""
+        largest = self.max_timestamp
+        return largest if largest >= 0 else self._storage.modified_ms(self.path(LOG_SUFFIX))
 
     def remove_files(self) -> None:
         self.file.close()
-        for suffix in (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX):
+        for suffix in SEGMENT_SUFFIXES:
             self._storage.remove(self.path(suffix))
 
     def path(self, suffix: str) -> Path:
-        return self.directory / segment_file_name(self.base_offset, suffix)
+        return self.directory / (segment_file_name(self.base_offset, suffix) + self.suffix)
 
     def load_indexes(self) -> bool:
         """Read both files, if that was not done; False when one is missing or cannot be right."""

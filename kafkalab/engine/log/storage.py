@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -73,7 +74,15 @@ class Storage(Protocol):
 
     def rename(self, old: Path, new: Path) -> None: ...
 
-    def remove(self, path: Path) -> None:
+    def modified_ms(self, path: Path) -> int:
+        """When the file was last written to, by the wall clock."""
+
+    def set_modified_ms(self, path: Path, modified_ms: int) -> None: ...
+
+    def sync_files(self, paths: Iterable[Path], directory: Path) -> None:
+        """Return when what was written to closed files and the directory's names are on the disk; allowed in any thread."""
+
+    def remove(, path: Path) -> None:
         """Remove a file; nothing happens when it is not there."""
 
     def remove_tree(self, path: Path) -> None: ...
@@ -215,6 +224,21 @@ class FileStorage:
 
     def rename(self, old: Path, new: Path) -> None:
         os.replace(old, new)
+
+    def modified_ms(self, path: Path) -> int:
+        return os.stat(path).st_mtime_ns // 1_000_000
+
+    def set_modified_ms(self, path: Path, modified_ms: int) -> None:
+        os.utime(path, ns=(modified_ms * 1_000_000, modified_ms * 1_000_000))
+
+    def sync_files(self, paths: Iterable[Path], directory: Path) -> None:
+        for path in paths:
+            fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        sync_directory(directory)
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
