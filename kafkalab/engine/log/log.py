@@ -22,10 +22,12 @@ from kafkalab.engine.common.ids import TopicPartition, uuid_to_text
 from kafkalab.engine.common.time import Clock
 from kafkalab.engine.log.checkpoint import LEADER_EPOCH_FILE, write_leader_epochs
 from kafkalab.engine.log.config import LONG_MAX, LogConfig
+from kafkalab.engine.log.deleted_segments import DeletedSegments
 from kafkalab.engine.log.partition_metadata import PARTITION_METADATA_FILE, read_topic_id, write_topic_id
 from kafkalab.engine.log.producer_state import ProducerState
 from kafkalab.engine.log.recovery import load_log, producers_from
-from kafkalab.engine.log.segment import RELATIVE_OFFSET_MAX, SNAPSHOT_SUFFIX, Segment, SegmentInfo, segment_file_name
+from kafkalab.engine.log.retention import Cause, expired_segments
+from kafkalab.engine.log.segment import RELATIVE_OFFSET_MAX, SNAPSHOT_SUFFIX, SWAP_SUFFIX, Segment, SegmentInfo, segment_file_name
 from kafkalab.engine.log.storage import Storage, StorageError
 from kafkalab.engine.log.validator import check_client_batch, prepare_client_batch
 from kafkalab.engine.record.batch import (
@@ -109,6 +111,9 @@ class Log:
         self._storage = storage
         self._segments = loaded.segments
         self._active = loaded.segments[-1]
+        self._deleted = DeletedSegments(clock)
+        self.first_dirty_offset: int | None = None
+        """Up to here the log was compacted; None when it never was."""
         self._epochs = loaded.epochs
         self._snapshots = loaded.snapshots
         self._flushed_at_ms = clock.now_ms()
@@ -331,7 +336,7 @@ class Log:
         age_ms = max_timestamp - first_timestamp if first_timestamp >= 0 <= max_timestamp else now_ms - segment.created_ms
         if (
             segment.size + size > config.segment_bytes
-            or age_ms > config.segment_ms - self._jitter_ms(segment)
+            or age_ms > config.max_segment_ms - self._jitter_ms(segment)
             or segment.index_is_full(config.segment_index_bytes)
         ):
             return self._roll_to(self.log_end_offset)
@@ -343,7 +348,7 @@ class Log:
             return 0
         # Any spread will do as long as it stays the same for this segment.
         spread = zlib.crc32(f"{self.topic_partition}/{segment.base_offset}".encode())
-        return spread % (min(jitter_ms, self.config.segment_ms) + 1)
+        return spread % min(jitter_ms, self.config.segment_ms)
 
     def roll(self) -> None:
         """Begin a new segment, unless the active one is still empty."""
@@ -541,51 +546,90 @@ class Log:
         self.log_end_offset = offset
         self.log_start_offset = min(self.log_start_offset, offset)
         self.recovery_point = min(self.recovery_point, offset)
+        if self.first_dirty_offset is not None:
+            self.first_dirty_offset = min(self.first_dirty_offset, offset)
 
     def increment_log_start_offset(self, offset: int) -> None:
-        """Records before ``offset`` are gone for readers; whole segments before it go from the disk."""
+        """Records before ``offset`` are gone for readers; whole segments before it go with the next look at what is old."""
         assert offset <= self.log_end_offset, "a log does not start after its end"
         if offset > self.log_start_offset:
             self.log_start_offset = offset
-            self._remove_segments_before(offset)
             self._epochs.truncate_from_start(offset)
             if self._epochs.dirty:
                 self._write_epochs()
 
-    def delete_old_segments(self, high_watermark: int) -> int:
-        """Apply ``retention.ms`` and ``retention.bytes`` to what is below the high watermark; how many segments went."""
-        config = self.config
-        if not config.deletes_old_segments:
-            return 0
-        now_ms = self._clock.wall_ms()
-        excess = self.size_bytes - config.retention_bytes if config.retention_bytes >= 0 else 0
-        start_offset = self.log_start_offset
-        for number, segment in enumerate(self._segments):
-            end_offset = self._segments[number + 1].base_offset if number + 1 < len(self._segments) else self.log_end_offset
-            too_old = config.retention_ms >= 0 and now_ms - segment.max_timestamp > config.retention_ms
-            too_much = config.retention_bytes >= 0 and excess >= segment.size
-            if not segment.size or end_offset > high_watermark or not (too_old or too_much):
-                break
-            excess -= segment.size
-            start_offset = end_offset
-        before = len(self._segments)
-        if start_offset == self.log_end_offset > self._active.base_offset:
-            self.roll()
-            before += 1
-        self.increment_log_start_offset(start_offset)
-        return before - len(self._segments)
-
-    def _remove_segments_before(self, offset: int) -> None:
-        segments = self._segments
+    def delete_old_segments(self, high_watermark: int, on_deleted: Callable[[Cause, list[SegmentInfo]], None] | None = None) -> int:
+        """Delete what lies before the log start, is too much or too old, as ``cleanup.policy`` says; how many segments went."""
         try:
-            while len(segments) > 1 and segments[1].base_offset <= offset:
-                segments[0].remove_files()
-                del segments[0]
-            for snapshot in [snapshot for snapshot in self._snapshots if snapshot < segments[0].base_offset]:
-                self._storage.remove(self.directory / segment_file_name(snapshot, SNAPSHOT_SUFFIX))
-                self._snapshots.remove(snapshot)
+            expired = expired_segments(
+                self._segments,
+                self.config,
+                log_start_offset=self.log_start_offset,
+                log_end_offset=self.log_end_offset,
+                high_watermark=high_watermark,
+                wall_ms=self._clock.wall_ms(),
+            )
+        except OSError as error:
+            raise self._storage_error("reading", error) from error
+        count = sum(count for count, _ in expired)
+        if not count:
+            return 0
+        if count == len(self._segments):
+            self.roll()
+        self.increment_log_start_offset(self._segments[count].base_offset)
+        for number, cause in expired:
+            gone = self._segments[:number]
+            infos = [segment.info() for segment in gone]
+            self._delete_segments(gone)
+            if on_deleted is not None:
+                on_deleted(cause, infos)
+        return count
+
+    def _delete_segments(self, gone: list[Segment]) -> None:
+        """Take sealed segments out of the log; their files go after a while."""
+        leaving = set(gone)
+        self._segments = [segment for segment in self._segments if segment not in leaving]
+        try:
+            for segment in gone:
+                self._deleted.add(segment, self.config.file_delete_delay_ms)
+            self._remove_snapshots({segment.base_offset for segment in gone})
         except OSError as error:
             raise self._storage_error("deleting segments of", error) from error
+
+    def _remove_snapshots(self, bases: set[int]) -> None:
+        first_base = self._segments[0].base_offset
+        for snapshot in [snapshot for snapshot in self._snapshots if snapshot in bases or snapshot < first_base]:
+            self._storage.remove(self.directory / segment_file_name(snapshot, SNAPSHOT_SUFFIX))
+            self._snapshots.remove(snapshot)
+
+    # --- compaction ---------------------------------------------------------------------------------
+
+    @property
+    def active_base_offset(self) -> int:
+        """Where the segment begins that still grows."""
+        return self._active.base_offset
+
+    def sealed_segments(self) -> list[Segment]:
+        """All segments but the active one; their files do not change any more, except by truncation."""
+        return self._segments[:-1]
+
+    def replace_segments(self, cleaned: Segment, replaced: list[Segment]) -> None:
+        """Put a compacted segment, complete and synced, in the place of neighbouring sealed ones.
+
+        From the first renaming on the new segment is what counts: a start after a kill goes on with it.
+        """
+        first = self._segments.index(replaced[0])
+        assert self._segments[first : first + len(replaced)] == replaced, "neighbours of this log are replaced"
+        assert first + len(replaced) < len(self._segments), "the active segment is not compacted"
+        try:
+            cleaned.change_suffix(SWAP_SUFFIX)
+            self._segments[first : first + len(replaced)] = [cleaned]
+            for segment in replaced:
+                self._deleted.add(segment, self.config.file_delete_delay_ms)
+            cleaned.change_suffix("")
+            self._remove_snapshots({segment.base_offset for segment in replaced[1:]})
+        except OSError as error:
+            raise self._storage_error("replacing segments of", error) from error
 
     # --- to the disk --------------------------------------------------------------------------------
 
@@ -658,6 +702,7 @@ class Log:
 
     def abandon(self) -> None:
         """Let go of the files as a killed process does: nothing is written."""
+        self._deleted.close()
         for segment in self._segments:
             segment.close()
 
