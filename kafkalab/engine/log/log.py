@@ -10,22 +10,25 @@ Whether a record may be seen is not decided here: the high watermark belongs to 
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import TopicPartition, uuid_to_text
-from kafkalab.engine.common.time import Clock
+from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.log.checkpoint import LEADER_EPOCH_FILE, write_leader_epochs
 from kafkalab.engine.log.config import LONG_MAX, LogConfig
 from kafkalab.engine.log.deleted_segments import DeletedSegments
 from kafkalab.engine.log.partition_metadata import PARTITION_METADATA_FILE, read_topic_id, write_topic_id
 from kafkalab.engine.log.producer_state import ProducerState
 from kafkalab.engine.log.recovery import load_log, producers_from
+from kafkalab.engine.log.region import NO_REGIONS, FileRegion
 from kafkalab.engine.log.retention import Cause, expired_segments
 from kafkalab.engine.log.segment import RELATIVE_OFFSET_MAX, SNAPSHOT_SUFFIX, SWAP_SUFFIX, Segment, SegmentInfo, segment_file_name
 from kafkalab.engine.log.storage import Storage, StorageError
@@ -43,6 +46,7 @@ from kafkalab.engine.record.batch import (
 )
 
 DELETE_SUFFIX: Final = "-delete"
+FUTURE_SUFFIX: Final = "-future"
 _NAME_LENGTH_MAX: Final = 255
 
 
@@ -117,6 +121,15 @@ class Log:
         self._epochs = loaded.epochs
         self._snapshots = loaded.snapshots
         self._flushed_at_ms = clock.now_ms()
+        self.on_storage_error: Callable[[Log, OSError], None] | None = None
+        """Told of every error of the disk, besides the one who asked."""
+        # Files were created whose names a power cut would take; the first time, the directory itself was.
+        self._names_unsynced = True
+        self._directory_unsynced = True
+        self._epochs_unsynced = False
+        self._cuts = 0  # Counts truncations: what was under way to the disk before one says nothing after it.
+        self._flush_timer: Timer | None = None
+        self._is_closed = False
         if self._epochs.dirty:
             self._write_epochs()
 
@@ -240,8 +253,8 @@ class Log:
         if has_producer:
             self.producer_state.update(header, first_offset)
         self.log_end_offset = last_offset + 1
-        if config.flush_messages != LONG_MAX:
-            self._flush_if_many()
+        if config.flush_messages != LONG_MAX or config.flush_ms != LONG_MAX:
+            self._flush_if_due()
         append_time_ms = now_ms if header.is_log_append_time else -1
         return AppendInfo(first_offset, last_offset, append_time_ms, self.log_start_offset, False, size, header.record_count)
 
@@ -300,8 +313,8 @@ class Log:
         finally:
             if run:
                 self._append_run(segment, data, run_start, run_end, run)
-        if config.flush_messages != LONG_MAX:
-            self._flush_if_many()
+        if config.flush_messages != LONG_MAX or config.flush_ms != LONG_MAX:
+            self._flush_if_due()
         if first_offset < 0:
             first_offset = self.log_end_offset
         return AppendInfo(first_offset, self.log_end_offset - 1, -1, self.log_start_offset, False, run_end, record_count)
@@ -372,6 +385,10 @@ class Log:
             raise self._storage_error("rolling", error) from error
         self._segments.append(segment)
         self._active = segment
+        self._names_unsynced = True
+        if old.unsynced and len(self._segments) > 1:
+            # What will not change any more goes to the disk now, so that little is left to validate after a kill.
+            self.flush_later()
         return segment
 
     # --- read ---------------------------------------------------------------------------------------
@@ -381,6 +398,17 @@ class Log:
 
         Batches that reach ``max_offset`` are left out. The first comes even when it alone is larger
         than ``max_bytes``, unless ``min_one`` is off.
+
+        :raises ApiError: OFFSET_OUT_OF_RANGE outside the log.
+        """
+        chunk = self.read_chunk(offset, max_bytes, max_offset=max_offset, min_one=min_one)
+        assert isinstance(chunk, bytes), "regions are given to those who ask for them"
+        return chunk
+
+    def read_chunk(
+        self, offset: int, max_bytes: int, *, max_offset: int | None = None, min_one: bool = True, region_from: int = NO_REGIONS
+    ) -> bytes | FileRegion:
+        """As :meth:`read`; ``region_from`` bytes and more are not read, but told where they lie.
 
         :raises ApiError: OFFSET_OUT_OF_RANGE outside the log.
         """
@@ -409,7 +437,7 @@ class Log:
             limit = segment.size
             if max_offset is not None and max_offset < self.log_end_offset:
                 limit = segment.locate(max_offset)
-            return segment.read(start, limit, max_bytes, min_one)
+            return segment.read(start, limit, max_bytes, min_one, region_from)
         except OSError as error:
             raise self._storage_error("reading", error) from error
 
@@ -484,6 +512,8 @@ class Log:
         except OSError as error:
             raise self._storage_error("writing the leader epochs of", error) from error
         self._epochs.dirty = False
+        self._epochs_unsynced = True
+        self._names_unsynced = True
 
     # --- cut ----------------------------------------------------------------------------------------
 
@@ -534,6 +564,7 @@ class Log:
             raise self._storage_error("truncating", error) from error
         self._segments = [active]
         self._active = active
+        self._names_unsynced = True
         self._snapshots = []
         self.producer_state.clear()
         self.log_start_offset = offset
@@ -543,6 +574,7 @@ class Log:
             self._write_epochs()
 
     def _end_at(self, offset: int) -> None:
+        self._cuts += 1
         self.log_end_offset = offset
         self.log_start_offset = min(self.log_start_offset, offset)
         self.recovery_point = min(self.recovery_point, offset)
@@ -660,11 +692,64 @@ class Log:
                 segment.sync()
                 if segment.base_offset <= self.recovery_point:
                     break
+            if self._names_unsynced:
+                self._sync_names()
         except OSError as error:
             raise self._storage_error("flushing", error) from error
 
-    def _flush_if_many(self) -> None:
-        if self.log_end_offset - self.recovery_point >= self.config.flush_messages:
+    def _sync_names(self) -> None:
+        """A synced file is lost all the same when its directory does not know it."""
+        if self._epochs_unsynced:
+            # Recovery finds newer epochs in the batches from the recovery point on only.
+            write_leader_epochs(self._storage, self.directory / LEADER_EPOCH_FILE, self._epochs.entries, sync=True)
+            self._epochs_unsynced = False
+        else:
+            self._storage.sync_dir(self.directory)
+        if self._directory_unsynced:
+            self._storage.sync_dir(self.directory.parent)
+            self._directory_unsynced = False
+        self._names_unsynced = False
+
+    def flush_later(self) -> None:
+        """As :meth:`flush_inactive`, without waiting for the disk: the recovery point follows when it is done."""
+        segments = self._segments[:-1]
+        first = bisect_right(segments, self.recovery_point, key=_base_offset) - 1
+        for segment in segments[max(0, first) :]:
+            if segment.unsynced:
+                self._storage.sync_later(segment.file, partial(self._synced_later, segment, self._cuts))
+
+    def _synced_later(self, segment: Segment, cuts: int, error: OSError | None) -> None:
+        if self._is_closed:
+            return
+        if error is not None:
+            self._storage_error("flushing", error)
+            return
+        if cuts != self._cuts:
+            return
+        segment.unsynced = False
+        try:
+            if self._names_unsynced:
+                self._sync_names()
+        except OSError as failure:
+            self._storage_error("flushing", failure)
+            return
+        # Up to the first segment that is not on the disk.
+        for one in self._segments:
+            if one.unsynced or one is self._active:
+                self.recovery_point = max(self.recovery_point, one.base_offset)
+                break
+
+    def _flush_if_due(self) -> None:
+        config = self.config
+        if self.log_end_offset - self.recovery_point >= config.flush_messages:
+            self.flush()
+        elif config.flush_ms != LONG_MAX and self._flush_timer is None:
+            self._flush_timer = self._clock.call_later(config.flush_ms, self._flush_in_time)
+
+    def _flush_in_time(self) -> None:
+        self._flush_timer = None
+        # The disk's refusal was told to whoever keeps the directory; nobody else waits for this.
+        with contextlib.suppress(ApiError):
             self.flush()
 
     def expire_producers(self, expiration_ms: int) -> None:
@@ -703,6 +788,10 @@ class Log:
     def abandon(self) -> None:
         """Let go of the files as a killed process does: nothing is written."""
         self._deleted.close()
+        self._is_closed = True
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
         for segment in self._segments:
             segment.close()
 
@@ -712,14 +801,25 @@ class Log:
         unique = uuid.uuid5(self.topic_id or _NO_TOPIC_ID, f"{self.directory}/{self.log_end_offset}/{self._clock.wall_ms()}").hex
         suffix = f"-{self.topic_partition.partition}.{unique}{DELETE_SUFFIX}"
         renamed = self.directory.with_name(self.topic_partition.topic[: _NAME_LENGTH_MAX - len(suffix)] + suffix)
+        self._rename(renamed)
+        return renamed
+
+    def take_its_place(self) -> None:
+        """A copy that was made under another name becomes the replica: its directory gets the partition's name."""
+        for segment in self._segments:
+            # Windows renames no directory in which a file is open; each is opened again when it is needed.
+            segment.close()
+        self._rename(self.directory.with_name(str(self.topic_partition)))
+
+    def _rename(self, renamed: Path) -> None:
         try:
             self._storage.rename(self.directory, renamed)
+            self._storage.sync_dir(renamed.parent)
         except OSError as error:
             raise self._storage_error("renaming", error) from error
         self.directory = renamed
         for segment in self._segments:
             segment.moved(renamed)
-        return renamed
 
     def delete(self) -> None:
         """Remove the directory and everything in it."""
@@ -732,6 +832,8 @@ class Log:
             raise self._storage_error("deleting", error) from error
 
     def _storage_error(self, doing: str, error: OSError) -> ApiError:
+        if self.on_storage_error is not None:
+            self.on_storage_error(self, error)
         return ApiError(Errors.KAFKA_STORAGE_ERROR, f"Error while {doing} the log {self.directory.name}: {error.strerror or error}")
 
     def _larger_than_segment(self, size: int) -> ApiError:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.log.index import OFFSET_ENTRY_BYTES, OffsetIndex, TimeIndex
+from kafkalab.engine.log.region import FileRegion
 from kafkalab.engine.log.storage import Storage
 from kafkalab.engine.record.batch import HEADER_BYTES, BatchHeader, iter_headers, read_header
 
@@ -177,11 +178,17 @@ class Segment:
                 return position
         return self.size
 
-    def read(self, start: int, limit: int, max_bytes: int, min_one: bool) -> bytes:
-        """Whole batches from ``start``, as many as fit; the first even if it does not, when ``min_one``."""
+    def read(self, start: int, limit: int, max_bytes: int, min_one: bool, region_from: int) -> bytes | FileRegion:
+        """Whole batches from ``start``, as many as fit; the first even if it does not, when ``min_one``.
+
+        From ``region_from`` bytes on it is told where they lie instead.
+        """
         if limit - start > max_bytes:
             limit = self._floor_boundary(start, start + max_bytes, min_one)
-        return self.file.read(start, limit - start) if limit > start else b""
+        size = limit - start
+        if size <= 0:
+            return b""
+        return self.file.read(start, size) if size < region_from else self.file.region(start, size)
 
     def _floor_boundary(self, start: int, limit: int, min_one: bool) -> int:
         starts = self._starts

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.log.region import NO_REGIONS
 
 if TYPE_CHECKING:
     from kafkalab.engine.common.time import Timer
@@ -154,6 +155,7 @@ class FetchOperation:
         "needs_leader",
         "partitions",
         "read_committed",
+        "region_from",
         "replica_epoch",
         "replica_id",
         "respond",
@@ -173,6 +175,7 @@ class FetchOperation:
         read_committed: bool = False,
         needs_leader: bool = True,
         is_incremental: bool = False,
+        region_from: int = NO_REGIONS,
     ) -> None:
         self.items = items
         self.respond = respond
@@ -188,6 +191,8 @@ class FetchOperation:
         """Whether only the leader may answer; since version 11 consumers may ask followers (KIP-392)."""
         self.is_incremental = is_incremental
         """Whether partitions without news may be left out."""
+        self.region_from = region_from
+        """From how many bytes on a partition's records may be told as a region of a file."""
         self.host: FetchHost | None = None
         """Set while it waits."""
         self.partitions: list[Partition] = []

@@ -571,7 +571,7 @@ class Partition:
                 Errors.OFFSET_OUT_OF_RANGE, f"Offset {offset} of {self.topic_partition} is not in {log_start_offset} to {log_end}"
             )
         if offset < bound and (max_bytes > 0 or min_one):
-            records = log.read(offset, max_bytes, max_offset=bound, min_one=min_one)
+            records = log.read_chunk(offset, max_bytes, max_offset=bound, min_one=min_one, region_from=fetch.region_from)
         else:
             records = b""
             if fetch.is_incremental and item.sent_high_watermark == high_watermark and item.sent_log_start_offset == log_start_offset:

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.log.region import NO_REGIONS, REGION_BYTES_MIN
 from kafkalab.engine.replica.delayed import FetchItem, FetchOperation, PartitionResponse
 from kafkalab.engine.replica.fetch_session import FINAL_EPOCH, NO_SESSION, FetchContext, ItemKey
 from kafkalab.engine.replica.leader_hints import LeaderHints
@@ -111,6 +112,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
             read_committed=request.isolation_level == READ_COMMITTED and replica_id < 0,
             needs_leader=replica_id >= 0 or version < FOLLOWERS_SERVE_FROM,
             is_incremental=context.is_incremental,
+            region_from=REGION_BYTES_MIN if ctx.connection.sends_files else NO_REGIONS,
         )
     )
 
