@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -23,6 +23,11 @@ OPEN_FILES_MAX: Final = 256
 
 class StorageError(Exception):
     """A file cannot be read, written or believed. The sentence names the file."""
+
+
+Done = Callable[[OSError | None], None]
+Background = Callable[[Callable[[], None], Done], None]
+"""Runs work beside the node's loop and calls back in the loop; given by whoever has threads."""
 
 
 class DataFile(Protocol):
@@ -82,10 +87,19 @@ class Storage(Protocol):
     def sync_files(self, paths: Iterable[Path], directory: Path) -> None:
         """Return when what was written to closed files and the directory's names are on the disk; allowed in any thread."""
 
-    def remove(, path: Path) -> None:
+    def remove(self, path: Path) -> None:
         """Remove a file; nothing happens when it is not there."""
 
     def remove_tree(self, path: Path) -> None: ...
+
+    def sync_dir(self, path: Path) -> None:
+        """Return when the names in a directory are on the disk: what was created, renamed or removed there."""
+
+    def sync_later(self, file: DataFile, done: Done) -> None:
+        """Sync a file without holding up whoever asks; ``done`` may be called at once."""
+
+    def space(self, path: Path) -> tuple[int, int]:
+        """The bytes of the disk on which a directory lies, and how many of them can still be written."""
 
     def close(self) -> None:
         """Close every open file."""
@@ -113,7 +127,8 @@ class OpenableFile:
     def append(self, head: bytes, body: bytes | memoryview) -> None:
         fd = self._fd
         if fd < 0:
-            fd = self._open(os.O_CREAT)
+            self._append_closed(head, body)
+            return
         self.recently_used = True
         total = len(head) + len(body)
         written = os.writev(fd, (head, body)) if _HAS_WRITEV else os.write(fd, head + body)
@@ -169,6 +184,14 @@ class OpenableFile:
         self._fd = -1
         self._descriptor = None
 
+    def duplicate(self) -> int:
+        """A descriptor of the caller's own."""
+        return os.dup(self._fd if self._fd >= 0 else self._open(os.O_CREAT))
+
+    def _append_closed(self, head: bytes, body: bytes | memoryview) -> None:
+        self._open(os.O_CREAT)
+        self.append(head, body)
+
     def _open(self, flags: int) -> int:
         self._storage.make_room()
         self._fd = os.open(self._path, _OPEN_FLAGS | flags, 0o644)
@@ -178,10 +201,14 @@ class OpenableFile:
 
 
 class FileStorage:
-    """Real directories and files. At most ``open_files_max`` data files are open at a time."""
+    """Real directories and files. At most ``open_files_max`` data files are open at a time.
 
-    def __init__(self, *, open_files_max: int = OPEN_FILES_MAX) -> None:
+    Without ``background`` nothing is put off: :meth:`sync_later` syncs at once.
+    """
+
+    def __init__(self, *, open_files_max: int = OPEN_FILES_MAX, background: Background | None = None) -> None:
         assert open_files_max > 0, "one file at least must be open to be written"
+        self._background = background
         self._open_files_max = open_files_max
         # In the order in which they were opened; a used one gets a second chance.
         self._open_files: deque[OpenableFile] = deque()
@@ -245,6 +272,37 @@ class FileStorage:
 
     def remove_tree(self, path: Path) -> None:
         shutil.rmtree(path)
+
+    def sync_dir(self, path: Path) -> None:
+        sync_directory(path)
+
+    def sync_later(self, file: DataFile, done: Done) -> None:
+        if self._background is None or not isinstance(file, OpenableFile):
+            try:
+                file.sync()
+            except OSError as error:
+                done(error)
+            else:
+                done(None)
+            return
+        try:
+            # Of its own: the file may be closed to make room before its turn comes.
+            fd = file.duplicate()
+        except OSError as error:
+            done(error)
+            return
+
+        def work() -> None:
+            try:
+                sync_data(fd)
+            finally:
+                os.close(fd)
+
+        self._background(work, done)
+
+    def space(self, path: Path) -> tuple[int, int]:
+        usage = shutil.disk_usage(path)
+        return usage.total, usage.free
 
     def close(self) -> None:
         while self._open_files:
