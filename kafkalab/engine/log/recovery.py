@@ -17,20 +17,16 @@ from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.epochs import LeaderEpochs
 from kafkalab.engine.log.producer_state import CorruptSnapshot, ProducerState
 from kafkalab.engine.log.segment import (
-    INDEX_SUFFIX,
     LOG_SUFFIX,
+    SEGMENT_SUFFIXES,
     SNAPSHOT_SUFFIX,
-    TIME_INDEX_SUFFIX,
-    TRANSACTION_INDEX_SUFFIX,
     Segment,
     segment_file_name,
 )
 from kafkalab.engine.log.storage import Storage, StorageError
+from kafkalab.engine.log.swap import settle_files
 from kafkalab.engine.record.batch import NO_PRODUCER_ID, validate
 
-SWAP_SUFFIX: Final = ".swap"
-LEFTOVER_SUFFIXES: Final = (".deleted", ".cleaned", ".tmp", ".part")
-_SEGMENT_SUFFIXES: Final = (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX)
 _OFFSET_DIGITS: Final = 20
 
 
@@ -135,43 +131,19 @@ def producers_from(
 
 
 def _load_segments(storage: Storage, directory: Path, loaded: LoadedLog, wall_ms: int) -> None:
-    names = storage.list_dir(directory)
     by_offset: dict[int, set[str]] = defaultdict(set)
-    for name in names:
-        if name.endswith(LEFTOVER_SUFFIXES) and not name.startswith("quorum-state"):
-            storage.remove(directory / name)
-        elif name.endswith(SWAP_SUFFIX):
-            # A finished cleaning that was not yet put in place: only the log counts, indexes are made again.
-            if not name.endswith(LOG_SUFFIX + SWAP_SUFFIX):
-                storage.remove(directory / name)
-        elif name[:_OFFSET_DIGITS].isdecimal() and len(name) > _OFFSET_DIGITS:
+    for name in settle_files(storage, directory):
+        if name[:_OFFSET_DIGITS].isdecimal() and len(name) > _OFFSET_DIGITS:
             by_offset[int(name[:_OFFSET_DIGITS])].add(name[_OFFSET_DIGITS:])
-    for name in sorted(name for name in names if name.endswith(LOG_SUFFIX + SWAP_SUFFIX)):
-        _swap_in(storage, directory, name, by_offset)
     for offset, suffixes in sorted(by_offset.items()):
         if LOG_SUFFIX in suffixes:
             size = storage.size(directory / segment_file_name(offset, LOG_SUFFIX))
             loaded.segments.append(Segment(storage, directory, offset, size=size, created_ms=wall_ms))
         else:
-            for suffix in suffixes.intersection(_SEGMENT_SUFFIXES):
+            for suffix in suffixes.intersection(SEGMENT_SUFFIXES):
                 storage.remove(directory / segment_file_name(offset, suffix))
         if SNAPSHOT_SUFFIX in suffixes:
             loaded.snapshots.append(offset)
-
-
-def _swap_in(storage: Storage, directory: Path, name: str, by_offset: dict[int, set[str]]) -> None:
-    base_offset = int(name[:_OFFSET_DIGITS])
-    old, new = directory / name, directory / segment_file_name(base_offset, LOG_SUFFIX)
-    cleaned = Segment(storage, directory, base_offset, size=storage.size(old), created_ms=0)
-    cleaned.file.moved(str(old))
-    last_offset = max((header.last_offset for _, header in cleaned.headers()), default=base_offset)
-    cleaned.close()
-    for offset in [offset for offset in by_offset if base_offset <= offset <= last_offset]:
-        for suffix in by_offset[offset].intersection(_SEGMENT_SUFFIXES):
-            storage.remove(directory / segment_file_name(offset, suffix))
-        by_offset[offset] -= set(_SEGMENT_SUFFIXES)
-    storage.rename(old, new)
-    by_offset[base_offset].add(LOG_SUFFIX)
 
 
 def _load_epochs(storage: Storage, directory: Path, loaded: LoadedLog) -> bool:
