@@ -84,9 +84,6 @@ class Storage(Protocol):
 
     def set_modified_ms(self, path: Path, modified_ms: int) -> None: ...
 
-    def sync_files(self, paths: Iterable[Path], directory: Path) -> None:
-        """Return when what was written to closed files and the directory's names are on the disk; allowed in any thread."""
-
     def remove(self, path: Path) -> None:
         """Remove a file; nothing happens when it is not there."""
 
@@ -257,15 +254,6 @@ class FileStorage:
 
     def set_modified_ms(self, path: Path, modified_ms: int) -> None:
         os.utime(path, ns=(modified_ms * 1_000_000, modified_ms * 1_000_000))
-
-    def sync_files(self, paths: Iterable[Path], directory: Path) -> None:
-        for path in paths:
-            fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-        sync_directory(directory)
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
