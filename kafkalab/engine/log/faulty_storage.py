@@ -162,16 +162,6 @@ class FaultyStorage(FileStorage):
         self.faults.check_change(path)
         super().set_modified_ms(path, modified_ms)
 
-    def sync_files(self, paths: Iterable[Path], directory: Path) -> None:
-        files = list(paths)
-        self.faults.check_read(directory)
-        super().sync_files(files, directory)
-        for path in files:
-            if str(path) in self._synced:
-                self.note_synced(str(path), path.stat().st_size)
-            self._replaced.pop(str(path), None)
-        self._note_names_synced(directory)
-
     def remove(self, path: Path) -> None:
         if self.faults.active:
             self.faults.check_change(path)
