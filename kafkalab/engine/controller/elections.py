@@ -24,7 +24,7 @@ from kafkalab.engine.protocol.metadata_records import (
 )
 
 IMBALANCED_PER_PASS_MAX: Final = 1_000
-_UNCLEAN: Final = "unclean.leader.election.enable"
+UNCLEAN_ELECTION: Final = "unclean.leader.election.enable"
 
 
 def partition_change(
@@ -90,8 +90,8 @@ class Elections:
 
     def unclean_allowed(self, topic_name: str) -> bool:
         """Whether losing records is better than having no leader, for this topic."""
-        text = self._image.topic_config(topic_name).get(_UNCLEAN) or self._image.config(CONFIG_BROKER, "").get(_UNCLEAN)
-        return self._config.get_boolean(_UNCLEAN) if text is None else text.strip().lower() == "true"
+        text = self._image.topic_config(topic_name).get(UNCLEAN_ELECTION) or self._image.config(CONFIG_BROKER, "").get(UNCLEAN_ELECTION)
+        return self._config.get_boolean(UNCLEAN_ELECTION) if text is None else text.strip().lower() == "true"
 
     def without(self, broker_id: int) -> list[PartitionChangeRecord]:
         """Changes that take a broker out of every ISR and every leadership, as far as possible."""
@@ -144,6 +144,19 @@ class Elections:
                         return records
         return records
 
+    def of_leaderless(self) -> list[PartitionChangeRecord]:
+        """Changes that give a leader to partitions that have none, where the topic allows an unclean one."""
+        records = []
+        for topic in self._image.topics_by_id.values():
+            if not self.unclean_allowed(topic.name):
+                continue
+            for partition_id, partition in topic.partitions.items():
+                if partition.leader == NO_LEADER:
+                    record = partition_change(topic.topic_id, partition_id, partition, is_acceptable=self.is_active, unclean=True)
+                    if record is not None:
+                        records.append(record)
+        return records
+
     def leads_anything(self, broker_id: int) -> bool:
         """Whether a broker leads a partition."""
         return any(partition.leader == broker_id for _, _, partition in self._partitions_of(broker_id))
@@ -155,4 +168,4 @@ class Elections:
         return ((topic, partition_id, topic.partitions[partition_id]) for topic, partition_id in found)
 
 
-__all__ = ["IMBALANCED_PER_PASS_MAX", "LEADER_RECOVERED", "Elections", "partition_change"]
+__all__ = ["IMBALANCED_PER_PASS_MAX", "LEADER_RECOVERED", "UNCLEAN_ELECTION", "Elections", "partition_change"]

@@ -51,3 +51,17 @@ def create_partitions_error(request: Any, error: Errors, message: str | None = N
     """CreatePartitions: each topic has the error."""
     rows = [{"name": topic.name, "error_code": int(error), "error_message": message} for topic in request.topics]
     return {"throttle_time": 0, "results": rows}
+
+
+def alter_configs_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """AlterConfigs and IncrementalAlterConfigs: each resource has the error."""
+    rows = [
+        {
+            "error_code": int(error),
+            "error_message": message,
+            "resource_type": resource.resource_type,
+            "resource_name": resource.resource_name,
+        }
+        for resource in request.resources
+    ]
+    return {"throttle_time": 0, "responses": rows}

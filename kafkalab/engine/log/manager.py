@@ -224,6 +224,7 @@ class LogManager:
         producer_id_expiration_ms: int = PRODUCER_ID_EXPIRATION_MS,
     ) -> None:
         """Keep house from now on: recovery points, retention below the high watermark, silent producers."""
+        self.producer_id_expiration_ms = producer_id_expiration_ms
 
         def keep_checkpoints() -> None:
             # A disk that refuses was told of: its directory goes out of use.
@@ -234,7 +235,7 @@ class LogManager:
         def keep_retention() -> None:
             self.apply_retention(high_watermark)
             for log in self._logs.values():
-                log.expire_producers(producer_id_expiration_ms)
+                log.expire_producers(self.producer_id_expiration_ms)
             self._timers["retention"] = self._clock.call_later(retention_check_interval_ms, keep_retention)
 
         self._timers["checkpoint"] = self._clock.call_later(checkpoint_interval_ms, keep_checkpoints)

@@ -11,14 +11,15 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
-from kafkalab.engine.common.config import BrokerConfig, topic_config_map
+from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import ApiError, Errors
-from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.engine.common.ids import INTERNAL_TOPICS, TopicPartition
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.storage import StorageError
 from kafkalab.engine.metadata.image import CONFIG_TOPIC, MetadataDelta, MetadataImage
 from kafkalab.engine.record.batch import iter_headers
 from kafkalab.engine.replica.delayed import DelayedProduce, FetchItem, FetchOperation, PartitionResponse, ProduceResult
+from kafkalab.engine.replica.deletion import DelayedDeletion, DeletionResult
 from kafkalab.engine.replica.fetch_session import FetchSessions
 from kafkalab.engine.replica.fetcher import FetcherConfig, ReplicaFetcher
 from kafkalab.engine.replica.isr import ControllerSender, IsrChanges
@@ -88,7 +89,8 @@ class ReplicaManager:
         self._network = network
         self.lag_time_max_ms: float = config.get_int("replica.lag.time.max.ms")
         self.fetch_max_bytes = config.get_int("fetch.max.bytes")
-        self._log_defaults = LogConfig.from_map(topic_config_map(config, {}))
+        self._config = config
+        self._log_defaults = LogConfig.from_broker(config)
         self._checkpoint_interval_ms = config.get_int("replica.high.watermark.checkpoint.interval.ms")
         self._fetcher_config = FetcherConfig(
             max_wait_ms=config.get_int("replica.fetch.wait.max.ms"),
@@ -309,6 +311,16 @@ class ReplicaManager:
         self._levels.forget(partition)
         self._delete_log(partition.topic_partition)
 
+    def broker_config_changed(self) -> None:
+        """Settings of the broker have changed that topics without their own go by: take them over at once."""
+        defaults = LogConfig.from_broker(self._config)
+        if defaults == self._log_defaults:
+            return
+        self._log_defaults = self._log_manager.defaults = defaults
+        now_ms = self._clock.now_ms()
+        for topic in self._image.topics_by_name:
+            self._reconfigure(topic, now_ms)
+
     def _reconfigure(self, topic: str, now_ms: float) -> None:
         image = self._image.topics_by_name.get(topic)
         if image is None:
@@ -350,6 +362,8 @@ class ReplicaManager:
                     if replica.log_end_offset >= 0:
                         partition.maybe_expand_isr(replica)
                     partition.maybe_advance_high_watermark(now_ms)
+                    # Nor is a dead one waited for to let records go.
+                    partition.maybe_settle_deletions()
 
     def _expect_followers(self, led: list[Partition], now_ms: float) -> None:
         """Let followers come back soon: their fetches that wait here do not know of the new partitions."""
@@ -377,6 +391,11 @@ class ReplicaManager:
             and not broker.in_controlled_shutdown
             and (broker_epoch == broker.broker_epoch or broker_epoch == -1)
         )
+
+    def is_alive(self, broker_id: int) -> bool:
+        """Whether the broker is registered and not fenced."""
+        broker = self._image.brokers.get(broker_id)
+        return broker is not None and not broker.fenced
 
     def registered_epoch(self, broker_id: int) -> int | None:
         """The broker epoch in the metadata, None for a broker that is not registered."""
@@ -565,6 +584,45 @@ class ReplicaManager:
                 return
             offset = _end_of(chunk)
             yield chunk
+
+    # --- deletion of records ---------------------------------------------------------------------
+
+    def delete_records(
+        self, entries: Iterable[tuple[PartitionKey, int]], timeout_ms: float, respond: Callable[[list[DeletionResult]], None]
+    ) -> None:
+        """Let records before an offset go from partitions that are led here; ``respond`` gets a result per entry, in their order.
+
+        That is when all live replicas have let them go, or the time is over. It may be called before this returns.
+        """
+        results: list[DeletionResult] = []
+        waiting: list[tuple[Partition, DeletionResult]] = []
+        for key, wanted in entries:
+            try:
+                if self._image.partition(*key) is None:
+                    raise ApiError(Errors.UNKNOWN_TOPIC_OR_PARTITION)
+                if key[0] in INTERNAL_TOPICS:
+                    raise ApiError(Errors.INVALID_TOPIC_EXCEPTION, f"Cannot delete records of internal topic {key[0]}")
+                partition = self.partition_or_raise(key)
+                offset, low_watermark = partition.delete_records(wanted)
+            except ApiError as e:
+                results.append(DeletionResult(e.error))
+                continue
+            except DISK_ERRORS as e:
+                self.storage_failed(self._partitions[key], e)
+                results.append(DeletionResult(Errors.KAFKA_STORAGE_ERROR))
+                continue
+            result = DeletionResult(Errors.NONE, low_watermark, offset)
+            results.append(result)
+            if low_watermark < offset:
+                waiting.append((partition, result))
+        if not waiting:
+            respond(results)
+            return
+        operation = DelayedDeletion(results, len(waiting), respond)
+        operation.timer = self._clock.call_later(max(0.0, timeout_ms), operation.expire)
+        for partition, result in waiting:
+            result.operation = operation
+            partition.await_deletion(result)
 
     # --- fetch -----------------------------------------------------------------------------------
 

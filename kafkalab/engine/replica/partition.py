@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.replica.delayed import FetchItem, FetchOperation, PartitionResponse, ProduceResult
+from kafkalab.engine.replica.deletion import INVALID_LOW_WATERMARK, DeletionResult
 
 if TYPE_CHECKING:
     from kafkalab.engine.log.log import AppendInfo, Log
@@ -59,6 +60,9 @@ class PartitionHost(Protocol):
 
     def follower_arrived(self, broker_id: int, partition: Partition) -> None:
         """A follower has fetched for the first time in this leader epoch."""
+
+    def is_alive(self, broker_id: int) -> bool:
+        """Whether the broker is registered and not fenced."""
 
 
 class IsrProposal:
@@ -108,6 +112,7 @@ class Partition:
     """A hosted partition. The manager tells it its role; handlers and fetchers use it."""
 
     __slots__ = (
+        "_deletion_waiters",
         "_host",
         "_produce_waiters",
         "consumer_waiters",
@@ -161,6 +166,7 @@ class Partition:
         self.is_changed = False
         """Already on the list of those whose offsets changed."""
         self._produce_waiters: deque[ProduceResult] = deque()
+        self._deletion_waiters: list[DeletionResult] = []
         # Followers wait for the log end, consumers for the high watermark.
         self.follower_waiters: dict[FetchOperation, FetchItem] = {}
         self.consumer_waiters: dict[FetchOperation, FetchItem] = {}
@@ -227,6 +233,7 @@ class Partition:
         self.first_write_pending = False
         if is_new:
             self._fail_produces(Errors.NOT_LEADER_OR_FOLLOWER)
+            self._fail_deletions(Errors.NOT_LEADER_OR_FOLLOWER)
             self._complete_fetches()
         self._host.mark_changed(self)
         return is_new
@@ -237,6 +244,7 @@ class Partition:
         self.leader_id = -1
         self.pending = None
         self._fail_produces(Errors.NOT_LEADER_OR_FOLLOWER)
+        self._fail_deletions(Errors.UNKNOWN_TOPIC_OR_PARTITION)
         self._complete_fetches()
 
     def _set_replicas(self, replicas: tuple[int, ...]) -> None:
@@ -403,6 +411,74 @@ class Partition:
             if result.operation is not None:
                 result.operation.settle(result, error)
 
+    # --- deletion of records -------------------------------------------------------------------
+
+    def delete_records(self, offset: int) -> tuple[int, int]:
+        """Let records before ``offset`` go, -1 for all committed ones: the offset that is meant, and the low watermark.
+
+        :raises ApiError: when they may not go, or are not (yet) to be had.
+        """
+        if not self.is_leader:
+            raise ApiError(Errors.NOT_LEADER_OR_FOLLOWER)
+        config = self.log.config
+        if config.compacted and not config.deletes_old_segments:
+            raise ApiError(
+                Errors.POLICY_VIOLATION, f"Records of partition {self.topic_partition} can not be deleted due to the configured policy"
+            )
+        if offset == -1:
+            offset = self.high_watermark
+        if offset < 0:
+            raise ApiError(Errors.OFFSET_OUT_OF_RANGE, f"The offset {offset} for partition {self.topic_partition} is not valid")
+        if offset > self.high_watermark:
+            raise ApiError(
+                Errors.OFFSET_OUT_OF_RANGE,
+                f"Cannot increment the log start offset to {offset} of partition {self.topic_partition} "
+                f"since it is larger than the high watermark {self.high_watermark}",
+            )
+        if offset > self.log.log_start_offset:
+            self.log.increment_log_start_offset(offset)
+            self._host.mark_changed(self)
+            # Followers hear of it now, not when their fetch's time is over.
+            for fetch in list(self.follower_waiters):
+                fetch.complete()
+        return offset, self.low_watermark()
+
+    def low_watermark(self) -> int:
+        """The least log start offset among live replicas; -1 while one has not told its own."""
+        offset = self.log.log_start_offset
+        for replica in self.remotes.values():
+            if replica.log_start_offset < offset and self._host.is_alive(replica.broker_id):
+                offset = replica.log_start_offset
+        return offset
+
+    def await_deletion(self, result: DeletionResult) -> None:
+        """Let a result wait for the low watermark."""
+        self._deletion_waiters.append(result)
+
+    def maybe_settle_deletions(self) -> None:
+        """Answer those whose records are gone everywhere, as far as replicas live."""
+        if self._deletion_waiters:
+            low_watermark = self.low_watermark()
+            waiters = [result for result in self._deletion_waiters if result.operation is not None]
+            self._deletion_waiters = [result for result in waiters if result.required_offset > low_watermark]
+            for result in waiters:
+                if result.required_offset <= low_watermark:
+                    result.settle(Errors.NONE, low_watermark)
+
+    def _fail_deletions(self, error: Errors) -> None:
+        waiters, self._deletion_waiters = self._deletion_waiters, []
+        for result in waiters:
+            result.settle(error, INVALID_LOW_WATERMARK)
+
+    def follow_log_start_offset(self, leader_log_start_offset: int) -> bool:
+        """What the leader has let go goes here too. Tells whether something did."""
+        offset = min(leader_log_start_offset, self.high_watermark)
+        if offset <= self.log.log_start_offset:
+            return False
+        self.log.increment_log_start_offset(offset)
+        self._host.mark_changed(self)
+        return True
+
     # --- fetches -------------------------------------------------------------------------------
 
     def park(self, fetch: FetchOperation, item: FetchItem) -> None:
@@ -474,6 +550,8 @@ class Partition:
             replica.last_caught_up_ms = replica.last_fetch_ms
         replica.log_end_offset = offset
         replica.log_start_offset = item.log_start_offset
+        if self._deletion_waiters:
+            self.maybe_settle_deletions()
         replica.last_fetch_leader_end = log_end
         replica.last_fetch_ms = now_ms
         replica.broker_epoch = fetch.replica_epoch

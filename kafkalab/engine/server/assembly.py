@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.controller_channel import ControllerChannel
+from kafkalab.engine.broker.dynamic_config import DynamicConfig
 from kafkalab.engine.broker.handlers import BROKER_HANDLERS, CONTROLLER_HANDLERS
 from kafkalab.engine.broker.lifecycle import BrokerLifecycle
 from kafkalab.engine.broker.producer_ids import ProducerIds
@@ -188,6 +189,7 @@ class Node:
         spec = self._spec
         assert self._raft_log is not None
         loader = MetadataLoader(self._image)
+        loader.add_publisher(DynamicConfig(spec.node_id, self._config))
         self._raft = RaftNode(
             node_id=spec.node_id,
             directory_id=meta.directory_id,
@@ -264,6 +266,7 @@ class Node:
             controller_channel=partition_channel,
             is_caught_up=self._is_caught_up,
         )
+        self._config.subscribe(self._broker_config_changed)
         self._group_coordinator = GroupCoordinator(
             node_id=spec.node_id,
             config=self._config,
@@ -323,6 +326,11 @@ class Node:
         )
         self._listeners.append(self._listener(BROKER_LISTENER, router, 1))
         loader.add_publisher(self._BrokerPublisher(self._replica_manager, self._group_coordinator, self._lifecycle))
+
+    def _broker_config_changed(self, changed: frozenset[str]) -> None:
+        assert self._replica_manager is not None and self._log_manager is not None
+        self._replica_manager.broker_config_changed()
+        self._log_manager.producer_id_expiration_ms = self._config.get_int("producer.id.expiration.ms")
 
     def _is_caught_up(self, image: MetadataImage) -> bool:
         """Whether the image has come to this life's registration: what stands before it is of the past."""

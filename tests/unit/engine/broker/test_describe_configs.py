@@ -14,7 +14,7 @@ from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
 
-TOPIC, BROKER = 2, 4
+TOPIC, BROKER, CLIENT_METRICS, GROUP = 2, 4, 16, 32
 
 
 class Image:
@@ -22,14 +22,20 @@ class Image:
 
     def __init__(self) -> None:
         self.topics_by_name = {"orders": object()}
-        self.configs = {(TOPIC, "orders"): {"retention.ms": "5"}, (BROKER, ""): {"log.retention.ms": "7"}}
+        self.configs = {(TOPIC, "orders"): {"retention.ms": "5"}, (GROUP, "readers"): {"consumer.session.timeout.ms": "50000"}}
+
+    def topic_config(self, name: str) -> Mapping[str, str]:
+        return self.config(TOPIC, name)
 
     def config(self, resource_type: int, name: str) -> Mapping[str, str]:
         return self.configs.get((resource_type, name), {})
 
 
 def describe(*resources: tuple[int, str], version: int = 4, keys: list[str] | None = None, synonyms: bool = True) -> Any:
-    services: Any = SimpleNamespace(node_id=1, config=BrokerConfig({"node.id": "1", "ssl.key.password": "secret"}), image=Image())
+    config = BrokerConfig({"node.id": "1", "ssl.key.password": "secret"}).with_dynamic(
+        {"log.retention.ms": "7", "of.a.plugin": "told nobody"}, {"log.cleaner.backoff.ms": "3"}
+    )
+    services: Any = SimpleNamespace(node_id=1, config=config, image=Image())
     body = {
         "resources": [{"resource_type": kind, "resource_name": name, "configuration_keys": keys} for kind, name in resources],
         "include_synonyms": synonyms,
@@ -78,21 +84,60 @@ def test_a_broker_describes_itself_and_keeps_its_secrets() -> None:
 def test_an_empty_broker_name_asks_for_what_all_brokers_were_given() -> None:
     (result,) = describe((BROKER, ""))
     assert [(config.name, config.value, config.config_source) for config in result.configs] == [
-        ("log.retention.ms", "7", ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG)
+        ("log.retention.ms", "7", ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG),
+        ("of.a.plugin", None, ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG),
     ]
+    assert [config.is_sensitive for config in result.configs] == [False, True]
+
+
+def test_what_was_set_while_the_broker_runs_is_what_it_goes_by() -> None:
+    (result,) = describe((BROKER, "1"))
+    configs = {config.name: config for config in result.configs}
+    assert (configs["log.cleaner.backoff.ms"].value, configs["log.cleaner.backoff.ms"].config_source) == (
+        "3",
+        ConfigSource.DYNAMIC_BROKER_CONFIG,
+    )
+    assert [(one.value, one.source) for one in configs["log.cleaner.backoff.ms"].synonyms] == [
+        ("3", ConfigSource.DYNAMIC_BROKER_CONFIG),
+        ("15000", ConfigSource.DEFAULT_CONFIG),
+    ]
+    assert configs["log.retention.ms"].value == "7"
+    assert (configs["of.a.plugin"].config_type, configs["of.a.plugin"].read_only) == (0, True)
+
+
+def test_a_group_has_its_brokers_settings_under_its_own() -> None:
+    (result,) = describe((GROUP, "readers"))
+    configs = {config.name: config for config in result.configs}
+    timeout = configs["consumer.session.timeout.ms"]
+    assert [(one.name, one.value, one.source) for one in timeout.synonyms] == [
+        ("consumer.session.timeout.ms", "50000", ConfigSource.GROUP_CONFIG),
+        ("group.consumer.session.timeout.ms", "45000", ConfigSource.DEFAULT_CONFIG),
+    ]
+    assert (configs["share.isolation.level"].value, configs["share.isolation.level"].config_source) == (
+        "read_uncommitted",
+        ConfigSource.DEFAULT_CONFIG,
+    )
+    assert len(configs) == 17
+
+
+def test_a_subscription_to_metrics_has_three_settings() -> None:
+    (result,) = describe((CLIENT_METRICS, "all"))
+    assert [(config.name, config.value) for config in result.configs] == [("interval.ms", "300000"), ("match", ""), ("metrics", "")]
 
 
 @pytest.mark.parametrize(
     ("resource", "error", "message"),
     [
-        ((TOPIC, "missing"), Errors.UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition."),
-        ((TOPIC, ""), Errors.INVALID_REQUEST, "Default topic resources are not allowed."),
+        ((TOPIC, "missing"), Errors.UNKNOWN_TOPIC_OR_PARTITION, None),
+        ((TOPIC, ""), Errors.INVALID_TOPIC_EXCEPTION, "Topic name is invalid: the empty string is not allowed"),
+        ((GROUP, ""), Errors.INVALID_REQUEST, "Group name must not be empty"),
+        ((CLIENT_METRICS, ""), Errors.INVALID_REQUEST, "Client metrics subscription name must not be empty"),
         ((BROKER, "2"), Errors.INVALID_REQUEST, "Unexpected broker id, expected 1 or empty string, but received 2"),
         ((BROKER, "x"), Errors.INVALID_REQUEST, "Broker id must be an integer, but it is: x"),
-        ((99, "x"), Errors.INVALID_REQUEST, "Unsupported resource type: 99"),
+        ((99, "x"), Errors.INVALID_REQUEST, "Unsupported resource type: UNKNOWN"),
     ],
 )
-def test_what_cannot_be_described_says_why_and_the_rest_is_answered(resource: tuple[int, str], error: Errors, message: str) -> None:
+def test_what_cannot_be_described_says_why_and_the_rest_is_answered(resource: tuple[int, str], error: Errors, message: str | None) -> None:
     failed, fine = describe(resource, (TOPIC, "orders"))
     assert (failed.error_code, failed.error_message, failed.configs) == (error, message, ())
     assert fine.error_code == Errors.NONE
