@@ -381,6 +381,13 @@ class ClusterHost:
         """
         self._admin.create_topic(name, partitions, replication_factor, configs or {}, timeout_s=timeout)
 
+    def alter_topic(self, name: str, configs: Mapping[str, str | None], *, timeout: float = COMMAND_TIMEOUT_S) -> None:
+        """Change settings of a topic, None taking one back, and wait until brokers go by them.
+
+        :raises HostError: when the controller refuses, or nobody answers in time.
+        """
+        self._admin.alter_topic(name, configs, timeout_s=timeout)
+
     def delete_topic(self, name: str, *, timeout: float = COMMAND_TIMEOUT_S) -> None:
         """Delete a topic.
 

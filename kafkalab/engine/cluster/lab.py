@@ -152,6 +152,10 @@ class Lab:
             raise HostError(f"Topic {name!r} was created, but within {timeout:g} s not all of its partitions were led.")
         return self.describe().topics[name]
 
+    def alter_topic(self, name: str, config: Mapping[str, object], *, timeout: float = COMMAND_TIMEOUT_S) -> None:
+        """Change settings of a topic while it is in use, and wait until the brokers go by them; None takes one back."""
+        self._host.alter_topic(name, {key: None if value is None else _text(value) for key, value in config.items()}, timeout=timeout)
+
     def delete_topic(self, name: str, *, timeout: float = COMMAND_TIMEOUT_S) -> None:
         """Delete a topic, and wait until the controller has."""
         self._host.delete_topic(name, timeout=timeout)
