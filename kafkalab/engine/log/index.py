@@ -33,6 +33,11 @@ class OffsetIndex:
         return len(self._offsets)
 
     @property
+    def size_bytes(self) -> int:
+        """As a file without preallocated space."""
+        return OFFSET_ENTRY_BYTES * len(self._offsets)
+
+    @property
     def last_relative_offset(self) -> int:
         return self._offsets[-1] if self._offsets else -1
 
@@ -103,6 +108,11 @@ class TimeIndex:
 
     def __len__(self) -> int:
         return len(self._offsets)
+
+    @property
+    def size_bytes(self) -> int:
+        """As a file without preallocated space."""
+        return TIME_ENTRY_BYTES * len(self._offsets)
 
     @property
     def last_timestamp(self) -> int:

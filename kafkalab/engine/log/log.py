@@ -645,6 +645,11 @@ class Log:
         """All segments but the active one; their files do not change any more, except by truncation."""
         return self._segments[:-1]
 
+    def is_sealed(self, segment: Segment) -> bool:
+        """Whether this very segment is still part of the log and does not grow."""
+        number = self._segment_number(segment.base_offset)
+        return self._segments[number] is segment and segment is not self._active
+
     def replace_segments(self, cleaned: Segment, replaced: list[Segment]) -> None:
         """Put a compacted segment, complete and synced, in the place of neighbouring sealed ones.
 
