@@ -645,6 +645,14 @@ class Log:
         """All segments but the active one; their files do not change any more, except by truncation."""
         return self._segments[:-1]
 
+    def aborted_between(self, from_offset: int, to_offset: int) -> list[AbortedTransaction]:
+        """The aborted transactions with records among these offsets, and perhaps a few others."""
+        found: list[AbortedTransaction] = []
+        for segment in self._segments[self._segment_number(from_offset) :]:
+            if segment.transactions.collect(from_offset, to_offset, found):
+                break
+        return found
+
     def is_sealed(self, segment: Segment) -> bool:
         """Whether this very segment is still part of the log and does not grow."""
         number = self._segment_number(segment.base_offset)
