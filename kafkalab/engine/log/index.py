@@ -59,6 +59,11 @@ class OffsetIndex:
         at = bisect_right(self._positions, position) - 1
         return self._positions[at] if at >= 0 else 0
 
+    def ceiling_offset(self, position: int) -> int | None:
+        """The last offset of the first known batch that begins at ``position`` or after it."""
+        at = bisect_left(self._positions, position)
+        return self._offsets[at] if at < len(self._offsets) else None
+
     def truncate(self, position: int) -> None:
         """Forget the batches from ``position`` on."""
         at = bisect_left(self._positions, position)

@@ -32,6 +32,7 @@ from kafkalab.engine.log.region import NO_REGIONS, FileRegion
 from kafkalab.engine.log.retention import Cause, expired_segments
 from kafkalab.engine.log.segment import RELATIVE_OFFSET_MAX, SNAPSHOT_SUFFIX, SWAP_SUFFIX, Segment, SegmentInfo, segment_file_name
 from kafkalab.engine.log.storage import Storage, StorageError
+from kafkalab.engine.log.txn_index import AbortedTransaction
 from kafkalab.engine.log.validator import check_client_batch, prepare_client_batch
 from kafkalab.engine.record.batch import (
     HEADER_BYTES,
@@ -328,8 +329,17 @@ class Log:
             if header.partition_leader_epoch > self._epochs.latest:
                 self._assign_epoch(header.partition_leader_epoch, header.base_offset)
             if header.producer_id != NO_PRODUCER_ID:
-                self.producer_state.update_from(header, data, pos)
+                aborted = self.producer_state.update_from(header, data, pos)
+                if aborted is not None:
+                    self._note_aborted(segment, aborted)
         self.log_end_offset = run[-1][1].next_offset
+
+    def _note_aborted(self, segment: Segment, aborted: AbortedTransaction) -> None:
+        try:
+            segment.add_aborted(aborted)
+        except OSError as error:
+            raise self._storage_error("writing the transaction index of", error) from error
+        self._names_unsynced = True
 
     def _write(self, segment: Segment, head: bytes, body: bytes | memoryview) -> None:
         try:
@@ -441,6 +451,39 @@ class Log:
         except OSError as error:
             raise self._storage_error("reading", error) from error
 
+    def last_stable_offset(self, high_watermark: int) -> int:
+        """Where the oldest transaction begins of which the end is not committed yet; the high watermark when there is none."""
+        return self.producer_state.last_stable_offset(high_watermark)
+
+    def aborted_transactions(self, offset: int, chunk: bytes | FileRegion) -> list[AbortedTransaction]:
+        """The aborted transactions with records among those that were just read at ``offset``, and perhaps a few others."""
+        number = self._segment_number(offset)
+        found: list[AbortedTransaction] = []
+        try:
+            # Most logs know of none, and then it does not matter how far the chunk reaches.
+            with_any = [segment for segment in self._segments[number:] if segment.transactions.entries]
+            if with_any:
+                to_offset = self._upper_bound(number, offset, len(chunk))
+                for segment in with_any:
+                    if segment.transactions.collect(offset, to_offset, found):
+                        break
+        except OSError as error:
+            raise self._storage_error("reading the transaction index of", error) from error
+        return found
+
+    def _upper_bound(self, number: int, offset: int, size: int) -> int:
+        """An offset after all batches in ``size`` bytes that were read at ``offset``."""
+        segments = self._segments
+        segment = segments[number]
+        start = segment.locate(offset)
+        while start >= segment.size and number + 1 < len(segments):
+            number += 1
+            segment, start = segments[number], 0
+        bound = segment.upper_bound(start + size)
+        if bound is not None:
+            return bound
+        return segments[number + 1].base_offset if number + 1 < len(segments) else self.log_end_offset
+
     def iter_batches(self, from_offset: int) -> Iterator[tuple[BatchHeader, bytes]]:
         """Every batch from the one that contains ``from_offset`` on, up to the end as it is now."""
         end_offset = self.log_end_offset
@@ -473,14 +516,12 @@ class Log:
         if newest.max_timestamp < 0:
             return None
         position = newest.locate(newest.max_timestamp_offset)
-        best: TimestampOffset | None = None
         for _, header, data in newest.batches(position):
-            if best is not None and header.max_timestamp <= best.timestamp:
-                continue
-            for record in records_of(data, 0, header):
-                if best is None or record.timestamp > best.timestamp:
-                    best = TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
-        return best
+            if header.max_timestamp == newest.max_timestamp:
+                for record in records_of(data, 0, header):
+                    if record.timestamp == header.max_timestamp:
+                        return TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
+        return None
 
     def _segment_number(self, offset: int) -> int:
         return max(0, bisect_right(self._segments, offset, key=_base_offset) - 1)
@@ -539,6 +580,7 @@ class Log:
                 end_offset = min(offset, header.base_offset)
                 break
             active.truncate(position)
+            active.truncate_transactions(end_offset)
             active.prepare_to_append(end_offset)
             self.producer_state, self._snapshots = producers_from(
                 self._storage, self.directory, self._segments, self._snapshots, end_offset

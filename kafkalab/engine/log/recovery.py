@@ -28,12 +28,13 @@ from kafkalab.engine.log.swap import settle_files
 from kafkalab.engine.record.batch import NO_PRODUCER_ID, validate
 
 _OFFSET_DIGITS: Final = 20
+NOT_RECOVERED: Final = 2**63
 
 
 class LoadedLog:
     """What was found, in order: segments (one at least), the end of the log, epochs and producers."""
 
-    __slots__ = ("cut_bytes", "end_offset", "epochs", "producer_state", "recovered", "segments", "snapshots")
+    __slots__ = ("cut_bytes", "end_offset", "epochs", "producer_state", "recovered", "recovered_from", "segments", "snapshots")
 
     def __init__(self) -> None:
         self.segments: list[Segment] = []
@@ -42,6 +43,7 @@ class LoadedLog:
         self.producer_state = ProducerState()
         self.snapshots: list[int] = []
         self.recovered = False
+        self.recovered_from = NOT_RECOVERED
         self.cut_bytes = 0
 
 
@@ -95,11 +97,12 @@ def load_log(
 
 
 def producers_from(
-    storage: Storage, directory: Path, segments: list[Segment], snapshots: list[int], end_offset: int
+    storage: Storage, directory: Path, segments: list[Segment], snapshots: list[int], end_offset: int, *, index_from: int | None = None
 ) -> tuple[ProducerState, list[int]]:
     """The producers' state at ``end_offset``: the newest good snapshot, and the batches after it.
 
     Snapshots beyond the end and broken ones are removed; what remains is returned with the state.
+    From the segment with the base ``index_from`` on the transaction indexes are made again.
     """
     state = ProducerState()
     start = segments[0].base_offset
@@ -109,7 +112,12 @@ def producers_from(
             storage.remove(directory / segment_file_name(offset, SNAPSHOT_SUFFIX))
         else:
             kept.append(offset)
+    indexed = [] if index_from is None else [segment for segment in segments if segment.base_offset >= index_from]
+    for segment in indexed:
+        segment.clear_transactions()
     for offset in reversed(kept.copy()):
+        if indexed and offset > indexed[0].base_offset:
+            continue
         try:
             state = ProducerState.load(storage.read(directory / segment_file_name(offset, SNAPSHOT_SUFFIX)))
         except CorruptSnapshot:
@@ -126,7 +134,9 @@ def producers_from(
             for at, header in segment.headers(position):
                 if header.producer_id != NO_PRODUCER_ID and header.base_offset >= start:
                     data = segment.file.read(at, header.size_bytes) if header.is_control else b""
-                    state.update_from(header, data)
+                    aborted = state.update_from(header, data)
+                    if aborted is not None and indexed and segment.base_offset >= indexed[0].base_offset:
+                        segment.add_aborted(aborted)
     return state, kept
 
 
@@ -184,7 +194,7 @@ def _recover(loaded: LoadedLog, config: LogConfig, *, first: int, recovery_point
     """Validate from segment ``first`` on; the log ends before the first batch that is not right."""
     segments = loaded.segments
     loaded.recovered = True
-    expected = segments[first].base_offset
+    loaded.recovered_from = expected = segments[first].base_offset
     for number in range(first, len(segments)):
         segment = segments[number]
         size = segment.size
@@ -241,4 +251,13 @@ def _load_producers(storage: Storage, directory: Path, loaded: LoadedLog) -> Non
             keep.append(offset)
         else:
             storage.remove(directory / segment_file_name(offset, SNAPSHOT_SUFFIX))
-    loaded.producer_state, loaded.snapshots = producers_from(storage, directory, segments, keep, end_offset)
+    # What was recovered is indexed again, and what has an index that is none.
+    index_from = min(
+        (
+            segment.base_offset
+            for segment in segments
+            if segment.base_offset >= loaded.recovered_from or not segment.transactions_are_sane()
+        ),
+        default=None,
+    )
+    loaded.producer_state, loaded.snapshots = producers_from(storage, directory, segments, keep, end_offset, index_from=index_from)

@@ -18,6 +18,7 @@ from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.log.index import OFFSET_ENTRY_BYTES, OffsetIndex, TimeIndex
 from kafkalab.engine.log.region import FileRegion
 from kafkalab.engine.log.storage import Storage
+from kafkalab.engine.log.txn_index import AbortedTransaction, CorruptTransactionIndex, TransactionIndex, encode_entry
 from kafkalab.engine.record.batch import HEADER_BYTES, BatchHeader, iter_headers, read_header
 
 RECENT_BATCHES_MAX: Final = 512
@@ -60,6 +61,8 @@ class Segment:
         "_starts",
         "_storage",
         "_time_index",
+        "_transactions",
+        "_transactions_unsynced",
         "base_offset",
         "bytes_since_index",
         "created_ms",
@@ -88,6 +91,8 @@ class Segment:
         self._storage = storage
         self._index: OffsetIndex | None = OffsetIndex() if size == 0 else None
         self._time_index: TimeIndex | None = TimeIndex() if size == 0 else None
+        self._transactions: TransactionIndex | None = TransactionIndex() if size == 0 else None
+        self._transactions_unsynced = False
         self._max_timestamp = -1
         self._max_timestamp_offset = base_offset
         # The last offsets and positions of the newest batches; they answer for offsets from _recent_from on.
@@ -106,6 +111,27 @@ class Segment:
     def time_index(self) -> TimeIndex:
         assert self._time_index is not None, "indexes are loaded or made again before they are used"
         return self._time_index
+
+    @property
+    def transactions(self) -> TransactionIndex:
+        """The aborted transactions that end in the segment. What cannot be right is as good as nothing."""
+        if self._transactions is None:
+            try:
+                self._transactions = TransactionIndex.load(self._storage.read(self.path(TRANSACTION_INDEX_SUFFIX)), self.base_offset)
+            except (FileNotFoundError, CorruptTransactionIndex):
+                self._transactions = TransactionIndex()
+        return self._transactions
+
+    def transactions_are_sane(self) -> bool:
+        """Whether the transaction index is one, if there is any."""
+        if self._transactions is None:
+            try:
+                self._transactions = TransactionIndex.load(self._storage.read(self.path(TRANSACTION_INDEX_SUFFIX)), self.base_offset)
+            except FileNotFoundError:
+                self._transactions = TransactionIndex()
+            except CorruptTransactionIndex:
+                return False
+        return True
 
     @property
     def max_timestamp(self) -> int:
@@ -166,6 +192,36 @@ class Segment:
         self._starts.append(position)
         self.size = position + size
 
+    def add_aborted(self, transaction: AbortedTransaction) -> None:
+        """Note an aborted transaction; its marker is the newest batch."""
+        transactions = self.transactions
+        file = self._storage.open(str(self.path(TRANSACTION_INDEX_SUFFIX)))
+        if not transactions.entries:
+            # Whatever is there from before is of no use.
+            file.truncate(0)
+        file.append(encode_entry(transaction), b"")
+        file.close()
+        transactions.entries.append(transaction)
+        self._transactions_unsynced = True
+
+    def truncate_transactions(self, offset: int) -> None:
+        """Forget the aborted transactions whose markers are at ``offset`` or after it."""
+        transactions = self.transactions
+        kept = transactions.kept_before(offset)
+        if kept == len(transactions):
+            return
+        del transactions.entries[kept:]
+        if kept:
+            self._storage.replace(self.path(TRANSACTION_INDEX_SUFFIX), transactions.dump(), sync=False)
+            self._transactions_unsynced = True
+        else:
+            self._storage.remove(self.path(TRANSACTION_INDEX_SUFFIX))
+
+    def clear_transactions(self) -> None:
+        """Forget all of them; they are about to be found again."""
+        self._transactions = TransactionIndex()
+        self._storage.remove(self.path(TRANSACTION_INDEX_SUFFIX))
+
     # --- find and read ----------------------------------------------------------------------------
 
     def locate(self, offset: int) -> int:
@@ -189,6 +245,15 @@ class Segment:
         if size <= 0:
             return b""
         return self.file.read(start, size) if size < region_from else self.file.region(start, size)
+
+    def upper_bound(self, position: int) -> int | None:
+        """An offset after all batches that begin before ``position``, as near as is known without reading; None: the segment's end."""
+        starts = self._starts
+        if starts and position >= starts[0]:
+            at = bisect_left(starts, position) - 1
+            return self._lasts[max(at, 0)] + 1
+        relative = self.index.ceiling_offset(position)
+        return None if relative is None else self.base_offset + relative
 
     def _floor_boundary(self, start: int, limit: int, min_one: bool) -> int:
         starts = self._starts
@@ -323,6 +388,7 @@ class Segment:
     def become_inactive(self) -> None:
         """No append will follow: complete the time index, write both files, forget the newest batches."""
         self.write_indexes()
+        self._sync_transactions()
         self._lasts, self._starts = array("q"), array("q")
         self._recent_from = RELATIVE_OFFSET_MAX + self.base_offset + 1
 
@@ -341,6 +407,15 @@ class Segment:
         if self.unsynced:
             self.file.sync()
             self.unsynced = False
+        self._sync_transactions()
+
+    def _sync_transactions(self) -> None:
+        """Unlike the other indexes this one is not missed when it is lost: its absence says that nothing was aborted."""
+        if self._transactions_unsynced:
+            file = self._storage.open(str(self.path(TRANSACTION_INDEX_SUFFIX)))
+            file.sync()
+            file.close()
+            self._transactions_unsynced = False
 
     def close(self) -> None:
         self.file.close()
