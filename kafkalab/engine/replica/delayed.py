@@ -154,6 +154,7 @@ class FetchOperation:
         "min_bytes",
         "needs_leader",
         "partitions",
+        "rack",
         "read_committed",
         "region_from",
         "replica_epoch",
@@ -176,6 +177,7 @@ class FetchOperation:
         needs_leader: bool = True,
         is_incremental: bool = False,
         region_from: int = NO_REGIONS,
+        rack: str = "",
     ) -> None:
         self.items = items
         self.respond = respond
@@ -193,6 +195,8 @@ class FetchOperation:
         """Whether partitions without news may be left out."""
         self.region_from = region_from
         """From how many bytes on a partition's records may be told as a region of a file."""
+        self.rack = rack
+        """Of the consumer that would rather read from a replica in its rack; "" where that does not matter."""
         self.host: FetchHost | None = None
         """Set while it waits."""
         self.partitions: list[Partition] = []

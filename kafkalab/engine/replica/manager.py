@@ -25,7 +25,8 @@ from kafkalab.engine.replica.fetcher import FetcherConfig, ReplicaFetcher
 from kafkalab.engine.replica.isr import ControllerSender, IsrChanges
 from kafkalab.engine.replica.levels import ReplicaLevels
 from kafkalab.engine.replica.offsets import FoundOffset, find_offset
-from kafkalab.engine.replica.partition import HAS_DATA, MUST_ANSWER, IsrProposal, Partition
+from kafkalab.engine.replica.partition import HAS_DATA, MUST_ANSWER, IsrProposal, Partition, RemoteReplica
+from kafkalab.engine.replica.selector import RACK_AWARE_SELECTOR, nearest_by_rack
 from kafkalab.engine.telemetry.events import FirstWriteAcknowledged, LogTruncated
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class ReplicaManager:
         self._network = network
         self.lag_time_max_ms: float = config.get_int("replica.lag.time.max.ms")
         self.fetch_max_bytes = config.get_int("fetch.max.bytes")
+        self.selects_by_rack = config.get("replica.selector.class") == RACK_AWARE_SELECTOR
+        """Whether consumers are sent to replicas in their own rack."""
         self._config = config
         self._log_defaults = LogConfig.from_broker(config)
         self._checkpoint_interval_ms = config.get_int("replica.high.watermark.checkpoint.interval.ms")
@@ -396,6 +399,10 @@ class ReplicaManager:
         """Whether the broker is registered and not fenced."""
         broker = self._image.brokers.get(broker_id)
         return broker is not None and not broker.fenced
+
+    def nearest_replica(self, partition: Partition, rack: str, candidates: list[RemoteReplica]) -> int | None:
+        """Which follower a consumer in that rack should read from; None for the leader."""
+        return nearest_by_rack(self._image.brokers, self.node_id, rack, candidates)
 
     def registered_epoch(self, broker_id: int) -> int | None:
         """The broker epoch in the metadata, None for a broker that is not registered."""
@@ -717,7 +724,9 @@ class ReplicaManager:
 
     # --- offsets ---------------------------------------------------------------------------------
 
-    def find_offset(self, tp: PartitionKey, timestamp: int, *, current_leader_epoch: int = -1, replica_id: int = -1) -> FoundOffset:
+    def find_offset(
+        self, tp: PartitionKey, timestamp: int, *, current_leader_epoch: int = -1, replica_id: int = -1, read_committed: bool = False
+    ) -> FoundOffset:
         """The offset that a timestamp names (ListOffsets).
 
         :raises ApiError: when this broker may not or cannot say.
@@ -725,7 +734,7 @@ class ReplicaManager:
         partition = self.partition_or_raise(tp)
         # -2 is the id of a debugging consumer, which may ask any replica.
         partition.check_readable(current_leader_epoch, needs_leader=replica_id != -2)
-        return find_offset(partition, timestamp, is_follower=replica_id >= 0)
+        return find_offset(partition, timestamp, is_follower=replica_id >= 0, read_committed=read_committed)
 
     def end_offset_for_epoch(self, tp: PartitionKey, epoch: int, *, current_leader_epoch: int = -1) -> tuple[int, int]:
         """The largest leader epoch not above the given one and its end offset (OffsetForLeaderEpoch).

@@ -27,7 +27,10 @@ from kafkalab.engine.replica.delayed import FetchItem, FetchOperation, Partition
 from kafkalab.engine.replica.deletion import INVALID_LOW_WATERMARK, DeletionResult
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kafkalab.engine.log.log import AppendInfo, Log
+    from kafkalab.engine.log.region import FileRegion
     from kafkalab.engine.metadata.image import PartitionRegistration
 
 UNKNOWN_OFFSET: Final = -1
@@ -60,6 +63,9 @@ class PartitionHost(Protocol):
 
     def follower_arrived(self, broker_id: int, partition: Partition) -> None:
         """A follower has fetched for the first time in this leader epoch."""
+
+    def nearest_replica(self, partition: Partition, rack: str, candidates: list[RemoteReplica]) -> int | None:
+        """Which follower a consumer in that rack should read from; None for the leader."""
 
     def is_alive(self, broker_id: int) -> bool:
         """Whether the broker is registered and not fenced."""
@@ -573,7 +579,26 @@ class Partition:
             return MUST_ANSWER
         if item.last_fetched_epoch >= 0 and item.last_fetched_epoch != log.latest_epoch and self._diverging(item) is not None:
             return MUST_ANSWER
-        return HAS_DATA if offset < self.high_watermark else NOTHING_NEW
+        if fetch.rack and self.is_leader and self.preferred_replica(fetch, offset) is not None:
+            return MUST_ANSWER
+        high_watermark = self.high_watermark
+        if offset >= high_watermark:
+            return NOTHING_NEW
+        if fetch.read_committed and offset >= log.last_stable_offset(high_watermark):
+            return NOTHING_NEW
+        return HAS_DATA
+
+    def preferred_replica(self, fetch: FetchOperation, offset: int) -> int | None:
+        """The follower that the consumer had better read from, None for the leader (KIP-392)."""
+        return self._host.nearest_replica(
+            self,
+            fetch.rack,
+            [
+                replica
+                for replica in self.remotes.values()
+                if replica.broker_id in self.isr and replica.log_start_offset <= offset <= replica.log_end_offset
+            ],
+        )
 
     def _is_stale(self, fetch: FetchOperation) -> bool:
         """Whether the fetch comes from an earlier life of its broker, or from somebody who is no broker at all."""
@@ -628,6 +653,9 @@ class Partition:
             raise ApiError(Errors.NOT_LEADER_OR_FOLLOWER)
         else:
             bound = high_watermark
+        last_stable_offset = log.last_stable_offset(high_watermark)
+        if fetch.read_committed:
+            bound = last_stable_offset
         log_start_offset = log.log_start_offset
         if item.last_fetched_epoch >= 0 and (item.last_fetched_epoch != log.latest_epoch or offset > log_end):
             diverging = self._diverging(item)
@@ -638,7 +666,7 @@ class Partition:
                     "partition_index": self.topic_partition.partition,
                     "error_code": 0,
                     "high_watermark": high_watermark,
-                    "last_stable_offset": high_watermark,
+                    "last_stable_offset": last_stable_offset,
                     "log_start_offset": log_start_offset,
                     "diverging_epoch": {"epoch": diverging[0], "end_offset": diverging[1]},
                     "aborted_transactions": None,
@@ -648,8 +676,27 @@ class Partition:
             raise ApiError(
                 Errors.OFFSET_OUT_OF_RANGE, f"Offset {offset} of {self.topic_partition} is not in {log_start_offset} to {log_end}"
             )
+        aborted: Sequence[PartitionResponse] | None = () if fetch.read_committed else None
+        # Who waited here until there was something gets it here.
+        preferred = self.preferred_replica(fetch, offset) if fetch.rack and self.is_leader and fetch.host is None else None
+        if preferred is not None:
+            return {
+                "partition_index": self.topic_partition.partition,
+                "error_code": 0,
+                "high_watermark": high_watermark,
+                "last_stable_offset": last_stable_offset,
+                "log_start_offset": log_start_offset,
+                "aborted_transactions": aborted,
+                "preferred_read_replica": preferred,
+                "records": b"",
+            }
+        records: bytes | FileRegion
         if offset < bound and (max_bytes > 0 or min_one):
             records = log.read_chunk(offset, max_bytes, max_offset=bound, min_one=min_one, region_from=fetch.region_from)
+            if fetch.read_committed and records:
+                aborted = [
+                    {"producer_id": one.producer_id, "first_offset": one.first_offset} for one in log.aborted_transactions(offset, records)
+                ]
         else:
             records = b""
             if fetch.is_incremental and item.sent_high_watermark == high_watermark and item.sent_log_start_offset == log_start_offset:
@@ -658,9 +705,9 @@ class Partition:
             "partition_index": self.topic_partition.partition,
             "error_code": 0,
             "high_watermark": high_watermark,
-            "last_stable_offset": high_watermark,
+            "last_stable_offset": last_stable_offset,
             "log_start_offset": log_start_offset,
-            "aborted_transactions": () if fetch.read_committed else None,
+            "aborted_transactions": aborted,
             "records": records,
         }
 
