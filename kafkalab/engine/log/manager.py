@@ -22,24 +22,31 @@ from kafkalab.engine.common.errors import ApiError
 from kafkalab.engine.common.ids import METADATA_TOPIC, TopicPartition
 from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.log.checkpoint import (
+    CLEANER_OFFSET_FILE,
     HIGH_WATERMARK_FILE,
     LOG_START_OFFSET_FILE,
     RECOVERY_POINT_FILE,
     read_offsets,
     write_offsets,
 )
+from kafkalab.engine.log.cleaner import CleanerConfig, LogCleaner
+from kafkalab.engine.log.cleaning import CleaningStats
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.directories import LogDirectories
 from kafkalab.engine.log.log import DELETE_SUFFIX, FUTURE_SUFFIX, Log
 from kafkalab.engine.log.meta_properties import META_PROPERTIES_FILE, MetaProperties
 from kafkalab.engine.log.producer_state import PRODUCER_ID_EXPIRATION_MS
+from kafkalab.engine.log.retention import Cause
+from kafkalab.engine.log.segment import SegmentInfo
 from kafkalab.engine.log.storage import Storage, StorageError
-from kafkalab.engine.telemetry.events import LogRecovered
+from kafkalab.engine.telemetry.events import LogCompacted, LogRecovered, LogUncleanable, SegmentsDeleted
 from kafkalab.engine.telemetry.hub import TelemetrySink
 
 CLEAN_SHUTDOWN_FILE: Final = ".kafka_cleanshutdown"
 CHECKPOINT_INTERVAL_MS: Final = 60_000
 RETENTION_CHECK_INTERVAL_MS: Final = 300_000
+INITIAL_DELAY_MS: Final = 30_000
+"""After a start retention is first looked at then, however long its interval."""
 
 _FUTURE_NAME: Final = re.compile(r"(?P<replica>.+-\d+)\.[0-9a-f]{32}-future")
 _NO_IDS: Final[Mapping[Path, uuid.UUID]] = MappingProxyType({})
@@ -90,6 +97,9 @@ class LogManager:
         self._sink = sink
         self._node_id = node_id
         self._logs: dict[TopicPartition, Log] = {}
+        self.cleaner = LogCleaner(self._logs, clock, storage, CleanerConfig())
+        self.cleaner.on_compacted = self._compacted
+        self.cleaner.on_uncleanable = self._uncleanable
         # Renamed logs, and when the files go.
         self._deleting: dict[Log, Timer] = {}
         self._timers: dict[str, Timer] = {}
@@ -141,6 +151,7 @@ class LogManager:
             self.clean_shutdown_epoch = max(self.clean_shutdown_epoch, self._read_marker(marker))
         recovery_points = read_offsets(self._storage, directory / RECOVERY_POINT_FILE)
         start_offsets = read_offsets(self._storage, directory / LOG_START_OFFSET_FILE)
+        first_dirty_offsets = self._read_first_dirty_offsets(directory / CLEANER_OFFSET_FILE)
         # From here on a kill, and a power cut, must find that this stop was not clean.
         self._storage.remove(marker)
         if clean:
@@ -167,6 +178,7 @@ class LogManager:
                 continue
             recovery_point = recovery_points.get(tp, 0)
             log = self._open(directory / name, tp, self.defaults, None, recovery_point, clean, start_offsets.get(tp, 0))
+            log.first_dirty_offset = first_dirty_offsets.get(tp)
             if log.recovered and (log.recovered_cut_bytes or log.log_end_offset > recovery_point):
                 self._sink.emit(
                     LogRecovered(
@@ -178,6 +190,14 @@ class LogManager:
                         cut_bytes=log.recovered_cut_bytes,
                     )
                 )
+
+    def _read_first_dirty_offsets(self, path: Path) -> dict[TopicPartition, int]:
+        try:
+            return read_offsets(self._storage, path)
+        except StorageError as error:
+            # Without it everything counts as dirty: more work, and nothing else.
+            _log.warning("%s", error)
+            return {}
 
     def _read_marker(self, marker: Path) -> int:
         try:
@@ -222,9 +242,25 @@ class LogManager:
         checkpoint_interval_ms: float = CHECKPOINT_INTERVAL_MS,
         retention_check_interval_ms: float = RETENTION_CHECK_INTERVAL_MS,
         producer_id_expiration_ms: int = PRODUCER_ID_EXPIRATION_MS,
+        cleaner: CleanerConfig | None = None,
+        activity: Callable[[], int] | None = None,
     ) -> None:
-        """Keep house from now on: recovery points, retention below the high watermark, silent producers."""
+        """Keep house from now on: recovery points, retention below the high watermark, compaction, silent producers.
+
+        :param activity: a number that changes as long as clients are served; compaction makes room for them.
+        """
         self.producer_id_expiration_ms = producer_id_expiration_ms
+        if cleaner is not None:
+            self.cleaner.config = cleaner
+
+        def last_stable_offset(log: Log) -> int | None:
+            limit = high_watermark(log.topic_partition)
+            return None if limit is None else log.producer_state.last_stable_offset(limit)
+
+        def delete_old(log: Log) -> None:
+            self._delete_old(log, high_watermark(log.topic_partition))
+
+        self.cleaner.start(last_stable_offset=last_stable_offset, delete_old=delete_old, activity=activity)
 
         def keep_checkpoints() -> None:
             # A disk that refuses was told of: its directory goes out of use.
@@ -239,7 +275,7 @@ class LogManager:
             self._timers["retention"] = self._clock.call_later(retention_check_interval_ms, keep_retention)
 
         self._timers["checkpoint"] = self._clock.call_later(checkpoint_interval_ms, keep_checkpoints)
-        self._timers["retention"] = self._clock.call_later(retention_check_interval_ms, keep_retention)
+        self._timers["retention"] = self._clock.call_later(min(INITIAL_DELAY_MS, retention_check_interval_ms), keep_retention)
 
     # --- the logs -----------------------------------------------------------------------------------
 
@@ -320,6 +356,7 @@ class LogManager:
         :raises ApiError: KAFKA_STORAGE_ERROR when a disk refuses.
         """
         old, new = self._logs[tp], self._futures[tp]
+        self.cleaner.forget(tp)
         assert new.log_end_offset == old.log_end_offset, "a copy is complete before it is used"
         new.increment_log_start_offset(old.log_start_offset)
         new.flush()
@@ -327,6 +364,9 @@ class LogManager:
         del self._futures[tp]
         self._logs[tp] = new
         new.config = old.config
+        if old.first_dirty_offset is not None:
+            # A copy has what the original has.
+            new.first_dirty_offset = min(old.first_dirty_offset, new.log_end_offset)
         # From here on two directories hold it until the old one is renamed, which a start after a crash refuses to guess about.
         self._delete_later(old)
         return new
@@ -350,6 +390,7 @@ class LogManager:
         for tp in copies:
             self._futures.pop(tp).abandon()
         for tp in replicas:
+            self.cleaner.forget(tp)
             self._logs.pop(tp).abandon()
         for log in [log for log in self._deleting if log.directory.parent == directory]:
             self._deleting.pop(log).cancel()
@@ -359,6 +400,7 @@ class LogManager:
     def delete(self, tp: TopicPartition) -> None:
         """Take the partition away: its name is free at once, its files go after ``file.delete.delay.ms``."""
         self.directories.preferred.pop(tp, None)
+        self.cleaner.forget(tp)
         try:
             self.drop_future(tp)
         finally:
@@ -378,13 +420,74 @@ class LogManager:
         self._deleting[log] = self._clock.call_later(log.config.file_delete_delay_ms, remove)
 
     def apply_retention(self, high_watermark: Callable[[TopicPartition], int | None]) -> int:
-        """Delete old segments of every log whose high watermark is known; how many went."""
+        """Delete old segments of every log whose high watermark is known, but of compacted ones; how many went.
+
+        In compacted logs the cleaner does it, between one compaction and the next.
+        """
         removed = 0
-        for tp, log in self._logs.items():
-            limit = high_watermark(tp)
-            if limit is not None:
-                removed += log.delete_old_segments(limit)
+        for tp, log in list(self._logs.items()):
+            if not log.config.compacted:
+                # The disk's refusal was told: its directory goes out of use.
+                with contextlib.suppress(ApiError):
+                    removed += self._delete_old(log, high_watermark(tp))
         return removed
+
+    def _delete_old(self, log: Log, high_watermark: int | None) -> int:
+        if high_watermark is None or log.directory.parent in self.directories.failures:
+            return 0
+        return log.delete_old_segments(high_watermark, partial(self._segments_deleted, log))
+
+    def _segments_deleted(self, log: Log, cause: Cause, segments: list[SegmentInfo]) -> None:
+        size_bytes = sum(segment.size_bytes for segment in segments)
+        _log.info("%s: %d segments with %d bytes go because of %s", log.topic_partition, len(segments), size_bytes, cause.value)
+        self._sink.emit(
+            SegmentsDeleted(
+                at_ms=self._clock.wall_ms(),
+                node_id=self._node_id,
+                topic=log.topic_partition.topic,
+                partition=log.topic_partition.partition,
+                count=len(segments),
+                size_bytes=size_bytes,
+                log_start_offset=log.log_start_offset,
+                cause=cause.value,
+            )
+        )
+
+    # --- compaction -----------------------------------------------------------------------------------
+
+    def _compacted(self, log: Log, stats: CleaningStats) -> None:
+        directory = log.directory.parent
+        if directory not in self.directories.failures:
+            # The disk's refusal was told: its directory goes out of use.
+            with contextlib.suppress(StorageError):
+                self._write_first_dirty_offsets(directory)
+        self._sink.emit(
+            LogCompacted(
+                at_ms=self._clock.wall_ms(),
+                node_id=self._node_id,
+                topic=log.topic_partition.topic,
+                partition=log.topic_partition.partition,
+                bytes_before=stats.bytes_before,
+                bytes_after=stats.bytes_after,
+                records_dropped=stats.records_dropped,
+                first_dirty_offset=log.first_dirty_offset or 0,
+            )
+        )
+
+    def _uncleanable(self, log: Log, cause: str) -> None:
+        self._sink.emit(
+            LogUncleanable(
+                at_ms=self._clock.wall_ms(),
+                node_id=self._node_id,
+                topic=log.topic_partition.topic,
+                partition=log.topic_partition.partition,
+                cause=cause,
+            )
+        )
+
+    def _write_first_dirty_offsets(self, directory: Path) -> None:
+        offsets = {log.topic_partition: log.first_dirty_offset for log in self._logs_in(directory) if log.first_dirty_offset is not None}
+        self._write(directory / CLEANER_OFFSET_FILE, offsets)
 
     # --- checkpoints --------------------------------------------------------------------------------
 
@@ -406,6 +509,8 @@ class LogManager:
             self._write(directory / RECOVERY_POINT_FILE, {log.topic_partition: log.recovery_point for log in logs})
             starts = {log.topic_partition: log.log_start_offset for log in logs if log.starts_inside_segment}
             self._write(directory / LOG_START_OFFSET_FILE, starts)
+            # Truncation and deletion may have moved them.
+            self._write_first_dirty_offsets(directory)
 
     def read_high_watermarks(self) -> dict[TopicPartition, int]:
         """The high watermarks as last written, at the start.
@@ -455,6 +560,7 @@ class LogManager:
 
         :raises StorageError: naming the logs that could not be closed; the marker is missing then.
         """
+        self.cleaner.stop()
         self._cancel_timers()
         failed = []
         for log in (*self._logs.values(), *self._futures.values()):
@@ -478,6 +584,7 @@ class LogManager:
 
     def abandon(self) -> None:
         """Let go of everything as a killed process does."""
+        self.cleaner.abandon()
         self._cancel_timers()
         for log in (*self._logs.values(), *self._futures.values()):
             log.abandon()
