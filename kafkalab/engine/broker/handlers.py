@@ -9,7 +9,9 @@ from kafkalab.engine.broker.apis import (
     allocate_producer_ids,
     alter_configs,
     alter_partition,
+    alter_replica_log_dirs,
     api_versions,
+    assign_replicas_to_dirs,
     broker_heartbeat,
     broker_registration,
     create_partitions,
@@ -20,6 +22,7 @@ from kafkalab.engine.broker.apis import (
     describe_cluster,
     describe_configs,
     describe_groups,
+    describe_log_dirs,
     describe_topic_partitions,
     envelope,
     fetch,
@@ -67,6 +70,8 @@ BROKER_HANDLERS: Final[Mapping[ApiKey, tuple[Handler, ErrorResponse]]] = {
     ApiKey.INCREMENTAL_ALTER_CONFIGS: (incremental_alter_configs.handle, incremental_alter_configs.error_response),
     ApiKey.LIST_CONFIG_RESOURCES: (list_config_resources.handle, list_config_resources.error_response),
     ApiKey.DESCRIBE_CLUSTER: (describe_cluster.handle, describe_cluster.error_response),
+    ApiKey.DESCRIBE_LOG_DIRS: (describe_log_dirs.handle, describe_log_dirs.error_response),
+    ApiKey.ALTER_REPLICA_LOG_DIRS: (alter_replica_log_dirs.handle, alter_replica_log_dirs.error_response),
     ApiKey.DESCRIBE_TOPIC_PARTITIONS: (describe_topic_partitions.handle, describe_topic_partitions.error_response),
     # Forwarded to the controller; these say what the client hears when none takes them.
     ApiKey.CREATE_TOPICS: (create_topics.handle, create_topics.error_response),
@@ -93,5 +98,6 @@ CONTROLLER_HANDLERS: Final[Mapping[ApiKey, tuple[Handler, ErrorResponse]]] = {
     ApiKey.DESCRIBE_CLUSTER: (describe_cluster.handle, describe_cluster.error_response),
     ApiKey.BROKER_REGISTRATION: (broker_registration.handle, broker_registration.error_response),
     ApiKey.BROKER_HEARTBEAT: (broker_heartbeat.handle, broker_heartbeat.error_response),
+    ApiKey.ASSIGN_REPLICAS_TO_DIRS: (assign_replicas_to_dirs.handle, assign_replicas_to_dirs.error_response),
     ApiKey.ALLOCATE_PRODUCER_IDS: (allocate_producer_ids.handle, allocate_producer_ids.error_response),
 }

@@ -26,6 +26,7 @@ from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.controller import responses
 from kafkalab.engine.controller.brokers import BrokerLifecycles, check_broker_epoch
 from kafkalab.engine.controller.configs import ConfigChanges
+from kafkalab.engine.controller.directories import DirectoryAssignments
 from kafkalab.engine.controller.elections import IMBALANCED_PER_PASS_MAX, UNCLEAN_ELECTION, Elections
 from kafkalab.engine.controller.isr import IsrChanges
 from kafkalab.engine.controller.operation import Body, Operation, Plan, Respond
@@ -101,6 +102,7 @@ class QuorumController:
         self.elections = Elections(image, config)
         self._brokers = BrokerLifecycles(image, self.elections, self.sessions, cluster_id=cluster_id, session_timeout_ms=session_timeout_ms)
         self._isr = IsrChanges(image, config, self.elections)
+        self._directories = DirectoryAssignments(image, self.elections)
         self._topics = TopicChanges(image, config, self.elections, rng)
         voter_ids = frozenset(int(voter.partition("@")[0]) for voter in config.get_list("controller.quorum.voters"))
         self._configs = ConfigChanges(image, config, voter_ids | {node_id})
@@ -187,6 +189,10 @@ class QuorumController:
     def handle_allocate_producer_ids(self, request: Any, respond: Respond) -> None:
         """A broker wants a block of producer ids."""
         self._submit("AllocateProducerIds", request, respond, self._plan_producer_ids, responses.allocate_producer_ids_error)
+
+    def handle_assign_replicas_to_dirs(self, request: Any, respond: Respond) -> None:
+        """A broker tells in which of its directories replicas are."""
+        self._submit("AssignReplicasToDirs", request, respond, self._directories.assign, responses.assign_replicas_to_dirs_error)
 
     def handle_create_topics(self, request: Any, respond: Respond) -> None:
         """Somebody wants topics."""

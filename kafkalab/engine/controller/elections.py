@@ -10,12 +10,14 @@ because it alone is known to have every committed record.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Final
 
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.metadata.image import CONFIG_BROKER, MetadataImage, PartitionRegistration, TopicImage
 from kafkalab.engine.protocol.metadata_records import (
+    DIRECTORY_UNASSIGNED,
     LEADER_RECOVERED,
     LEADER_RECOVERING,
     LEADER_UNCHANGED,
@@ -37,6 +39,7 @@ def partition_change(
     unclean: bool = False,
     prefer_first: bool = False,
     recovery_state: int | None = None,
+    directories: tuple[uuid.UUID, ...] | None = None,
 ) -> PartitionChangeRecord | None:
     """The record that gives a partition its target ISR and an acceptable leader; None when all is well.
 
@@ -45,6 +48,7 @@ def partition_change(
     :param unclean: whether a replica outside the ISR may lead when none inside it can.
     :param prefer_first: move leadership to the first replica if that may lead.
     :param recovery_state: what the leader says of its recovery, if it said something.
+    :param directories: where the replicas are, in their order; as it is without.
     """
     isr = partition.isr if target_isr is None else target_isr
 
@@ -71,8 +75,9 @@ def partition_change(
         isr=isr if isr and isr != partition.isr else None,
         leader=leader if leader != partition.leader else LEADER_UNCHANGED,
         leader_recovery_state=state if state != partition.leader_recovery_state else -1,
+        directories=directories if directories is not None and directories != partition.directories else None,
     )
-    is_no_op = record.isr is None and record.leader == LEADER_UNCHANGED and record.leader_recovery_state < 0
+    is_no_op = record.isr is None and record.leader == LEADER_UNCHANGED and record.leader_recovery_state < 0 and record.directories is None
     return None if is_no_op else record
 
 
@@ -88,6 +93,21 @@ class Elections:
         broker = self._image.brokers.get(broker_id)
         return broker is not None and broker.is_active
 
+    def may_lead(self, partition: PartitionRegistration, *, but: int = NO_LEADER, also: int = NO_LEADER) -> Callable[[int], bool]:
+        """Whether a broker may lead this partition: active, with its replica in a directory that can be used.
+
+        :param but: a broker that may not, whatever it looks like.
+        :param also: a broker that is about to become active.
+        """
+
+        def is_acceptable(broker_id: int) -> bool:
+            if broker_id == but or not (broker_id == also or self.is_active(broker_id)):
+                return False
+            broker = self._image.brokers.get(broker_id)
+            return broker is not None and broker.has_online_directory(partition.directory_of(broker_id))
+
+        return is_acceptable
+
     def unclean_allowed(self, topic_name: str) -> bool:
         """Whether losing records is better than having no leader, for this topic."""
         text = self._image.topic_config(topic_name).get(UNCLEAN_ELECTION) or self._image.config(CONFIG_BROKER, "").get(UNCLEAN_ELECTION)
@@ -95,19 +115,22 @@ class Elections:
 
     def without(self, broker_id: int) -> list[PartitionChangeRecord]:
         """Changes that take a broker out of every ISR and every leadership, as far as possible."""
+        return self._without(broker_id, lambda partition: True)
 
-        def is_acceptable(candidate: int) -> bool:
-            return candidate != broker_id and self.is_active(candidate)
+    def without_directories(self, broker_id: int, directories: Collection[uuid.UUID]) -> list[PartitionChangeRecord]:
+        """Changes that take a broker's replicas in these directories out of every ISR and every leadership, as far as possible."""
+        return self._without(broker_id, lambda partition: partition.directory_of(broker_id) in directories)
 
+    def _without(self, broker_id: int, is_concerned: Callable[[PartitionRegistration], bool]) -> list[PartitionChangeRecord]:
         records = []
         for topic, partition_id, partition in self._partitions_of(broker_id):
-            if broker_id not in partition.isr and partition.leader != broker_id:
+            if (broker_id not in partition.isr and partition.leader != broker_id) or not is_concerned(partition):
                 continue
             record = partition_change(
                 topic.topic_id,
                 partition_id,
                 partition,
-                is_acceptable=is_acceptable,
+                is_acceptable=self.may_lead(partition, but=broker_id),
                 target_isr=tuple(member for member in partition.isr if member != broker_id),
                 unclean=self.unclean_allowed(topic.name),
             )
@@ -117,14 +140,11 @@ class Elections:
 
     def with_unfenced(self, broker_id: int) -> list[PartitionChangeRecord]:
         """Changes that give a leader to partitions that waited for this broker."""
-
-        def is_acceptable(candidate: int) -> bool:
-            return candidate == broker_id or self.is_active(candidate)
-
         records = []
         for topic, partition_id, partition in self._partitions_of(broker_id):
             if partition.leader == NO_LEADER:
                 unclean = self.unclean_allowed(topic.name)
+                is_acceptable = self.may_lead(partition, also=broker_id)
                 record = partition_change(topic.topic_id, partition_id, partition, is_acceptable=is_acceptable, unclean=unclean)
                 if record is not None:
                     records.append(record)
@@ -137,7 +157,8 @@ class Elections:
             for partition_id, partition in topic.partitions.items():
                 if partition.leader == partition.replicas[0]:
                     continue
-                record = partition_change(topic.topic_id, partition_id, partition, is_acceptable=self.is_active, prefer_first=True)
+                is_acceptable = self.may_lead(partition)
+                record = partition_change(topic.topic_id, partition_id, partition, is_acceptable=is_acceptable, prefer_first=True)
                 if record is not None and record.leader == partition.replicas[0]:
                     records.append(record)
                     if len(records) == IMBALANCED_PER_PASS_MAX:
@@ -152,10 +173,26 @@ class Elections:
                 continue
             for partition_id, partition in topic.partitions.items():
                 if partition.leader == NO_LEADER:
-                    record = partition_change(topic.topic_id, partition_id, partition, is_acceptable=self.is_active, unclean=True)
+                    record = partition_change(topic.topic_id, partition_id, partition, is_acceptable=self.may_lead(partition), unclean=True)
                     if record is not None:
                         records.append(record)
         return records
+
+    def with_directory(
+        self, topic: TopicImage, partition_id: int, partition: PartitionRegistration, broker_id: int, directory: uuid.UUID
+    ) -> PartitionChangeRecord | None:
+        """The change that records where a broker has its replica; one that can be used now may lead at once."""
+        known = partition.directories or (DIRECTORY_UNASSIGNED,) * len(partition.replicas)
+        directories = tuple(directory if replica == broker_id else old for replica, old in zip(partition.replicas, known, strict=True))
+        moved = replace(partition, directories=directories)
+        return partition_change(
+            topic.topic_id,
+            partition_id,
+            partition,
+            is_acceptable=self.may_lead(moved),
+            unclean=self.unclean_allowed(topic.name),
+            directories=directories,
+        )
 
     def leads_anything(self, broker_id: int) -> bool:
         """Whether a broker leads a partition."""

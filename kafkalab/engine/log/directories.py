@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.engine.protocol.metadata_records import DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED
 
 
 class LogDirectories:
@@ -57,8 +58,10 @@ class LogDirectories:
         return next((path for path in self._paths if str(path.absolute()) == text), None)
 
     def may_hold(self, directory_id: uuid.UUID | None) -> bool:
-        """Whether a replica that the metadata places there can only be in a directory that is out of use."""
-        return directory_id is not None and bool(self.failures) and self.live_path(directory_id) is None
+        """Whether a replica that the metadata places there may lie in a directory that is out of use."""
+        if directory_id is None or directory_id in (DIRECTORY_UNASSIGNED, DIRECTORY_MIGRATING):
+            return False
+        return bool(self.failures) and self.live_path(directory_id) is None
 
     def fail(self, path: Path, why: str) -> bool:
         """Take a directory out of use. False when it is already."""

@@ -773,6 +773,38 @@ class Log:
             if segment.unsynced:
                 self._storage.sync_later(segment.file, partial(self._synced_later, segment, self._cuts))
 
+    def flush_all_later(self, done: Callable[[], None]) -> None:
+        """As :meth:`flush`, without waiting for the disk; ``done`` is called, perhaps at once, when what is there now is on it."""
+        end_offset, cuts = self.log_end_offset, self._cuts
+        pending = {segment: segment.size for segment in self._segments if segment.unsynced}
+
+        def synced(segment: Segment, error: OSError | None) -> None:
+            size = pending.pop(segment)
+            if self._is_closed or cuts != self._cuts:
+                return
+            if error is not None:
+                self._storage_error("flushing", error)
+                return
+            if segment.size == size:
+                segment.unsynced = False
+            if not pending:
+                finish()
+
+        def finish() -> None:
+            try:
+                if self._names_unsynced:
+                    self._sync_names()
+            except OSError as failure:
+                self._storage_error("flushing", failure)
+                return
+            self.recovery_point = max(self.recovery_point, end_offset)
+            done()
+
+        if not pending:
+            finish()
+        for segment in list(pending):
+            self._storage.sync_later(segment.file, partial(synced, segment))
+
     def _synced_later(self, segment: Segment, cuts: int, error: OSError | None) -> None:
         if self._is_closed:
             return

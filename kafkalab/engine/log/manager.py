@@ -325,6 +325,16 @@ class LogManager:
         """The copy of a replica that is on its way to another directory."""
         return self._futures.get(tp)
 
+    def futures(self) -> Collection[Log]:
+        return self._futures.values()
+
+    def space(self, directory: Path) -> tuple[int, int]:
+        """The size of a directory's disk and what can still be written; -1 where the system does not tell."""
+        try:
+            return self._storage.space(directory)
+        except OSError:
+            return -1, -1
+
     def create_future(self, tp: TopicPartition, directory: Path) -> Log:
         """Begin a copy of a replica in another directory, from the log start on.
 
@@ -359,7 +369,6 @@ class LogManager:
         self.cleaner.forget(tp)
         assert new.log_end_offset == old.log_end_offset, "a copy is complete before it is used"
         new.increment_log_start_offset(old.log_start_offset)
-        new.flush()
         new.take_its_place()
         del self._futures[tp]
         self._logs[tp] = new

@@ -37,6 +37,8 @@ class ApiKey(IntEnum):
     OFFSET_FOR_LEADER_EPOCH = 23
     DESCRIBE_CONFIGS = 32
     ALTER_CONFIGS = 33
+    ALTER_REPLICA_LOG_DIRS = 34
+    DESCRIBE_LOG_DIRS = 35
     CREATE_PARTITIONS = 37
     DELETE_GROUPS = 42
     INCREMENTAL_ALTER_CONFIGS = 44
@@ -50,6 +52,7 @@ class ApiKey(IntEnum):
     BROKER_REGISTRATION = 62
     BROKER_HEARTBEAT = 63
     ALLOCATE_PRODUCER_IDS = 67
+    ASSIGN_REPLICAS_TO_DIRS = 73
     LIST_CONFIG_RESOURCES = 74
     DESCRIBE_TOPIC_PARTITIONS = 75
 
@@ -99,6 +102,8 @@ _TABLE: Final[Mapping[ApiKey, tuple[int, int, int, tuple[bool, bool], bool]]] = 
     ApiKey.OFFSET_FOR_LEADER_EPOCH: (2, 4, 4, _B, False),
     ApiKey.DESCRIBE_CONFIGS: (1, 4, 4, _BC, False),
     ApiKey.ALTER_CONFIGS: (0, 2, 2, _BC, True),
+    ApiKey.ALTER_REPLICA_LOG_DIRS: (1, 2, 2, _B, False),
+    ApiKey.DESCRIBE_LOG_DIRS: (1, 5, 2, _B, False),
     ApiKey.CREATE_PARTITIONS: (0, 3, 2, _BC, True),
     ApiKey.DELETE_GROUPS: (0, 2, 2, _B, False),
     ApiKey.INCREMENTAL_ALTER_CONFIGS: (0, 1, 1, _BC, True),
@@ -112,6 +117,7 @@ _TABLE: Final[Mapping[ApiKey, tuple[int, int, int, tuple[bool, bool], bool]]] = 
     ApiKey.BROKER_REGISTRATION: (0, 4, 0, _C, False),
     ApiKey.BROKER_HEARTBEAT: (0, 2, 0, _C, False),
     ApiKey.ALLOCATE_PRODUCER_IDS: (0, 0, 0, _C, False),
+    ApiKey.ASSIGN_REPLICAS_TO_DIRS: (0, 0, 0, _C, False),
     ApiKey.LIST_CONFIG_RESOURCES: (0, 1, 0, _B, False),
     ApiKey.DESCRIBE_TOPIC_PARTITIONS: (0, 0, 0, _B, False),
 }

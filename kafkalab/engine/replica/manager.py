@@ -8,7 +8,7 @@ the node's one thread.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from kafkalab.engine.common.config import BrokerConfig
@@ -18,12 +18,15 @@ from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.storage import StorageError
 from kafkalab.engine.metadata.image import CONFIG_TOPIC, MetadataDelta, MetadataImage
 from kafkalab.engine.record.batch import iter_headers
+from kafkalab.engine.replica.assignments import DirectoryAssignments
 from kafkalab.engine.replica.delayed import DelayedProduce, FetchItem, FetchOperation, PartitionResponse, ProduceResult
 from kafkalab.engine.replica.deletion import DelayedDeletion, DeletionResult
 from kafkalab.engine.replica.fetch_session import FetchSessions
 from kafkalab.engine.replica.fetcher import FetcherConfig, ReplicaFetcher
 from kafkalab.engine.replica.isr import ControllerSender, IsrChanges
 from kafkalab.engine.replica.levels import ReplicaLevels
+from kafkalab.engine.replica.log_dirs import LogDirInfo, describe_log_dirs
+from kafkalab.engine.replica.moves import ReplicaMoves
 from kafkalab.engine.replica.offsets import FoundOffset, find_offset
 from kafkalab.engine.replica.partition import HAS_DATA, MUST_ANSWER, IsrProposal, Partition, RemoteReplica
 from kafkalab.engine.replica.selector import RACK_AWARE_SELECTOR, nearest_by_rack
@@ -31,6 +34,7 @@ from kafkalab.engine.telemetry.events import FirstWriteAcknowledged, LogTruncate
 
 if TYPE_CHECKING:
     import uuid
+    from pathlib import Path
     from random import Random
 
     from kafkalab.engine.common.time import Clock, Timer
@@ -45,6 +49,8 @@ EXPECTED_FETCH_WAIT_MS: Final = 20.0
 """How long a fetch of a follower waits while that follower is expected to ask for more partitions."""
 EXPECTED_FETCH_MAX_MS: Final = 1_000.0
 INTERNAL_READ_BYTES: Final = 1_048_576
+FUTURE_NAME_EXTRA: Final = len(".") + 32 + len("-future")
+NAME_LENGTH_MAX: Final = 255
 
 PartitionKey = tuple[str, int]
 """Topic name and partition: what a TopicPartition is, without making one."""
@@ -115,6 +121,8 @@ class ReplicaManager:
         """Replicas that should be here and whose logs cannot be used."""
         self._fetchers: dict[int, ReplicaFetcher] = {}
         self._isr_changes = IsrChanges(node_id=node_id, clock=clock, channel=controller_channel, broker_epoch=self.broker_epoch)
+        self._assignments = DirectoryAssignments(node_id=node_id, clock=clock, channel=controller_channel, broker_epoch=self.broker_epoch)
+        self._moves = ReplicaMoves(clock=clock, log_manager=log_manager, assignments=self._assignments, on_moved=self._moved)
         self._levels = ReplicaLevels(node_id=node_id, clock=clock, sink=sink)
         self._listeners: list[LeadershipListener] = []
         self._parked: dict[int, dict[FetchOperation, None]] = {}
@@ -158,6 +166,8 @@ class ReplicaManager:
         self._timers.clear()
         self._levels.close()
         self._isr_changes.close()
+        self._assignments.close()
+        self._moves.close()
         for fetcher in self._fetchers.values():
             fetcher.close()
 
@@ -264,14 +274,18 @@ class ReplicaManager:
         key = (topic.name, index)
         partition = self._partitions.get(key)
         if partition is None:
+            if key in self._offline and self._log_manager.directories.may_hold(registration.directory_of(self.node_id)):
+                return
             try:
-                partition = self._open(topic, index)
+                partition = self._open(topic, index, registration)
             except (ApiError, *DISK_ERRORS) as e:
                 log.error("broker %d: the log of %s-%d cannot be opened: %s", self.node_id, topic.name, index, e)
                 self._offline.add(key)
                 return
             self._offline.discard(key)
             self._partitions[key] = partition
+            self._moves.resume(partition)
+        self._report_directory(partition, registration)
         was_leader, old_leader = partition.is_leader, partition.leader_id
         if registration.leader == self.node_id:
             self._stop_copying(partition, old_leader)
@@ -287,7 +301,7 @@ class ReplicaManager:
             if registration.leader >= 0:
                 self._fetcher_of(registration.leader).add(partition)
 
-    def _open(self, topic: TopicImage, index: int) -> Partition:
+    def _open(self, topic: TopicImage, index: int, registration: PartitionRegistration) -> Partition:
         tp = TopicPartition(topic.name, index)
         log_config = LogConfig.from_map(self._image.topic_config(topic.name), self._log_defaults)
         replica_log = self._log_manager.get(tp)
@@ -296,7 +310,10 @@ class ReplicaManager:
             self._delete_log(tp)
             replica_log = None
         if replica_log is None:
-            replica_log = self._log_manager.get_or_create(tp, topic.topic_id, log_config)
+            directory_id = registration.directory_of(self.node_id)
+            if self._log_manager.directories.may_hold(directory_id):
+                raise ApiError(Errors.KAFKA_STORAGE_ERROR, "it may be in a log directory that is out of use")
+            replica_log = self._log_manager.get_or_create(tp, topic.topic_id, log_config, directory_id=directory_id)
         replica_log.config = log_config
         high_watermark = self._checkpointed_high_watermarks.get(tp, 0)
         return Partition(tp, topic.topic_id, self.node_id, replica_log, self, high_watermark=high_watermark)
@@ -310,6 +327,8 @@ class ReplicaManager:
         if partition.is_leader:
             resigned.append(partition.topic_partition)
         self._stop_copying(partition, partition.leader_id)
+        self._moves.cancel(partition)
+        self._assignments.forget((topic_id, key[1]))
         partition.stop()
         self._levels.forget(partition)
         self._delete_log(partition.topic_partition)
@@ -461,8 +480,70 @@ class ReplicaManager:
         )
 
     def storage_failed(self, partition: Partition, error: Exception) -> None:
-        """A log could not be written."""
-        log.error("broker %d: the log of %s cannot be written: %s", self.node_id, partition.topic_partition, error)
+        """A log could not be read or written: its directory is not used any more."""
+        log.error("broker %d: the log of %s cannot be used: %s", self.node_id, partition.topic_partition, error)
+        if isinstance(error, DISK_ERRORS):
+            self._log_manager.fail_directory(partition.log.directory.parent, str(error))
+
+    # --- log directories -------------------------------------------------------------------------
+
+    def directory_failed(self, directory: Path, replicas: Collection[TopicPartition], why: str) -> None:
+        """A log directory is out of use (:class:`kafkalab.engine.log.manager.DirectoryListener`): its replicas are offline."""
+        self._moves.directory_failed(directory)
+        resigned: list[TopicPartition] = []
+        for tp in replicas:
+            partition = self._partitions.pop(tp, None)
+            self._offline.add(tp)
+            if partition is None:
+                continue
+            if partition.is_leader:
+                resigned.append(tp)
+            self._stop_copying(partition, partition.leader_id)
+            self._assignments.forget((partition.topic_id, tp.partition))
+            self._levels.forget(partition)
+            partition.stop(Errors.KAFKA_STORAGE_ERROR)
+        for tp in resigned:
+            for listener in self._listeners:
+                listener.on_resigned(tp)
+
+    def _report_directory(self, partition: Partition, registration: PartitionRegistration) -> None:
+        """Let the controller know where a replica is, if it thinks otherwise."""
+        directory_id = self._log_manager.directories.id_of(partition.log.directory.parent)
+        if directory_id is not None and partition.future_log is None and registration.directory_of(self.node_id) != directory_id:
+            self._assignments.report((partition.topic_id, partition.topic_partition.partition), directory_id)
+
+    def move_replica(self, key: PartitionKey, destination: str) -> None:
+        """Begin to move a replica to another log directory (AlterReplicaLogDirs).
+
+        :raises ApiError: when it cannot be.
+        """
+        tp = TopicPartition(*key)
+        directories = self._log_manager.directories
+        path = directories.find(destination)
+        if path is None:
+            raise ApiError(Errors.LOG_DIR_NOT_FOUND, f"Log dir '{destination}' is not found in the config.")
+        if path in directories.failures:
+            raise ApiError(Errors.KAFKA_STORAGE_ERROR, f"Log directory {destination} is offline")
+        if key in self._offline:
+            raise ApiError(Errors.KAFKA_STORAGE_ERROR, f"Partition {tp} is offline")
+        if len(str(tp)) + FUTURE_NAME_EXTRA > NAME_LENGTH_MAX:
+            raise ApiError(Errors.INVALID_TOPIC_EXCEPTION, "The topic name is too long.")
+        partition = self._partitions.get(key)
+        if partition is None:
+            # It will be made there, should it become a replica of this broker.
+            directories.preferred[tp] = path
+            raise ApiError(Errors.REPLICA_NOT_AVAILABLE)
+        try:
+            self._moves.start(partition, path)
+        except DISK_ERRORS as e:
+            raise ApiError(Errors.KAFKA_STORAGE_ERROR, str(e)) from e
+
+    def _moved(self, partition: Partition) -> None:
+        self.mark_changed(partition)
+
+    def describe_log_dirs(self) -> list[LogDirInfo]:
+        """Every log directory and what is in it (DescribeLogDirs)."""
+        return describe_log_dirs(self._log_manager, self.high_watermark)
 
     def _shrink_isrs(self) -> None:
         now_ms = self._clock.now_ms()

@@ -124,6 +124,7 @@ class Partition:
         "consumer_waiters",
         "first_write_pending",
         "follower_waiters",
+        "future_log",
         "high_watermark",
         "is_changed",
         "is_leader",
@@ -150,6 +151,8 @@ class Partition:
         self.topic_id = topic_id
         self.node_id = node_id
         self.log = log
+        self.future_log: Log | None = None
+        """A copy on its way to another directory."""
         self._host = host
         self.high_watermark = max(log.log_start_offset, min(high_watermark, log.log_end_offset))
         """Records below it are committed. Never above the log end."""
@@ -244,12 +247,12 @@ class Partition:
         self._host.mark_changed(self)
         return is_new
 
-    def stop(self) -> None:
+    def stop(self, error: Errors = Errors.NOT_LEADER_OR_FOLLOWER) -> None:
         """The partition is not hosted any more: everybody who waits hears so."""
         self.is_leader = False
         self.leader_id = -1
         self.pending = None
-        self._fail_produces(Errors.NOT_LEADER_OR_FOLLOWER)
+        self._fail_produces(error)
         self._fail_deletions(Errors.UNKNOWN_TOPIC_OR_PARTITION)
         self._complete_fetches()
 
@@ -735,11 +738,15 @@ class Partition:
     def truncate_to(self, offset: int) -> None:
         """Cut what the leader does not have."""
         self.log.truncate_to(offset)
+        if self.future_log is not None:
+            self.future_log.truncate_to(self.log.log_end_offset)
         self._after_truncation()
 
     def truncate_fully_and_start_at(self, offset: int) -> None:
         """Drop everything: the leader's log starts beyond this one's end."""
         self.log.truncate_fully_and_start_at(offset)
+        if self.future_log is not None:
+            self.future_log.truncate_fully_and_start_at(offset)
         self._after_truncation()
 
     def _after_truncation(self) -> None:
