@@ -192,9 +192,7 @@ class Cleaning:
 
     def _clean_group(self, group: list[Segment], transactions: CleanedTransactions) -> Iterator[int | SyncFiles]:
         first = group[0]
-        cleaned = Segment(
-            self._storage, self.log.directory, first.base_offset, size=0, created_ms=first.created_ms, suffix=CLEANED_SUFFIX
-        )
+        cleaned = Segment(self._storage, self.log.directory, first.base_offset, size=0, created_ms=first.created_ms, suffix=CLEANED_SUFFIX)
         # There may be one of an earlier run.
         cleaned.remove_files()
         cleaned.file.truncate(0)
@@ -250,9 +248,7 @@ class Cleaning:
         self._cleaned = None
         self.log.replace_segments(cleaned, group)
 
-    def _filter(
-        self, chunk: bytes, at: int, header: BatchHeader, transactions: CleanedTransactions
-    ) -> Iterator[bytes | bool | None]:
+    def _filter(self, chunk: bytes, at: int, header: BatchHeader, transactions: CleanedTransactions) -> Iterator[bytes | bool | None]:
         """What is left of a batch, as the last thing: True for all of it, False for nothing, or new bytes."""
         horizon = header.base_timestamp if header.attributes & DELETE_HORIZON_BIT else None
         if header.is_control:

@@ -645,7 +645,7 @@ class Log:
             )
         except OSError as error:
             raise self._storage_error("reading", error) from error
-        count = sum(count for count, _ in expired)
+        count = sum(number for number, _ in expired)
         if not count:
             return 0
         if count == len(self._segments):

@@ -26,7 +26,7 @@ class Cause(StrEnum):
 class Expired(NamedTuple):
     """So many of the oldest segments, after those that were named before."""
 
-    count: int
+    segments: int
     cause: Cause
 
 

@@ -30,6 +30,7 @@ from kafkalab.engine.coordinator.group import GroupCoordinator
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.dir_lock import DirLock, DirLocked
 from kafkalab.engine.log.log import Log
+from kafkalab.engine.log.cleaner import CleanerConfig
 from kafkalab.engine.log.manager import LogManager
 from kafkalab.engine.log.meta_properties import MetaProperties
 from kafkalab.engine.log.storage import FileStorage, StorageError
@@ -130,8 +131,14 @@ class Node:
                 high_watermark=self._high_watermark,
                 retention_check_interval_ms=self._config.get_int("log.retention.check.interval.ms"),
                 producer_id_expiration_ms=self._config.get_int("producer.id.expiration.ms"),
+                cleaner=CleanerConfig.from_broker(self._config),
+                activity=self._bytes_served,
             )
             self._lifecycle.start()
+
+    def _bytes_served(self) -> int:
+        assert self._replica_manager is not None
+        return self._replica_manager.produced_bytes + self._replica_manager.fetched_bytes
 
     def _open_directory(self) -> MetaProperties:
         spec = self._spec
@@ -331,6 +338,7 @@ class Node:
         assert self._replica_manager is not None and self._log_manager is not None
         self._replica_manager.broker_config_changed()
         self._log_manager.producer_id_expiration_ms = self._config.get_int("producer.id.expiration.ms")
+        self._log_manager.cleaner.config = CleanerConfig.from_broker(self._config)
 
     def _is_caught_up(self, image: MetadataImage) -> bool:
         """Whether the image has come to this life's registration: what stands before it is of the past."""
