@@ -25,10 +25,18 @@ from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.controller.names import validate_topic_name
 
 UNKNOWN_TYPE: Final = 0
+_KNOWN: Final = frozenset(map(int, ConfigResourceType))
+_MALFORMED: Final = (
+    "This most likely occurs because of a request being malformed by the client library or the message was sent to an "
+    "incompatible broker. See the broker logs for more details."
+)
 
 
 def handle(services: Services, ctx: RequestContext, request: Any) -> Mapping[str, Any]:
     """Describe each resource, or say why not."""
+    if any(resource.resource_type not in _KNOWN for resource in request.resources):
+        # Kafka answers nothing of such a request, and says no more than this.
+        raise ApiError(Errors.INVALID_REQUEST, _MALFORMED)
     return {"throttle_time": 0, "results": [_result(services, request, resource) for resource in request.resources]}
 
 
@@ -67,7 +75,7 @@ def _entries(services: Services, resource_type: int, name: str) -> Iterable[Conf
     if resource_type == ConfigResourceType.TOPIC:
         validate_topic_name(name)
         if name not in image.topics_by_name:
-            raise ApiError(Errors.UNKNOWN_TOPIC_OR_PARTITION)
+            raise ApiError(Errors.UNKNOWN_TOPIC_OR_PARTITION, "")
         return topic_config_view(config, image.topic_config(name))
     if resource_type == ConfigResourceType.BROKER:
         if not name:
@@ -85,8 +93,13 @@ def _entries(services: Services, resource_type: int, name: str) -> Iterable[Conf
         if not name:
             raise ApiError(Errors.INVALID_REQUEST, "Client metrics subscription name must not be empty")
         return client_metrics_view(image.config(resource_type, name))
-    known = {int(kind): kind.name for kind in ConfigResourceType}
-    raise ApiError(Errors.INVALID_REQUEST, f"Unsupported resource type: {known.get(resource_type, 'UNKNOWN')}")
+    assert resource_type == ConfigResourceType.BROKER_LOGGER, "the others were told apart"
+    if not name:
+        raise ApiError(Errors.INVALID_REQUEST, "Broker id must not be empty")
+    if broker_id_of(name, "Broker id") != services.node_id:
+        raise ApiError(Errors.INVALID_REQUEST, f"Unexpected broker id, expected {services.node_id} but received {name}")
+    # Nothing here listens to a level for one logger alone.
+    return ()
 
 
 def _config(entry: ConfigEntry, request: Any) -> Mapping[str, Any]:

@@ -258,6 +258,17 @@ def _check_queued_bytes(config: BrokerConfig) -> None:
         _refuse(config, key, f"{key} ({config.text(key)}) must be at least socket.request.max.bytes, or 0 or less for no limit")
 
 
+def _check_cordoned(config: BrokerConfig) -> None:
+    missing = [directory for directory in config.get_list("cordoned.log.dirs") if directory not in config.log_dirs]
+    if missing:
+        key = "cordoned.log.dirs"
+        _refuse(
+            config,
+            key,
+            f"requirement failed: All entries in {key} must be present in log.dirs or log.dir. Missing entries : {', '.join(missing)}",
+        )
+
+
 def _check_group_bounds(kind: str) -> _Check:
     def check(config: BrokerConfig) -> None:
         prefix = f"group.{kind}."
@@ -281,6 +292,7 @@ _CHECKS: Final[tuple[_Check, ...]] = (
     _at_most("replica.fetch.wait.max.ms", "replica.socket.timeout.ms"),
     _at_most("group.min.session.timeout.ms", "group.max.session.timeout.ms"),
     _check_queued_bytes,
+    _check_cordoned,
     _check_group_bounds("consumer"),
     _check_group_bounds("share"),
     _check_group_bounds("streams"),

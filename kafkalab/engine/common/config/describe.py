@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kafkalab.engine.common.config.broker_config import BrokerConfig, definition_of
-from kafkalab.engine.common.config.broker_definitions import BROKER_CONFIGS
+from kafkalab.engine.common.config.broker_definitions import BROKER_CONFIGS, DYNAMIC_ONLY_CONFIGS
 from kafkalab.engine.common.config.client_metrics_config import CLIENT_METRICS_CONFIGS, client_metrics_values
 from kafkalab.engine.common.config.definition import ConfigDefinition, ConfigError, ConfigSource, ConfigType, to_text
 from kafkalab.engine.common.config.dynamic import is_dynamic
@@ -161,6 +161,8 @@ def client_metrics_view(overrides: Mapping[str, str]) -> tuple[ConfigEntry, ...]
 
 
 def _definition(name: str) -> ConfigDefinition | None:
+    if name in DYNAMIC_ONLY_CONFIGS:
+        return DYNAMIC_ONLY_CONFIGS[name]
     try:
         return definition_of(name)
     except ConfigError:
@@ -172,7 +174,9 @@ def _entry(
 ) -> ConfigEntry:
     source = synonyms[0].source if synonyms else ConfigSource.DEFAULT_CONFIG
     is_sensitive = definition.is_sensitive
-    return ConfigEntry(name, None if is_sensitive else text, source, definition.type, is_read_only, is_sensitive, synonyms, definition.doc)
+    return ConfigEntry(
+        name, None if is_sensitive else text, source, definition.type, is_read_only, is_sensitive, synonyms, definition.doc or None
+    )
 
 
 def _unknown_entry(name: str, synonyms: tuple[ConfigSynonym, ...]) -> ConfigEntry:

@@ -141,7 +141,7 @@ def _refuse_any(names: Iterable[str], message: str) -> None:
 
 
 def _reconfiguration_complaint(old: BrokerConfig, new: BrokerConfig) -> str | None:
-    return _pool_complaint(old, new) or _cleaner_complaint(old, new) or _dirs_complaint(new) or _fixed_complaint(old, new)
+    return _pool_complaint(old, new) or _cleaner_complaint(old, new) or _retention_complaint(new) or _fixed_complaint(old, new)
 
 
 def _pool_complaint(old: BrokerConfig, new: BrokerConfig) -> str | None:
@@ -170,7 +170,7 @@ def _cleaner_complaint(old: BrokerConfig, new: BrokerConfig) -> str | None:
     return None
 
 
-def _dirs_complaint(new: BrokerConfig) -> str | None:
+def _retention_complaint(new: BrokerConfig) -> str | None:
     for local_name, whole_name, topic_name in (
         ("log.local.retention.ms", "log.retention.ms", "retention.ms"),
         ("log.local.retention.bytes", "log.retention.bytes", "retention.bytes"),
@@ -185,13 +185,6 @@ def _dirs_complaint(new: BrokerConfig) -> str | None:
                     f"Invalid value {local} for configuration {local_name}: "
                     f"Value must not be more than {whole_name} property value: {whole}"
                 )
-    cordoned = new.get_list("cordoned.log.dirs")
-    for directory in cordoned:
-        if directory not in new.log_dirs:
-            return (
-                f"Invalid value [{', '.join(cordoned)}] for configuration cordoned.log.dirs: "
-                f"Invalid entry in cordoned.log.dirs: {directory}. All cordoned log dirs must be entries of log.dirs or log.dir."
-            )
     return None
 
 
