@@ -27,10 +27,10 @@ from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.ids import METADATA_PARTITION, METADATA_TOPIC_ID, OFFSETS_TOPIC, TopicPartition, random_uuid
 from kafkalab.engine.controller.controller import QuorumController
 from kafkalab.engine.coordinator.group import GroupCoordinator
+from kafkalab.engine.log.cleaner import CleanerConfig
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.dir_lock import DirLock, DirLocked
 from kafkalab.engine.log.log import Log
-from kafkalab.engine.log.cleaner import CleanerConfig
 from kafkalab.engine.log.manager import LogManager
 from kafkalab.engine.log.meta_properties import MetaProperties
 from kafkalab.engine.log.storage import FileStorage, StorageError
