@@ -110,6 +110,7 @@ class ClusterHost:
     """A cluster on this machine.
 
     :param config: broker settings by Kafka's names, for every node.
+    :param racks: where brokers stand, in the order of their ids; with fewer racks than brokers it begins anew.
     :param port: broker *i* listens on port + i - 1; 0 takes ports that are free, or those of the last time.
     :param data_dir: where nodes keep their files; None is a temporary folder that goes with the host.
     :raises HostError: when no such cluster can be.
@@ -127,6 +128,7 @@ class ClusterHost:
         isolation: Isolation | str = "thread",
         host: str = "127.0.0.1",
         *,
+        racks: Sequence[str] = (),
         runner_factory: RunnerFactory | None = None,
         rng: Random | None = None,
     ) -> None:
@@ -135,6 +137,7 @@ class ClusterHost:
         roles_of_nodes(brokers, controllers, combined=combined)
         self.hub = TelemetryHub()
         self._settings = node_settings(config or {}, brokers)
+        self._racks = tuple(racks)
         self._counts = (brokers, controllers)
         self._combined = combined
         self._port = port
@@ -445,13 +448,18 @@ class ClusterHost:
                 broker_port=node_plan.broker_port,
                 controller_port=node_plan.controller_port,
                 voters=cluster.voters,
-                config=self._settings,
+                config=self._settings_of(node_plan),
             )
             self._nodes[node_plan.node_id] = _Node(node_plan, spec)
         if self._isolation == "thread" and sys.getswitchinterval() > SWITCH_INTERVAL_S:
             self._old_switch_interval = sys.getswitchinterval()
             sys.setswitchinterval(SWITCH_INTERVAL_S)
         return cluster
+
+    def _settings_of(self, node_plan: NodePlan) -> Mapping[str, str]:
+        if not self._racks or node_plan.broker_port is None:
+            return self._settings
+        return {**self._settings, "broker.rack": self._racks[(node_plan.node_id - 1) % len(self._racks)]}
 
     def _launch(self, node_id: int) -> None:
         with self._changed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -31,6 +31,7 @@ class Lab:
     :param isolation: ``thread`` keeps all nodes in this process, ``process`` gives each its own.
     :param config: broker settings by Kafka's names.
     :param combined: every node is both broker and controller.
+    :param racks: where brokers stand, in the order of their ids; with fewer racks than brokers it begins anew.
     :param port: broker *i* listens on port + i - 1; 0 takes free ports.
     """
 
@@ -44,6 +45,7 @@ class Lab:
         *,
         combined: bool = False,
         port: int = 0,
+        racks: Sequence[str] = (),
     ) -> None:
         self._host = ClusterHost(
             brokers=brokers,
@@ -53,6 +55,7 @@ class Lab:
             data_dir=Path(data_dir) if data_dir is not None else None,
             config={key: _text(value) for key, value in (config or {}).items()},
             isolation=isolation,
+            racks=racks,
         )
 
     def __enter__(self) -> Self:
