@@ -189,8 +189,17 @@ class Broker:
 class World:
     """The brokers, their controller, and the wires between them."""
 
-    def __init__(self, path: Path, *, brokers: int = 3, seed: int = 0, config: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        brokers: int = 3,
+        seed: int = 0,
+        config: Mapping[str, str] | None = None,
+        racks: Mapping[int, str] | None = None,
+    ) -> None:
         self.path = path
+        self.racks = racks or {}
         self.config = dict(config or {})
         self.clock = ManualClock()
         self.rng = Random(seed)
@@ -254,6 +263,7 @@ class World:
                 incarnation_id=uuid.UUID(int=1000 + len(self.metadata)),
                 broker_epoch=broker.epoch,
                 end_points=(BrokerEndpoint(name=LISTENER, host="localhost", port=9000 + node_id),),
+                rack=self.racks.get(node_id),
             ),
         )
         broker.learn(len(self.metadata))
@@ -496,8 +506,9 @@ class World:
         return self.brokers[node_id].handle(ApiKey.FETCH, body | more, version)
 
     def list_offsets(self, node_id: int, topic: str, timestamp: int, *, index: int = 0, version: int = 11, **more: Any) -> Answer:
+        asked = more.pop("request", {})
         part = {"partition_index": index, "timestamp": timestamp} | more
-        body = {"replica_id": -1, "isolation_level": 0, "topics": [{"name": topic, "partitions": [part]}]}
+        body = {"replica_id": -1, "isolation_level": 0, "topics": [{"name": topic, "partitions": [part]}]} | asked
         return self.brokers[node_id].handle(ApiKey.LIST_OFFSETS, body, version)
 
     def values(self, node_id: int, topic: str, index: int = 0) -> list[bytes]:
