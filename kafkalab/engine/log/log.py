@@ -695,6 +695,11 @@ class Log:
                 break
         return found
 
+    @property
+    def truncations(self) -> int:
+        """How often the log was cut in this life; what was learnt of its segments before one may not hold after it."""
+        return self._cuts
+
     def is_sealed(self, segment: Segment) -> bool:
         """Whether this very segment is still part of the log and does not grow."""
         number = self._segment_number(segment.base_offset)
