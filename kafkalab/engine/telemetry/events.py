@@ -172,6 +172,15 @@ class LogRecovered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogDirectoryFailed(Event):
+    """A broker's log directory went out of use, and the replicas in it with it."""
+
+    directory: str
+    replicas: int
+    cause: str  # "/data/dir-2/orders-0: No space left on device"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogCompacted(Event):
     """A compaction came to its end; the sizes are those of the segments that it went through."""
 

@@ -139,6 +139,7 @@ class Narrator:
             ev.PartitionsAdded: self._partitions_added,
             ev.LogTruncated: self._log_truncated,
             ev.LogRecovered: self._log_recovered,
+            ev.LogDirectoryFailed: self._directory_failed,
             ev.FirstWriteAcknowledged: self._first_write,
             ev.CoordinatorLoaded: self._coordinator_loaded,
             ev.BadInput: self._bad_input,
@@ -386,6 +387,10 @@ class Narrator:
         joined.names.append(name)
         joined.total += event.cut_bytes
         self._timeline.rewrite(joined.row, f"{name} recovered {plural(len(joined.names), 'log')}", _cut(joined.total))
+
+    def _directory_failed(self, event: ev.LogDirectoryFailed) -> None:
+        headline = f"{self._facts.node_name(event.node_id)} lost a log directory with {plural(event.replicas, 'replica')}"
+        self._timeline.add(event, "✗", Tone.ERROR, headline, event.cause, Link.node(event.node_id))
 
     def _first_write(self, event: ev.FirstWriteAcknowledged) -> None:
         who = event.client_id or "a client"
