@@ -33,6 +33,8 @@ BUSY_SHARE: Final = 0.25
 """Of the loop's time, while clients are served."""
 IDLE_SHARE: Final = 0.9
 
+_PORTION_SECONDS: Final = 0.1
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -204,13 +206,15 @@ class LogCleaner:
             return
         began_ms = self._clock.now_ms()
         moved = 0
+        # A slow rate is kept in small portions.
+        portion = min(SLICE_BYTES_MAX, self.config.io_max_bytes_per_second * _PORTION_SECONDS)
         try:
             for step in self._steps:
                 if isinstance(step, SyncFiles):
                     self._wait_for(step)
                     return
                 moved += step
-                if moved >= SLICE_BYTES_MAX or self._clock.now_ms() - began_ms >= SLICE_MS:
+                if moved >= portion or self._clock.now_ms() - began_ms >= SLICE_MS:
                     self._rest(moved, began_ms)
                     return
         except CleaningAborted as why:

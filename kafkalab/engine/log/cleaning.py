@@ -121,6 +121,7 @@ class Cleaning:
         self._read_bytes = max(read_bytes, HEADER_BYTES)
         self._cleaned: Segment | None = None
         self._producers: dict[int, _LastRecord] = {}
+        self._truncations = log.truncations
 
     def steps(self) -> Iterator[int | SyncFiles]:
         """Do everything, a little at a time: each step tells how many bytes it read and wrote, or what it waits for.
@@ -130,6 +131,7 @@ class Cleaning:
         :raises OSError: when the disk refuses.
         """
         yield from self._build_map()
+        self._check()
         self.stats.keys = len(self._map)
         end_offset = self._map.latest_offset + 1
         transactions = CleanedTransactions()
@@ -140,6 +142,7 @@ class Cleaning:
             self._first_uncleanable_offset,
         ):
             yield from self._clean_group(group, transactions)
+        self._check()
         self.end_offset = end_offset
 
     def discard(self) -> None:
@@ -359,8 +362,10 @@ class Cleaning:
             yield chunk if used == len(chunk) else chunk[:used]
             position += used
 
-    def _check(self, segment: Segment) -> None:
-        if not self.log.is_sealed(segment):
+    def _check(self, segment: Segment | None = None) -> None:
+        if self.log.truncations != self._truncations:
+            raise CleaningAborted(f"{self.log.topic_partition}: the log was cut")
+        if segment is not None and not self.log.is_sealed(segment):
             raise CleaningAborted(f"{self.log.topic_partition}: segment {segment.base_offset} is gone")
 
 
