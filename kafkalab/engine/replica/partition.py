@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.engine.record.batch import HEADER_BYTES, read_header
 from kafkalab.engine.replica.delayed import FetchItem, FetchOperation, PartitionResponse, ProduceResult
 from kafkalab.engine.replica.deletion import INVALID_LOW_WATERMARK, DeletionResult
 
@@ -719,7 +720,13 @@ class Partition:
     def append_as_follower(self, data: bytes, leader_high_watermark: int) -> AppendInfo:
         """Append what the leader sent, and follow its high watermark."""
         assert not self.is_leader, "a leader copies from nobody"
-        info = self.log.append_as_follower(data)
+        log = self.log
+        if log.log_end_offset == log.log_start_offset and len(data) >= HEADER_BYTES:
+            first = read_header(data, 0)
+            if first.base_offset < log.log_end_offset <= first.last_offset:
+                # The leader's log starts within a batch, because records were deleted. Batches come whole.
+                self.truncate_fully_and_start_at(first.base_offset)
+        info = log.append_as_follower(data)
         self.follow_high_watermark(leader_high_watermark)
         if not self.is_changed:
             self._host.mark_changed(self)

@@ -14,7 +14,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from kafkalab.engine.broker.apis import fetch, list_offsets, offset_for_leader_epoch, produce
+from kafkalab.engine.broker.apis import delete_records, fetch, list_offsets, offset_for_leader_epoch, produce
 from kafkalab.engine.broker.context import ConnectionInfo, RequestContext
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import Errors
@@ -45,6 +45,7 @@ LISTENER = "PLAINTEXT"
 _HANDLERS: Mapping[ApiKey, Any] = {
     ApiKey.PRODUCE: produce.handle,
     ApiKey.FETCH: fetch.handle,
+    ApiKey.DELETE_RECORDS: delete_records.handle,
     ApiKey.LIST_OFFSETS: list_offsets.handle,
     ApiKey.OFFSET_FOR_LEADER_EPOCH: offset_for_leader_epoch.handle,
 }
