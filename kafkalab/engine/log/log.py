@@ -48,6 +48,8 @@ from kafkalab.engine.record.batch import (
 
 DELETE_SUFFIX: Final = "-delete"
 FUTURE_SUFFIX: Final = "-future"
+INDEXED_SEGMENTS_MAX: Final = 2
+"""Sealed segments of one log of which the indexes stay in memory: those that were searched last."""
 _NAME_LENGTH_MAX: Final = 255
 
 
@@ -116,6 +118,10 @@ class Log:
         self._storage = storage
         self._segments = loaded.segments
         self._active = loaded.segments[-1]
+        # Sealed segments of which the indexes are in memory, the last used one last.
+        self._indexed: list[Segment] = []
+        for segment in loaded.segments[:-1]:
+            segment.forget_indexes()
         self._deleted = DeletedSegments(clock)
         self.first_dirty_offset: int | None = None
         """Up to here the log was compacted; None when it never was."""
@@ -383,6 +389,9 @@ class Log:
         try:
             if old.size:
                 old.become_inactive()
+                self._indexed.append(old)
+                if len(self._indexed) > INDEXED_SEGMENTS_MAX:
+                    self._indexed.pop(0).forget_indexes()
                 self._write_snapshot(base_offset)
             else:
                 # Nothing was written since its base was chosen, and now the base lies too far back.
@@ -435,6 +444,7 @@ class Log:
         if offset < segment.base_offset:
             number = self._segment_number(offset)
             segment = self._segments[number]
+            self._use_indexes(segment)
         try:
             start = segment.locate(offset)
             while start >= segment.size:
@@ -501,6 +511,7 @@ class Log:
         for segment in self._segments:
             if segment.max_timestamp < timestamp:
                 continue
+            self._use_indexes(segment)
             position = segment.index.lookup(segment.time_index.lookup(timestamp))
             for _, header, data in segment.batches(position):
                 if header.max_timestamp < timestamp or header.last_offset < self.log_start_offset:
@@ -515,6 +526,7 @@ class Log:
         newest = max(self._segments, key=lambda segment: segment.max_timestamp)
         if newest.max_timestamp < 0:
             return None
+        self._use_indexes(newest)
         position = newest.locate(newest.max_timestamp_offset)
         for _, header, data in newest.batches(position):
             if header.max_timestamp == newest.max_timestamp:
@@ -522,6 +534,19 @@ class Log:
                     if record.timestamp == header.max_timestamp:
                         return TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
         return None
+
+    def _use_indexes(self, segment: Segment) -> None:
+        """A sealed segment is searched: of those that were searched before, only a few keep their indexes in memory."""
+        indexed = self._indexed
+        if segment is self._active or (indexed and indexed[-1] is segment):
+            return
+        if segment in indexed:
+            indexed.remove(segment)
+        indexed.append(segment)
+        if len(indexed) > INDEXED_SEGMENTS_MAX:
+            oldest = indexed.pop(0)
+            if oldest is not self._active:
+                oldest.forget_indexes()
 
     def _segment_number(self, offset: int) -> int:
         return max(0, bisect_right(self._segments, offset, key=_base_offset) - 1)

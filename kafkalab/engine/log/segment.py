@@ -104,13 +104,23 @@ class Segment:
 
     @property
     def index(self) -> OffsetIndex:
-        assert self._index is not None, "indexes are loaded or made again before they are used"
-        return self._index
+        index = self._index
+        if index is None:
+            # It was in order when it was forgotten. Without it a search begins with the segment.
+            index = self._index = self._load_index(is_trusted=True) or OffsetIndex()
+        return index
 
     @property
     def time_index(self) -> TimeIndex:
-        assert self._time_index is not None, "indexes are loaded or made again before they are used"
-        return self._time_index
+        index = self._time_index
+        if index is None:
+            index = self._time_index = self._load_time_index(is_trusted=True) or TimeIndex()
+        return index
+
+    def forget_indexes(self) -> None:
+        """Keep in memory only what the files do not have; whoever needs them loads them again."""
+        if not self.indexes_dirty and self.max_timestamp >= 0:
+            self._index = self._time_index = None
 
     @property
     def transactions(self) -> TransactionIndex:
@@ -456,14 +466,14 @@ class Segment:
         # Closing a segment with records always writes the largest timestamp.
         return self._index is not None and self._time_index is not None and (self.size == 0 or len(self._time_index) > 0)
 
-    def _load_index(self) -> OffsetIndex | None:
+    def _load_index(self, *, is_trusted: bool = False) -> OffsetIndex | None:
         try:
-            return OffsetIndex.load(self._storage.read(self.path(INDEX_SUFFIX)), self.size)
+            return OffsetIndex.load(self._storage.read(self.path(INDEX_SUFFIX)), self.size, is_trusted=is_trusted)
         except FileNotFoundError:
             return None
 
-    def _load_time_index(self) -> TimeIndex | None:
+    def _load_time_index(self, *, is_trusted: bool = False) -> TimeIndex | None:
         try:
-            return TimeIndex.load(self._storage.read(self.path(TIME_INDEX_SUFFIX)))
+            return TimeIndex.load(self._storage.read(self.path(TIME_INDEX_SUFFIX)), is_trusted=is_trusted)
         except FileNotFoundError:
             return None
