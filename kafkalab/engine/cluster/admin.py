@@ -146,9 +146,7 @@ class AdminClient:
         """
         what = f"Changing topic {name!r}"
         deadline = time.monotonic() + timeout_s
-        changes = [
-            {"name": key, "config_operation": _DELETE if value is None else _SET, "value": value} for key, value in configs.items()
-        ]
+        changes = [{"name": key, "config_operation": _DELETE if value is None else _SET, "value": value} for key, value in configs.items()]
         resource = {"resource_type": _TOPIC, "resource_name": name, "configs": changes}
 
         def ask(connection: _Connection) -> tuple[int, str | None]:

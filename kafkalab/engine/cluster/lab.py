@@ -33,6 +33,7 @@ class Lab:
     :param combined: every node is both broker and controller.
     :param racks: where brokers stand, in the order of their ids; with fewer racks than brokers it begins anew.
     :param port: broker *i* listens on port + i - 1; 0 takes free ports.
+    :param log_dirs: how many log directories each node has; the first one holds the metadata log.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Lab:
         combined: bool = False,
         port: int = 0,
         racks: Sequence[str] = (),
+        log_dirs: int = 1,
     ) -> None:
         self._host = ClusterHost(
             brokers=brokers,
@@ -56,6 +58,7 @@ class Lab:
             config={key: _text(value) for key, value in (config or {}).items()},
             isolation=isolation,
             racks=racks,
+            log_dirs=log_dirs,
         )
 
     def __enter__(self) -> Self:
@@ -109,6 +112,28 @@ class Lab:
     def kill(self, node_id: int) -> None:
         """End a node as a power cut would: no flush, no goodbye, sockets reset."""
         self._host.kill(node_id)
+
+    def power_loss(self, node_id: int, torn_tail: int = 0) -> None:
+        """Cut a node's power: it is killed, and what it had not synced is not on its disks when it starts again.
+
+        :param torn_tail: so many of the bytes that were not synced reached the disk all the same, at the end of each file.
+        """
+        self._host.power_loss(node_id, torn_tail)
+
+    def fill_disk(self, node_id: int, directory: int | None = None, *, free_bytes: int = 0) -> None:
+        """Let a node's disk be full after so many more bytes: that of one log directory (from 1 on), or of all."""
+        self._host.fill_disk(node_id, directory, free_bytes)
+
+    def break_disk(self, node_id: int, directory: int | None = None, *, kind: str = "broken") -> None:
+        """Break a node's disk: ``broken`` (nothing can be read or written), ``read_only`` or ``vanished``.
+
+        A broker that has other log directories (counted from 1) goes on with those, except without the first.
+        """
+        self._host.break_disk(node_id, directory, kind)
+
+    def heal_disk(self, node_id: int) -> None:
+        """Let a node's disks be right again; what went out of use is used again after a restart."""
+        self._host.heal_disk(node_id)
 
     def stop(self, node_id: int, timeout: float = STOP_TIMEOUT_S) -> None:
         """Kafka's controlled shutdown: a broker hands its partitions over first."""

@@ -390,7 +390,7 @@ class Narrator:
 
     def _directory_failed(self, event: ev.LogDirectoryFailed) -> None:
         headline = f"{self._facts.node_name(event.node_id)} lost a log directory with {plural(event.replicas, 'replica')}"
-        self._timeline.add(event, "✗", Tone.ERROR, headline, event.cause, Link.node(event.node_id))
+        self._timeline.add(event, "✕", Tone.ERROR, headline, event.cause, Link.node(event.node_id))
 
     def _first_write(self, event: ev.FirstWriteAcknowledged) -> None:
         who = event.client_id or "a client"
