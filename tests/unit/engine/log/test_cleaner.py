@@ -489,7 +489,7 @@ def test_indexes_of_what_was_compacted_find_everything(house: House) -> None:
     house.clean()
     info = house.log.segments()[0]
     assert info.base_offset == 0
-    for offset in range(0, 300):
+    for offset in range(300):
         first = next(iter_records(house.log.read(offset, 1)))
         assert first.offset == max(offset, 200)
     found = house.log.offset_for_timestamp(NOW + 2500)
