@@ -246,7 +246,7 @@ class Log:
                     repeated.first_offset, repeated.last_offset, -1, self.log_start_offset, True, header.size_bytes, header.record_count
                 )
         now_ms = self._clock.wall_ms()
-        data, header = prepare_client_batch(data, header, config, now_ms)
+        data, header = prepare_client_batch(data, header, config, now_ms, self.topic_partition)
         size = len(data)
         if size > config.segment_bytes:
             raise self._larger_than_segment(size)

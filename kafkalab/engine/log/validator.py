@@ -68,8 +68,10 @@ def check_client_batch(data: bytes, config: LogConfig, *, zstd_allowed: bool) ->
     return header
 
 
-def prepare_client_batch(data: bytes, header: BatchHeader, config: LogConfig, now_ms: int) -> tuple[bytes, BatchHeader]:
+def prepare_client_batch(data: bytes, header: BatchHeader, config: LogConfig, now_ms: int, where: object = "") -> tuple[bytes, BatchHeader]:
     """Check the records; the batch as it is to be appended: as it came, recompressed, or with the append time.
+
+    ``where`` is the partition, as messages name it.
 
     :raises ApiError: as promised for bad input.
     """
@@ -99,11 +101,13 @@ def prepare_client_batch(data: bytes, header: BatchHeader, config: LogConfig, no
         if refused:
             if refused[0][1] == Errors.INVALID_TIMESTAMP:
                 _refuse_timestamps(data, header, config, now_ms)
+            errors = [(index, f"{sentence} in topic partition {where}.") for index, _, sentence in refused]
+            shown = ", ".join(f"RecordError(batchIndex={index}, message='{sentence}')" for index, sentence in errors[:RECORD_ERRORS_MAX])
             raise InvalidRecords(
                 Errors.INVALID_RECORD,
-                f"One or more records have been rejected due to {len(refused)} record errors in total, "
-                f"and only showing the first three errors at most: {[sentence for _, _, sentence in refused[:RECORD_ERRORS_MAX]]}",
-                [(index, sentence) for index, _, sentence in refused],
+                f"One or more records have been rejected due to {len(errors)} record errors in total, "
+                f"and only showing the first three errors at most: [{shown}]",
+                errors,
             )
     else:
         check_record_bounds(payload, header)

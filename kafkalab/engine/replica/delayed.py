@@ -7,7 +7,7 @@ deadline is a timer. Each request is answered exactly once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kafkalab.engine.common.errors import Errors
@@ -24,7 +24,7 @@ PartitionResponse = dict[str, Any]
 class ProduceResult:
     """What became of the batch for one partition."""
 
-    __slots__ = ("append_time_ms", "base_offset", "error", "log_start_offset", "message", "operation", "required_offset")
+    __slots__ = ("append_time_ms", "base_offset", "error", "log_start_offset", "message", "operation", "record_errors", "required_offset")
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class ProduceResult:
         append_time_ms: int = -1,
         log_start_offset: int = -1,
         message: str | None = None,
+        record_errors: Sequence[tuple[int, str]] = (),
     ) -> None:
         self.error = error
         self.base_offset = base_offset
@@ -40,6 +41,8 @@ class ProduceResult:
         """The broker's time that the records got, -1 where they keep their own."""
         self.log_start_offset = log_start_offset
         self.message = message
+        self.record_errors = record_errors
+        """The records that are to blame, by their place in the batch."""
         self.required_offset = -1
         """The high watermark that acks=all waits for."""
         self.operation: DelayedProduce | None = None

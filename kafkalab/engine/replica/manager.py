@@ -16,6 +16,7 @@ from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import INTERNAL_TOPICS, TopicPartition
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.storage import StorageError
+from kafkalab.engine.log.validator import InvalidRecords
 from kafkalab.engine.metadata.image import CONFIG_TOPIC, MetadataDelta, MetadataImage
 from kafkalab.engine.record.batch import iter_headers
 from kafkalab.engine.replica.assignments import DirectoryAssignments
@@ -611,6 +612,10 @@ class ReplicaManager:
                 continue
             try:
                 info = partition.append_as_leader(records, acks, now_ms, client=is_client)
+            except InvalidRecords as e:
+                start_offset = partition.log.log_start_offset
+                results.append(ProduceResult(e.error, log_start_offset=start_offset, message=e.message, record_errors=e.record_errors))
+                continue
             except ApiError as e:
                 results.append(ProduceResult(e.error, message=e.message))
                 continue

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.faults.disk import DiskFault
 from kafkalab.engine.server.assembly import Node, NodeFailed
 from kafkalab.engine.telemetry.hub import TelemetrySink
@@ -207,6 +208,10 @@ class NodeRunner:
     def _broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback raised. A broken invariant stops the node; anything else is told and the node goes on."""
         error = context.get("exception")
+        if isinstance(error, ApiError) and error.error is Errors.KAFKA_STORAGE_ERROR:
+            # Its disk was told of already, and what follows from that is decided elsewhere.
+            log.error("node %d: %s", self.spec.node_id, error)
+            return
         log.error("node %d: %s", self.spec.node_id, context.get("message"), exc_info=error)
         if isinstance(error, AssertionError):
             self._give_up(f"a broken invariant: {error}")

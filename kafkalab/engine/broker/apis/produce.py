@@ -125,6 +125,10 @@ def _respond(
             if result.error:
                 ctx.connection.stats.last_error = Errors(result.error).name
                 answer["error_message"] = result.message
+                if result.record_errors:
+                    answer["record_errors"] = [
+                        {"batch_index": index, "batch_index_error_message": sentence} for index, sentence in result.record_errors
+                    ]
                 if result.error == Errors.NOT_LEADER_OR_FOLLOWER and version >= LEADER_HINTS_FROM:
                     if hints is None:
                         hints = LeaderHints(services.image, ctx.connection.listener_name)
