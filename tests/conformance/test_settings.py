@@ -88,9 +88,7 @@ def test_the_brokers_default_holds_at_once_where_the_topic_says_nothing(lab: Lab
 
 def test_what_is_refused_says_why(lab: Lab, topic: str) -> None:
     lab.create_topic(topic, partitions=1, replication_factor=1)
-    with pytest.raises(
-        HostError, match=r"INVALID_CONFIG \(40\): Invalid value x for configuration retention\.ms: Not a number of type LONG"
-    ):
+    with pytest.raises(HostError, match=r"INVALID_CONFIG \(40\): Invalid value x for configuration retention\.ms: Not a number"):
         lab.alter_topic(topic, {"retention.ms": "x"})
     admin = AdminClient({"bootstrap.servers": lab.bootstrap_servers})
     entry = ConfigEntry("cleanup.policy", "nonsense", incremental_operation=AlterConfigOpType.APPEND)
