@@ -353,6 +353,8 @@ class ReplicaManager:
             partition = self._partitions.get((topic, index))
             if partition is not None:
                 partition.log.config = log_config
+                if partition.future_log is not None:
+                    partition.future_log.config = log_config
                 partition.update_min_isr()
                 # A smaller min.insync.replicas may let it move.
                 partition.maybe_advance_high_watermark(now_ms)

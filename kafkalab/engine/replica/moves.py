@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from kafkalab.engine.common.errors import ApiError
 from kafkalab.engine.log.storage import StorageError
+from kafkalab.engine.record.batch import read_header
 from kafkalab.engine.replica.assignments import DirectoryAssignments
 
 if TYPE_CHECKING:
@@ -145,7 +146,12 @@ class ReplicaMoves:
             position = copy.log_end_offset
         if position >= replica.log_end_offset:
             return False
-        copy.append_as_follower(replica.read(position, SLICE_BYTES))
+        batches = replica.read(position, SLICE_BYTES)
+        base_offset = read_header(batches).base_offset
+        if base_offset < position and copy.log_start_offset == position:
+            # The replica's log starts within a batch, because records were deleted. Batches come whole.
+            copy.truncate_fully_and_start_at(base_offset)
+        copy.append_as_follower(batches)
         return True
 
     def _flushed(self, partition: Partition, move: _Move) -> None:
@@ -166,6 +172,8 @@ class ReplicaMoves:
 
     def _promote(self, partition: Partition, move: _Move) -> None:
         assert move.copy.log_end_offset == partition.log.log_end_offset, "a copy takes over when it has everything"
+        # Records that were deleted while the copy was made do not come back with it.
+        move.copy.increment_log_start_offset(partition.log.log_start_offset)
         partition.log = self._log_manager.promote_future(partition.topic_partition)
         del self._moves[partition]
         partition.future_log = None
