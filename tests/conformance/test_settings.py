@@ -188,3 +188,29 @@ def test_a_partition_without_a_leader_gets_one_when_losing_records_becomes_allow
         lab.alter_topic("orders", {"unclean.leader.election.enable": True})
         eventually(lambda: lab.describe().topics["orders"].partitions[0].leader == other)
         assert write(lab, "orders", b"on") == [(0, 1)]
+
+
+def test_deleted_records_do_not_come_back_with_a_move(tmp_path: Path) -> None:
+    with Lab(brokers=1, controllers=1, combined=True, data_dir=tmp_path, log_dirs=2) as lab:
+        lab.create_topic("orders", partitions=1)
+        for _ in range(4):
+            write(lab, "orders", *[b"x"] * 10)
+        (was,) = tmp_path.rglob("orders-0")
+        (into,) = (one.parent for one in tmp_path.rglob("meta.properties") if one.parent != was.parent)
+        admin = AdminClient({"bootstrap.servers": lab.bootstrap_servers})
+        # Within a batch: the copy begins with the whole of it.
+        (deleted,) = admin.delete_records([TopicPartition("orders", 0, 15)]).values()
+        assert deleted.result(WAIT_S).low_watermark == 15
+        move = {"path": str(into), "topics": [{"name": "orders", "partitions": [0]}]}
+        with RawClient(lab.bootstrap_servers) as client:
+            answer = client.ask(ApiKey.ALTER_REPLICA_LOG_DIRS, 2, {"dirs": [move]})
+        assert answer.results[0].partitions[0].error_code == 0
+        eventually(lambda: [path.parent for path in tmp_path.rglob("orders-0")] == [into])
+        lab.alter_topic("orders", {"max.message.bytes": 500})
+        with pytest.raises(KafkaException, match="MSG_SIZE_TOO_LARGE"):
+            write(lab, "orders", b"x" * 1000)
+        consumer = Consumer({"bootstrap.servers": lab.bootstrap_servers, "group.id": "readers"})
+        try:
+            assert consumer.get_watermark_offsets(TopicPartition("orders", 0), WAIT_S) == (15, 40)
+        finally:
+            consumer.close()
