@@ -33,7 +33,7 @@ from kafkalab.engine.log.retention import Cause, expired_segments
 from kafkalab.engine.log.segment import RELATIVE_OFFSET_MAX, SNAPSHOT_SUFFIX, SWAP_SUFFIX, Segment, SegmentInfo, segment_file_name
 from kafkalab.engine.log.storage import Storage, StorageError
 from kafkalab.engine.log.txn_index import AbortedTransaction
-from kafkalab.engine.log.validator import check_client_batch, prepare_client_batch
+from kafkalab.engine.log.validator import BytesBehind, check_client_batch, prepare_client_batch
 from kafkalab.engine.record.batch import (
     HEADER_BYTES,
     NO_PRODUCER_ID,
@@ -128,6 +128,8 @@ class Log:
         self._epochs = loaded.epochs
         self._snapshots = loaded.snapshots
         self._flushed_at_ms = clock.now_ms()
+        if config.preallocate:
+            self._active.reserve(config.segment_bytes)
         self.on_storage_error: Callable[[Log, OSError], None] | None = None
         """Told of every error of the disk, besides the one who asked."""
         # Files were created whose names a power cut would take; the first time, the directory itself was.
@@ -237,7 +239,11 @@ class Log:
         if not client:
             return self._append_own(data, leader_epoch)
         config = self.config
-        header = check_client_batch(data, config, zstd_allowed=zstd_allowed)
+        try:
+            header = check_client_batch(data, config, zstd_allowed=zstd_allowed)
+        except BytesBehind as behind:
+            data = data[: behind.size]
+            header = check_client_batch(data, config, zstd_allowed=zstd_allowed)
         has_producer = header.producer_id != NO_PRODUCER_ID
         if has_producer:
             repeated = self.producer_state.check(header, self.topic_partition)
@@ -400,6 +406,8 @@ class Log:
             segment = Segment(self._storage, self.directory, base_offset, size=0, created_ms=self._clock.wall_ms())
             # A segment is a file from its beginning, so that the next start knows of it.
             segment.file.truncate(0)
+            if self.config.preallocate:
+                segment.reserve(self.config.segment_bytes)
         except OSError as error:
             raise self._storage_error("rolling", error) from error
         self._segments.append(segment)
@@ -888,6 +896,7 @@ class Log:
             if not self._active.size:
                 # A log that was never written to still has its files.
                 self._active.file.truncate(0)
+            self._active.release()
             for segment in self._segments:
                 if segment is self._active or segment.indexes_dirty:
                     segment.write_indexes()

@@ -16,7 +16,7 @@ from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import INTERNAL_TOPICS, TopicPartition
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.storage import StorageError
-from kafkalab.engine.log.validator import InvalidRecords
+from kafkalab.engine.log.validator import InvalidRecords, NotOneBatch
 from kafkalab.engine.metadata.image import CONFIG_TOPIC, MetadataDelta, MetadataImage
 from kafkalab.engine.record.batch import iter_headers
 from kafkalab.engine.replica.assignments import DirectoryAssignments
@@ -56,6 +56,17 @@ NAME_LENGTH_MAX: Final = 255
 PartitionKey = tuple[str, int]
 """Topic name and partition: what a TopicPartition is, without making one."""
 DISK_ERRORS: Final = (OSError, StorageError)
+BEFORE_APPEND_ERRORS: Final = frozenset(
+    {
+        Errors.UNKNOWN_TOPIC_OR_PARTITION,
+        Errors.NOT_LEADER_OR_FOLLOWER,
+        Errors.MESSAGE_TOO_LARGE,
+        Errors.RECORD_LIST_TOO_LARGE,
+        Errors.CORRUPT_MESSAGE,
+        Errors.KAFKA_STORAGE_ERROR,
+    }
+)
+"""With these a producer does not hear of the log start offset; with every other refusal it does, as in Kafka."""
 
 
 class LeadershipListener(Protocol):
@@ -614,12 +625,11 @@ class ReplicaManager:
                 continue
             try:
                 info = partition.append_as_leader(records, acks, now_ms, client=is_client)
-            except InvalidRecords as e:
-                start_offset = partition.log.log_start_offset
-                results.append(ProduceResult(e.error, log_start_offset=start_offset, message=e.message, record_errors=e.record_errors))
-                continue
             except ApiError as e:
-                results.append(ProduceResult(e.error, message=e.message))
+                is_early = e.error in BEFORE_APPEND_ERRORS or isinstance(e, NotOneBatch)
+                start_offset = -1 if is_early else partition.log.log_start_offset
+                blamed = e.record_errors if isinstance(e, InvalidRecords) else ()
+                results.append(ProduceResult(e.error, log_start_offset=start_offset, message=e.message, record_errors=blamed))
                 continue
             except DISK_ERRORS as e:
                 self.storage_failed(partition, e)
