@@ -70,6 +70,7 @@ class Segment:
         "file",
         "first_timestamp",
         "indexes_dirty",
+        "is_reserved",
         "size",
         "suffix",
         "unsynced",
@@ -88,6 +89,7 @@ class Segment:
         # The index files are behind what is in memory.
         self.indexes_dirty = size == 0
         self.unsynced = False
+        self.is_reserved = False
         self._storage = storage
         self._index: OffsetIndex | None = OffsetIndex() if size == 0 else None
         self._time_index: TimeIndex | None = TimeIndex() if size == 0 else None
@@ -395,8 +397,20 @@ class Segment:
         self._lasts, self._starts = array("q"), array("q")
         self._recent_from = self.base_offset
 
+    def reserve(self, size: int) -> None:
+        """Keep space on the disk for the whole segment."""
+        self.file.reserve(size)
+        self.is_reserved = True
+
+    def release(self) -> None:
+        """Give back what was reserved and not used."""
+        if self.is_reserved:
+            self.file.truncate(self.size)
+            self.is_reserved = False
+
     def become_inactive(self) -> None:
         """No append will follow: complete the time index, write both files, forget the newest batches."""
+        self.release()
         self.write_indexes()
         self._sync_transactions()
         self._lasts, self._starts = array("q"), array("q")

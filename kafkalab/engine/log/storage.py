@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from kafkalab.engine.log.region import Descriptor, FileRegion
+from kafkalab.engine.log.reserve import reserve_space
 
 OPEN_FILES_MAX: Final = 256
 """Per node: a process may hold six nodes, and most systems start a process with 1024 files."""
@@ -43,6 +44,9 @@ class DataFile(Protocol):
         """These bytes, all of which are there, to be sent from where they lie; read now where a file cannot give them so."""
 
     def truncate(self, size: int) -> None: ...
+
+    def reserve(self, size: int) -> None:
+        """Keep space on the disk for that many bytes, as far as the system can; cutting the file gives the rest back."""
 
     def sync(self) -> None:
         """Return when everything written is on the disk."""
@@ -156,6 +160,9 @@ class OpenableFile:
         # Said before it is done: a region must not be sent while it is half true.
         self._cuts.append(size)
         os.ftruncate(self._fd if self._fd >= 0 else self._open(os.O_CREAT), size)
+
+    def reserve(self, size: int) -> None:
+        reserve_space(self._fd if self._fd >= 0 else self._open(os.O_CREAT), size)
 
     def sync(self) -> None:
         fd = self._fd if self._fd >= 0 else self._open(os.O_CREAT)
