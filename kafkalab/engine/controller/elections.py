@@ -4,7 +4,8 @@ A leader must be active: unfenced and not shutting down. A leader that still is 
 first replica in order of assignment that is in the ISR leads; else, where the topic allows an
 unclean election, the first active replica, with an ISR of itself alone and its log declared
 recovering; else nobody. The ISR never becomes empty: its last member stays in it while it is away,
-because it alone is known to have every committed record.
+because it alone is known to have every committed record. Controllers of Apache Kafka let it become
+empty and write such members down as eligible leader replicas; in a directory of theirs one of those leads.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ def partition_change(
     :param directories: where the replicas are, in their order; as it is without.
     """
     isr = partition.isr if target_isr is None else target_isr
+    eligible = isr or partition.eligible_leader_replicas
 
     def may_lead(broker_id: int) -> bool:
-        return broker_id in isr and is_acceptable(broker_id)
+        return broker_id in eligible and is_acceptable(broker_id)
 
     was_unclean = False
     if prefer_first and may_lead(partition.replicas[0]):
@@ -69,6 +71,10 @@ def partition_change(
     state = partition.leader_recovery_state if recovery_state is None else recovery_state
     if was_unclean:
         isr, state = (leader,), LEADER_RECOVERING
+    elif leader != NO_LEADER and not isr:
+        isr = (leader,)
+    # With a leader there is an ISR again, and that is enough to choose the next one from.
+    settles = leader != NO_LEADER and bool(partition.eligible_leader_replicas or partition.last_known_elr)
     record = PartitionChangeRecord(
         partition_id=partition_id,
         topic_id=topic_id,
@@ -76,6 +82,8 @@ def partition_change(
         leader=leader if leader != partition.leader else LEADER_UNCHANGED,
         leader_recovery_state=state if state != partition.leader_recovery_state else -1,
         directories=directories if directories is not None and directories != partition.directories else None,
+        eligible_leader_replicas=() if settles and partition.eligible_leader_replicas else None,
+        last_known_elr=() if settles and partition.last_known_elr else None,
     )
     is_no_op = record.isr is None and record.leader == LEADER_UNCHANGED and record.leader_recovery_state < 0 and record.directories is None
     return None if is_no_op else record
