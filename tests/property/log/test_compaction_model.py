@@ -37,6 +37,8 @@ KEYS = st.sampled_from([b"a", b"b", b"c", b"key-d", b"e" * 50, b"f" * 50, b""])
 # A value that is not there, and lengths on both sides of a one-byte number.
 VALUES = st.none() | st.integers(0, 90)
 
+BATCHES = st.lists(st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=6), min_size=1, max_size=5)
+
 
 class CompactionMachine(RuleBasedStateMachine):
     """A leader's log with idempotent and transactional producers, and a cleaner that may be stopped anywhere."""
@@ -59,9 +61,11 @@ class CompactionMachine(RuleBasedStateMachine):
             self.folder / str(TP), TP, CONFIG, self.clock, storage=self.storage, clean=clean, recovery_point=self.recovery_point
         )
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(batches=st.lists(st.tuples(BATCHES, st.sampled_from([-1, 1, 2])), min_size=4, max_size=12))
+    def begin(self, batches: list[tuple[list[list[tuple[bytes, int | None]]], int]]) -> None:
         self.open(clean=False)
+        for several, producer_id in batches:
+            self.write(several, 0, producer_id)
 
     def append(self, pairs: list[tuple[bytes, int | None]], codec: int, producer_id: int, transactional: bool) -> None:
         now_ms = self.clock.wall_ms()
@@ -86,19 +90,22 @@ class CompactionMachine(RuleBasedStateMachine):
         self.end += len(pairs)
 
     @rule(
-        pairs=st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=12),
+        batches=BATCHES,
         codec=st.sampled_from([0, 0, 0, 3]),
         producer_id=st.sampled_from([-1, 1, 2]),
     )
-    def write(self, pairs: list[tuple[bytes, int | None]], codec: int, producer_id: int) -> None:
-        self.append(pairs, codec, producer_id, False)
+    def write(self, batches: list[list[tuple[bytes, int | None]]], codec: int, producer_id: int) -> None:
+        for pairs in batches:
+            self.append(pairs, codec, producer_id, False)
 
-    @rule(pairs=st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=4))
-    def write_in_transaction(self, pairs: list[tuple[bytes, int | None]]) -> None:
+    @rule(pairs=st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=4), committed=st.sampled_from([True, False, False, None]))
+    def write_in_transaction(self, pairs: list[tuple[bytes, int | None]], committed: bool | None) -> None:
         if self.transaction is None:
             self.transaction = []
         self.transaction += range(self.end, self.end + len(pairs))
         self.append(pairs, 0, 3, True)
+        if committed is not None:
+            self.end_transaction(committed)
 
     @rule(committed=st.booleans())
     def end_transaction(self, committed: bool) -> None:
@@ -155,11 +162,14 @@ class CompactionMachine(RuleBasedStateMachine):
             keys = [key for offset, (key, _, _) in self.stored().items() if offset < cleaning.end_offset and offset not in self.aborted]
             assert len(keys) == len(set(keys))
 
-    @rule()
-    def kill(self) -> None:
+    @rule(lose_snapshots=st.booleans())
+    def kill(self, lose_snapshots: bool = False) -> None:
         dirty = self.log.first_dirty_offset
         self.recovery_point = self.log.recovery_point
         self.log.abandon()
+        if lose_snapshots:
+            for path in self.log.directory.glob("*.snapshot"):
+                path.unlink()
         self.open(clean=False)
         assert not self.log.recovered_cut_bytes
         self.log.first_dirty_offset = dirty
@@ -213,6 +223,7 @@ class CompactionMachine(RuleBasedStateMachine):
         undecided = set(self.transaction or ())
         for offset in sorted(self.written):
             if offset not in undecided:
+                # Of an open transaction nothing is decided, so nothing of it makes others old.
                 newest[self.written[offset][0]] = offset
         now_ms = self.clock.wall_ms()
         for offset in [*newest.values(), *undecided]:
@@ -236,7 +247,7 @@ class CompactionMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-CompactionMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+CompactionMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.timeout(300)
