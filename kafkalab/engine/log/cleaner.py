@@ -86,6 +86,7 @@ class LogCleaner:
         self._timer: Timer | None = None
         self._debt_ms = 0.0
         self._paid_ms = 0.0
+        self._began_ms = 0.0
         # Counts compactions, so that a late answer of the disk finds only its own.
         self._run = 0
 
@@ -171,7 +172,7 @@ class LogCleaner:
         self._steps = self._cleaning.steps()
         self._run += 1
         self._debt_ms = 0.0
-        self._paid_ms = self._clock.now_ms()
+        self._paid_ms = self._began_ms = self._clock.now_ms()
         self._later(0.0, self._work)
 
     def _dirtiest(self) -> LogToClean | None:
@@ -266,6 +267,7 @@ class LogCleaner:
 
     def _done(self, cleaning: Cleaning) -> None:
         log, stats = cleaning.log, cleaning.stats
+        stats.duration_ms = self._clock.now_ms() - self._began_ms
         log.first_dirty_offset = cleaning.end_offset
         self._cleaning = None
         _log.info(

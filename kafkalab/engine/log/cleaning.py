@@ -75,7 +75,7 @@ class SyncFiles(NamedTuple):
 class CleaningStats:
     """What one compaction did."""
 
-    __slots__ = ("bytes_after", "bytes_before", "keys", "map_bytes_read", "records_dropped", "records_kept", "records_without_key")
+    __slots__ = ("bytes_after", "bytes_before", "duration_ms", "keys", "map_bytes_read", "records_dropped", "records_kept", "records_without_key")
 
     def __init__(self) -> None:
         self.map_bytes_read = 0
@@ -85,6 +85,8 @@ class CleaningStats:
         self.records_kept = 0
         self.records_dropped = 0
         self.records_without_key = 0
+        self.duration_ms = 0.0
+        """From the choice of the log to its last segment; set by whoever took the time."""
 
 
 class _LastRecord(NamedTuple):

@@ -480,6 +480,7 @@ class LogManager:
                 bytes_after=stats.bytes_after,
                 records_dropped=stats.records_dropped,
                 first_dirty_offset=log.first_dirty_offset or 0,
+                duration_ms=stats.duration_ms,
             )
         )
 

@@ -190,6 +190,7 @@ class LogCompacted(Event):
     bytes_after: int
     records_dropped: int
     first_dirty_offset: int
+    duration_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
