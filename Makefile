@@ -20,10 +20,11 @@ setup: $(STAMPS)/run
 
 setup-dev: $(STAMPS)/dev
 
-run: $(STAMPS)/run
+# The cluster alone loads no Qt, so nothing of Qt has to be installed for it.
+run: $(STAMPS)/$(if $(filter serve,$(firstword $(ARGS))),packages,run)
 	@$(BIN)/kafkalab $(ARGS)
 
-serve: $(STAMPS)/run
+serve: $(STAMPS)/packages
 	@$(BIN)/kafkalab serve $(ARGS)
 
 test: $(STAMPS)/dev
@@ -47,8 +48,11 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS)
 	@touch $@
 
-$(STAMPS)/run: $(STAMPS)/venv pyproject.toml packaging/linux/qt_system_packages.py
+$(STAMPS)/packages: $(STAMPS)/venv pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(STAMPS)/run: $(STAMPS)/packages packaging/linux/qt_system_packages.py
 	$(BIN)/python packaging/linux/qt_system_packages.py
 	@touch $@
 

@@ -29,9 +29,9 @@ from kafkalab.engine.telemetry.events import Event
 from kafkalab.engine.telemetry.levels import Level, LevelKey
 from kafkalab.ui.bridge.command_gateway import CommandGateway, CommandResult, Traffic
 from kafkalab.ui.bridge.event_pump import EventPump
+from kafkalab.ui.bridge.frame_meter import FrameMeter
 from kafkalab.ui.main_window import MainWindow
 from kafkalab.ui.model.cluster import ClusterModel
-from kafkalab.ui.panels.paint_meter import PaintMeter
 
 if TYPE_CHECKING:
     from kafkalab.engine.cluster.host import ClusterHost, Isolation
@@ -220,7 +220,7 @@ class Program(QObject):
         self.host = LateHost(options, self._reader)
         self.cluster = ClusterModel()
         self._expect_nodes(options)
-        meter = PaintMeter()
+        meter = FrameMeter()
         self.gateway = CommandGateway(self.host, make_traffic, self, node_name=self.cluster.node_name)
         self.pump = EventPump(self._reader, self.cluster, meter=meter, parent=self)
         self.window = MainWindow(self.cluster, self.gateway, settings, meter=meter)
@@ -279,6 +279,8 @@ class Program(QObject):
         else:
             self._start_again.setText("Start again")
         offered = self._start_again if self.host.may_start else None
+        if offered is not None:
+            self.window.apply(self.cluster.nothing_started())
         self.window.tell(str(failure), error=True, action=offered)
 
     # --- leaving ---------------------------------------------------------------------------------------------

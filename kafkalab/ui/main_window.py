@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from PySide6.QtCore import QAbstractItemModel, QPoint, QSettings, Qt, QTimer, Signal
-from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QGuiApplication, QKeySequence
-from PySide6.QtWidgets import QApplication, QDockWidget, QFileDialog, QMainWindow, QMenu, QMenuBar, QMessageBox, QVBoxLayout, QWidget
+from PySide6.QtGui import QAction, QCloseEvent, QGuiApplication, QKeySequence
+from PySide6.QtWidgets import QApplication, QMainWindow, QMenu, QMenuBar, QMessageBox, QVBoxLayout, QWidget
 
 from kafkalab.ui.bridge.command_gateway import CommandGateway, CommandResult
+from kafkalab.ui.bridge.frame_meter import FrameMeter
 from kafkalab.ui.dialogs.palette import CommandPalette
 from kafkalab.ui.dialogs.shortcuts import ShortcutsDialog
 from kafkalab.ui.dialogs.traffic import TrafficDialog
-from kafkalab.ui.itemmodels.export import TABLE_FILTERS, write_table
 from kafkalab.ui.itemmodels.facts import band_table, group_table, replica_table, text_table
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
@@ -24,12 +22,13 @@ from kafkalab.ui.panels.actions import ActionRegistry
 from kafkalab.ui.panels.clients import ClientsView
 from kafkalab.ui.panels.closing import ClosingOverlay
 from kafkalab.ui.panels.commands import Commands
+from kafkalab.ui.panels.docks import EXPLORER, INSPECTOR, TIMELINE, Docks
 from kafkalab.ui.panels.explorer import ExplorerPanel
+from kafkalab.ui.panels.exports import Exports
 from kafkalab.ui.panels.groups import GroupsView
 from kafkalab.ui.panels.icon import window_icon
 from kafkalab.ui.panels.inspector import InspectorPanel
-from kafkalab.ui.panels.paint_meter import PaintMeter
-from kafkalab.ui.panels.pictures import PICTURE_FILTERS, write_picture
+from kafkalab.ui.panels.menus import add_window_actions, fill_menus
 from kafkalab.ui.panels.selection import Selection
 from kafkalab.ui.panels.settings import WindowSettings
 from kafkalab.ui.panels.stage import CLIENTS, CLUSTER, FAILOVER, GROUPS, TOPIC, VIEWS, Stage
@@ -39,7 +38,6 @@ from kafkalab.ui.panels.timeline import TimelinePanel
 from kafkalab.ui.panels.top_bar import TopBar
 from kafkalab.ui.panels.topic import TopicView
 from kafkalab.ui.panels.traffic import TrafficControls
-from kafkalab.ui.panels.widgets import DockTitle
 from kafkalab.ui.scene.cluster_view import ClusterView
 from kafkalab.ui.scene.failover_view import FailoverView
 from kafkalab.ui.theme.style import CHOICES, apply_theme, build_style_sheet, chosen_theme
@@ -50,13 +48,9 @@ _log = logging.getLogger(__name__)
 TITLE: Final = "KafkaLab"
 WIDTH, HEIGHT = 1440, 900
 WIDTH_MIN, HEIGHT_MIN = 820, 520
-EXPLORER_WIDTH: Final = 212
-INSPECTOR_WIDTH: Final = 300
-TIMELINE_HEIGHT: Final = 166
 SLOW_MS: Final = 120
 """Texts and tables follow at this pace: faster nobody reads."""
 TICK_MS: Final = 1_000
-MENUS: Final = ("File", "Edit", "View", "Cluster", "Go", "Window", "Help")
 _SLOW_PARTS: Final = frozenset(Part) - {Part.TIMELINE}
 
 
@@ -74,7 +68,7 @@ class MainWindow(QMainWindow):
         gateway: CommandGateway,
         settings: QSettings,
         *,
-        meter: PaintMeter | None = None,
+        meter: FrameMeter | None = None,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
@@ -87,7 +81,7 @@ class MainWindow(QMainWindow):
         self.cluster = cluster
         self.gateway = gateway
         self.settings = WindowSettings(settings)
-        self._meter = meter or PaintMeter()
+        self._meter = meter or FrameMeter()
         self._pending = ChangeSet()
         self._may_close = False
         self._is_closing = False
@@ -97,11 +91,11 @@ class MainWindow(QMainWindow):
         self.selection = Selection(self)
         self.registry = ActionRegistry(self)
         self.commands = Commands(cluster, gateway, self.selection, self.registry, self)
-        self._register_actions()
+        add_window_actions(self.registry, self.selection, self)
         self._build_views()
         self._build_docks()
         self._build_bars()
-        self._build_menus()
+        fill_menus(self.menus, self.registry, self.docks, self)
         self.palette_panel = CommandPalette(self)
         self._closing_overlay = ClosingOverlay(self, cluster)
         self._closing_overlay.quit_now.connect(self.quit_now)
@@ -157,22 +151,14 @@ class MainWindow(QMainWindow):
         self.traffic_controls = self._make_traffic_controls()
         self.inspector.add_extra(self.traffic_controls)
         self.timeline = TimelinePanel(self.cluster, self.selection)
-        self._docks: dict[str, QDockWidget] = {}
-        self._add_dock("Explorer", self.explorer, Qt.DockWidgetArea.LeftDockWidgetArea)
-        self._add_dock("Inspector", self.inspector, Qt.DockWidgetArea.RightDockWidgetArea)
-        self._add_dock("Timeline", self.timeline, Qt.DockWidgetArea.BottomDockWidgetArea, self.timeline.follow, self.timeline.filter)
+        self.docks = Docks(self)
+        self.docks.add(EXPLORER, self.explorer)
+        self.docks.add(INSPECTOR, self.inspector)
+        self.docks.add(TIMELINE, self.timeline, self.timeline.follow, self.timeline.filter)
+        self.exports = Exports(self, self.stage, self.facts_of, self.timeline.model, self.tell)
         self.explorer.context_requested.connect(self.show_context_menu)
         self.explorer.activated.connect(self.show_link)
         self.timeline.activated.connect(self.show_link)
-
-    def _add_dock(self, title: str, panel: QWidget, area: Qt.DockWidgetArea, *extras: QWidget) -> None:
-        dock = QDockWidget(title, self)
-        dock.setObjectName(f"dock.{title.lower()}")
-        dock.setWidget(panel)
-        dock.setTitleBarWidget(DockTitle(title, *extras))
-        dock.setAccessibleName(title)
-        self.addDockWidget(area, dock)
-        self._docks[title] = dock
 
     def _build_bars(self) -> None:
         self.top_bar = TopBar(self.cluster)
@@ -190,81 +176,6 @@ class MainWindow(QMainWindow):
         foot = self.statusBar()
         foot.setSizeGripEnabled(False)
         foot.addPermanentWidget(self.status, 1)
-
-    def _register_actions(self) -> None:
-        add = self.registry.add
-        keys = QKeySequence.StandardKey
-        add("export.picture", "Export picture of this view…", self.export_picture, menu="File", shortcut="Ctrl+E")
-        add("export.table", "Export facts of this view…", self.export_table, menu="File", shortcut="Ctrl+Shift+E")
-        add("export.timeline", "Export the timeline…", self.export_timeline, menu="File")
-        add("app.quit", "Quit", self.leave, menu="File", shortcut=keys.Quit)
-        add("edit.copy", "Copy", self.copy, menu="Edit", shortcut=keys.Copy, tip="The facts of what is selected", in_palette=False)
-        add("edit.find", "Filter the timeline", self.filter_timeline, menu="Edit", shortcut=keys.Find)
-        for number, name in enumerate(VIEWS, 1):
-            add(f"go.{name.lower()}", name, lambda name=name: self.stage.show_view(name), menu="Go", shortcut=f"Ctrl+{number}")  # type: ignore[misc]
-        add(
-            "go.back",
-            "Back",
-            self.selection.back,
-            menu="Go",
-            shortcut=keys.Back,
-            why_not=lambda: "" if self.selection.can_go_back else "Nothing was selected before.",
-        )
-        add(
-            "go.forward",
-            "Forward",
-            self.selection.forward,
-            menu="Go",
-            shortcut=keys.Forward,
-            why_not=lambda: "" if self.selection.can_go_forward else "Nothing was gone back from.",
-        )
-        add("go.health", "What is wrong", lambda: self.show_link(self.cluster.health.link), menu="Go", shortcut="Ctrl+H")
-        add("go.palette", "Command palette…", self.open_palette, menu="Go", shortcut="Ctrl+K", in_palette=False)
-        add("topic.show", "Show topic", lambda: self._show_selected(TOPIC), in_palette=False)
-        add("group.show", "Show group", lambda: self._show_selected(GROUPS), in_palette=False)
-        add("clients.show", "Show clients", lambda: self._show_selected(CLIENTS), in_palette=False)
-        add("traffic.settings", "Sample traffic…", self.show_traffic, menu="Cluster", tip="Rate and acks of the built-in producer")
-        add("window.full", "Full screen", self.toggle_full_screen, menu="Window", shortcut=keys.FullScreen, checkable=True)
-        add("view.reset", "Reset layout", self.reset_layout, menu="View", tip="Brings back the docks as they were at first")
-        add(
-            "view.internal",
-            "Show internal topics",
-            self._toggle_internal,
-            menu="View",
-            checkable=True,
-        )
-        add(
-            "view.motion",
-            "Reduce motion",
-            self._toggle_motion,
-            menu="View",
-            checkable=True,
-            tip="Dots become arrowheads, changes are instant",
-        )
-        for choice, text in zip(CHOICES, ("Theme: as the system", "Theme: light", "Theme: dark"), strict=True):
-            add(f"theme.{choice}", text, lambda choice=choice: self.set_theme_choice(choice), checkable=True)  # type: ignore[misc]
-        add("help.keys", "Keyboard shortcuts", self.show_shortcuts, menu="Help", shortcut=keys.HelpContents)
-        add("help.about", "About KafkaLab", self.show_about, menu="Help")
-
-    def _build_menus(self) -> None:
-        bar = self.menus
-        menus: dict[str, QMenu] = {}
-        for title in MENUS:
-            menu = menus[title] = bar.addMenu(title)
-            menu.setToolTipsVisible(True)
-            menu.aboutToShow.connect(self.registry.refresh)
-            for action in self.registry.in_menu(title):
-                if action.objectName() in ("app.quit", "topic.create", "traffic.toggle", "go.back", "go.palette", "cluster.restart_down"):
-                    menu.addSeparator()
-                menu.addAction(action)
-        themes = QActionGroup(self)
-        theme_menu = QMenu("Theme", self)
-        for choice in CHOICES:
-            themes.addAction(self.registry[f"theme.{choice}"])
-            theme_menu.addAction(self.registry[f"theme.{choice}"])
-        menus["View"].insertMenu(self.registry["view.reset"], theme_menu)
-        for dock in self._docks.values():
-            menus["Window"].addAction(dock.toggleViewAction())
 
     def _make_traffic_controls(self) -> TrafficControls:
         made = TrafficControls(self.registry)
@@ -302,13 +213,14 @@ class MainWindow(QMainWindow):
                 self.registry.refresh()
             if changes.touches(Part.NODES, Part.TOPICS):
                 self.top_bar.bootstrap.set_address(self.commands.bootstrap())
+            # Both say how long ago a node went down.
+            self.explorer.tick(self.cluster.now_ms)
             self.inspector.refresh(self.cluster.now_ms)
             self.status.refresh()
             if self._is_closing:
                 self._closing_overlay.refresh()
 
     def _each_second(self) -> None:
-        self.explorer.tick(self.cluster.now_ms)
         self.status.show_frames(self._meter.frames_per_second(), self._meter.percentile_ms())
         self._show_traffic_status()
         self._refresh_slowly()
@@ -345,8 +257,8 @@ class MainWindow(QMainWindow):
 
     def explain(self, link: Link) -> None:
         """Show in the timeline what happened to a thing."""
-        self._docks["Timeline"].show()
-        self._docks["Timeline"].raise_()
+        self.docks[TIMELINE].show()
+        self.docks[TIMELINE].raise_()
         if not self.timeline.reveal(link):
             self.selection.select(link)
 
@@ -362,8 +274,13 @@ class MainWindow(QMainWindow):
         """Say something above the stage."""
         self.stage.banner.say(text, error=error, action=action)
 
-    def _show_selected(self, view: str) -> None:
-        self.stage.show_view(view)
+    def show_view(self, name: str) -> None:
+        """Bring a view to the front."""
+        self.stage.show_view(name)
+
+    def culprit(self) -> Link:
+        """What the health of the cluster is about."""
+        return self.cluster.health.link
 
     def show_context_menu(self, link: Link, position: QPoint) -> None:
         """What can be done with a thing. It is selected first, so that the menu speaks of it."""
@@ -383,7 +300,8 @@ class MainWindow(QMainWindow):
             else:
                 menu.addSeparator()
         menu.addSeparator()
-        menu.addAction(f"Copy “{link}”", lambda: QGuiApplication.clipboard().setText(str(link)))
+        name = self.cluster.name_of(link)
+        menu.addAction(f"Copy “{name}”", lambda: QGuiApplication.clipboard().setText(name))
         return menu
 
     def open_palette(self) -> None:
@@ -403,7 +321,7 @@ class MainWindow(QMainWindow):
 
     def filter_timeline(self) -> None:
         """Go to the timeline's filter."""
-        self._docks["Timeline"].show()
+        self.docks[TIMELINE].show()
         self.timeline.filter.setFocus(Qt.FocusReason.ShortcutFocusReason)
         self.timeline.filter.selectAll()
 
@@ -441,10 +359,12 @@ class MainWindow(QMainWindow):
         """The whole screen, or back."""
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
 
-    def _toggle_internal(self) -> None:
+    def toggle_internal(self) -> None:
+        """Show what was hidden, or hide it again."""
         self.set_show_internal(self.registry["view.internal"].isChecked())
 
-    def _toggle_motion(self) -> None:
+    def toggle_motion(self) -> None:
+        """Let things move, or not."""
         self.set_reduced_motion(self.registry["view.motion"].isChecked())
 
     def set_show_internal(self, show: bool) -> None:
@@ -496,21 +416,7 @@ class MainWindow(QMainWindow):
             view.set_theme(theme)
         self.registry[f"theme.{self._theme_choice}"].setChecked(True)
 
-    # --- export ------------------------------------------------------------------------------------------------
-
-    def export_picture(self) -> None:
-        """Keep the view in front as PNG or SVG."""
-        name = self.stage.current
-        self._ask_path(f"kafkalab-{name.lower()}.png", PICTURE_FILTERS, lambda path: write_picture(self.stage.current_view, path, name))
-
-    def export_table(self) -> None:
-        """Keep the facts of the view in front as CSV or JSON."""
-        name = self.stage.current
-        self._ask_path(f"kafkalab-{name.lower()}.csv", TABLE_FILTERS, lambda path: write_table(self.facts_of(name), path))
-
-    def export_timeline(self) -> None:
-        """Keep the rows of the timeline that are shown as CSV or JSON."""
-        self._ask_path("kafkalab-timeline.csv", TABLE_FILTERS, lambda path: write_table(self.timeline.model, path))
+    # --- facts -------------------------------------------------------------------------------------------------
 
     def facts_of(self, view: str) -> QAbstractItemModel:
         """What a view shows, as a table."""
@@ -524,44 +430,12 @@ class MainWindow(QMainWindow):
             return replica_table(self.cluster, self.topic_view.topic_name, self)
         return text_table(*self.cluster_view.facts(), self)
 
-    def _ask_path(self, name: str, filters: str, write: Callable[[Path], None]) -> None:
-        dialog = QFileDialog(self, "Export", str(Path.home() / name), filters)
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix(Path(name).suffix.lstrip("."))
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.filterSelected.connect(lambda chosen: dialog.setDefaultSuffix(chosen.rpartition("*.")[2].rstrip(")")))
-        dialog.fileSelected.connect(lambda path: self.write_to(Path(path), write))
-        dialog.open()
-
-    def write_to(self, path: Path, write: Callable[[Path], None]) -> None:
-        """Write a file, and say when that did not succeed."""
-        try:
-            write(path)
-        except OSError as error:
-            self.tell(f"Writing {path} did not succeed.\n{error}\nChoose another folder, or make room on the disk.", error=True)
-        else:
-            self.tell(f"Written: {path}")
-
     # --- layout and leaving -----------------------------------------------------------------------------------
 
     def reset_layout(self) -> None:
         """Bring back the docks, sizes and places of the first start."""
         self.settings.forget_layout()
-        areas = {
-            "Explorer": Qt.DockWidgetArea.LeftDockWidgetArea,
-            "Inspector": Qt.DockWidgetArea.RightDockWidgetArea,
-            "Timeline": Qt.DockWidgetArea.BottomDockWidgetArea,
-        }
-        for title, dock in self._docks.items():
-            dock.setFloating(False)
-            self.addDockWidget(areas[title], dock)
-            dock.show()
-        self._size_docks()
-
-    def _size_docks(self) -> None:
-        docks = self._docks
-        self.resizeDocks([docks["Explorer"], docks["Inspector"]], [EXPLORER_WIDTH, INSPECTOR_WIDTH], Qt.Orientation.Horizontal)
-        self.resizeDocks([docks["Timeline"]], [TIMELINE_HEIGHT], Qt.Orientation.Vertical)
+        self.docks.reset()
 
     def _restore(self) -> None:
         geometry, state = self.settings.blob("layout/geometry"), self.settings.blob("layout/docks")
@@ -570,7 +444,7 @@ class MainWindow(QMainWindow):
             room = self.screen().availableSize()
             self.resize(min(WIDTH, room.width()), min(HEIGHT, room.height()))
         if state.isEmpty() or not self.restoreState(state):
-            self._size_docks()
+            self.docks.resize()
         columns = self.settings.blob("layout/clients")
         if not columns.isEmpty():
             self.clients_view.table.horizontalHeader().restoreState(columns)

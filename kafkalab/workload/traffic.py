@@ -185,23 +185,23 @@ class Workload:
 
     def _make_topic(self, run: _Run) -> bool:
         """Have the topic before the consumers look for it; False when the traffic was stopped before that."""
-        admin = AdminClient({**self._client_settings(run), "client.id": PRODUCER_CLIENT_ID}, logger=_librdkafka_log)
-        while not run.stopping.is_set():
-            topic = NewTopic(self._topic, num_partitions=self._partitions, replication_factor=-1)
-            future = admin.create_topics([topic], request_timeout=ADMIN_TIMEOUT_S)[self._topic]
-            try:
-                future.result(ADMIN_TIMEOUT_S + 1.0)
-            except KafkaException as e:
-                error = e.args[0]
-                if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+        with AdminClient({**self._client_settings(run), "client.id": PRODUCER_CLIENT_ID}, logger=_librdkafka_log) as admin:
+            while not run.stopping.is_set():
+                topic = NewTopic(self._topic, num_partitions=self._partitions, replication_factor=-1)
+                future = admin.create_topics([topic], request_timeout=ADMIN_TIMEOUT_S)[self._topic]
+                try:
+                    future.result(ADMIN_TIMEOUT_S + 1.0)
+                except KafkaException as e:
+                    error = e.args[0]
+                    if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                        return True
+                    run.last_error = str(error)
+                except TimeoutError:
+                    run.last_error = "creating the topic was not answered"
+                else:
                     return True
-                run.last_error = str(error)
-            except TimeoutError:
-                run.last_error = "creating the topic was not answered"
-            else:
-                return True
-            run.stopping.wait(RETRY_WAIT_S)
-        return False
+                run.stopping.wait(RETRY_WAIT_S)
+            return False
 
     def _new_producer(self, run: _Run, acks: str) -> Producer:
         settings = {
@@ -240,6 +240,8 @@ class Workload:
         if producer.flush(FLUSH_TIMEOUT_S):
             producer.purge()
             producer.flush(FLUSH_TIMEOUT_S)
+        # Its connections end now, not when the garbage collector comes by.
+        producer.close()
 
     # --- the members' threads ------------------------------------------------------------------------
 

@@ -25,6 +25,10 @@ if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
     package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
     sudo=
     [ "$(id -u)" -eq 0 ] || sudo=sudo
+    if [ -n "$sudo" ] && ! command -v sudo >/dev/null 2>&1; then
+        echo "$python lacks venv, and there is no sudo here to install it. As root: apt-get install $package" >&2
+        exit 1
+    fi
     echo "$python lacks venv: installing $package${sudo:+ with sudo} ..."
     $sudo apt-get update -qq
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null

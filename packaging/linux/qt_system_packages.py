@@ -98,6 +98,13 @@ def available(packages: tuple[str, ...]) -> str:
     return packages[-1]
 
 
+def run(command: list[str]) -> None:
+    """Run it; where it fails, its own words were on standard error and its status is ours."""
+    status = subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode
+    if status:
+        sys.exit(f"{' '.join(command)} ended with status {status}")
+
+
 def main() -> None:
     """Look, say what is missing, install it, and look again."""
     if not sys.platform.startswith("linux"):
@@ -111,14 +118,18 @@ def main() -> None:
     if shutil.which("apt-get") is None:
         sys.exit("No apt-get here: install your system's packages for these and run make again.")
     sudo = [] if os.geteuid() == 0 else ["sudo"]
-    subprocess.run([*sudo, "apt-get", "update", "-qq"], check=True)
+    may_install = not sudo or shutil.which("sudo") is not None
+    if may_install:
+        run([*sudo, "apt-get", "update", "-qq"])
     known = set(libraries & PACKAGE_BY_LIBRARY.keys())
     # A library that the table does not know usually comes with the packages that the table does know.
     candidates = [PACKAGE_BY_LIBRARY[name] for name in (known if known == libraries else PACKAGE_BY_LIBRARY)]
     packages = sorted({available(names) for names in candidates} | (set() if fonts else {FONT_PACKAGE}))
+    if not may_install:
+        sys.exit(f"There is no sudo here to install them. As root: apt-get install {' '.join(packages)}")
     print(f"Installing {'with sudo ' if sudo else ''}from the system's packages: {' '.join(packages)}", flush=True)
     install = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "--no-install-recommends"]
-    subprocess.run([*sudo, *install, *packages], check=True, stdout=subprocess.DEVNULL)
+    run([*sudo, *install, *packages])
     if still := missing_libraries():
         sys.exit(f"Qt still lacks: {', '.join(sorted(still))}. Install the packages that hold these and run make again.")
 

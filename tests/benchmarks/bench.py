@@ -164,7 +164,7 @@ def produce(table: Table, bootstrap: str, replication: int, acks: str, *, kafka:
     reach = {3: ("≥ 40 MB/s", "≥ 250,000/s"), 1: ("≥ 120 MB/s", "≥ 500,000/s")}[replication]
     prefix = f"RF {replication}, acks={acks}: "
     load("create", bootstrap, "bench", "3" if replication == 3 else "1", str(replication))
-    load("batch", bootstrap, "bench", str(int(20_000 * scale)), "1000", acks)
+    load("batch", bootstrap, "bench", str(int(100_000 * scale)), "1000", acks)
     result = load("batch", bootstrap, "bench", str(int(300_000 * scale)), "1000", acks)
     table.add(prefix + "1 KB records", "MB/s", reach[0], result["mb_per_second"], kafka=kafka)
     result = load("batch", bootstrap, "bench", str(int(2_000_000 * scale)), "100", acks)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from kafkalab import Lab
 from kafkalab.engine.telemetry.events import BrokerFenced, PartitionChanged, QuorumLeaderElected
@@ -87,11 +87,23 @@ class Load:
             self._done.wait(0.01)
 
 
+def end_of(consumer: Consumer, partition: TopicPartition) -> int:
+    """The high watermark, asked for again where the answer was that the leader has just moved."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(partition, timeout=WAIT_S)[1])
+        except KafkaException as e:
+            if e.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise
+            consumer.list_topics(partition.topic, timeout=WAIT_S)
+
+
 def read_partition(bootstrap: str, topic: str, partition: int) -> list[tuple[int, int]]:
     """(number, offset) of everything in a partition."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "check", "enable.auto.commit": False, "log_level": 0})
     try:
-        end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WAIT_S)[1]
+        end = end_of(consumer, TopicPartition(topic, partition))
         consumer.assign([TopicPartition(topic, partition, 0)])
         records: list[tuple[int, int]] = []
         while not records or records[-1][1] < end - 1:

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -26,7 +27,7 @@ from typing import Final, Literal
 from kafkalab.engine.cluster.admin import Address, AdminClient, RequestRefused
 from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError
 from kafkalab.engine.cluster.health import hopeless, trouble
-from kafkalab.engine.cluster.layout import BROKER, CONTROLLER, ClusterPlan, NodePlan, plan, roles_of_nodes
+from kafkalab.engine.cluster.layout import BROKER, CONTROLLER, ClusterPlan, NodePlan, hold_port, plan, roles_of_nodes
 from kafkalab.engine.cluster.node_process import ProcessRunner
 from kafkalab.engine.cluster.runner import Runner, RunnerFactory
 from kafkalab.engine.cluster.settings import node_settings
@@ -108,6 +109,8 @@ class _Node:
         self.sink: _NodeSink | None = None
         self.faults: dict[str, DiskFault] = {}
         """What is wrong with its disks, by directory; it outlives a restart."""
+        self.held_ports: list[socket.socket] = []
+        """Its ports, while it is gone."""
         self.old_broker_epoch = -1
         """The epoch of its last registration before this life: it is in service again with a newer one only."""
 
@@ -230,6 +233,8 @@ class ClusterHost:
             nodes = list(self._nodes.values())
         for together, timeout in self._order_of_stopping(nodes):
             self._stop_together(together, timeout)
+        for node in nodes:
+            self._let_go_of_ports(node)
         if self._dir_lock is not None:
             self._dir_lock.release()
         if self._given_dir is None and self._data_dir is not None:
@@ -544,6 +549,7 @@ class ClusterHost:
             runner.on_exit = lambda reason: self._exited(node, runner, reason)
             node.runner, node.sink, node.failure = runner, sink, None
             self._move(node, NodeState.STARTING)
+            self._let_go_of_ports(node)
             runner.start()
 
     def _await_started(self, node_ids: Iterable[int]) -> dict[int, str]:
@@ -665,6 +671,15 @@ class ClusterHost:
             if node.sink is not None:
                 node.sink.close()
             self.hub.forget(keys_of_node(node.plan.node_id, self.hub.levels()))
+            if not self._closed:
+                ports = [port for port in (node.plan.broker_port, node.plan.controller_port) if port is not None]
+                node.held_ports = [held for port in ports if (held := hold_port(node.spec.host, port)) is not None]
+
+    @staticmethod
+    def _let_go_of_ports(node: _Node) -> None:
+        for held in node.held_ports:
+            held.close()
+        node.held_ports = []
 
     def _has_majority(self) -> bool:
         controllers = [node for node in self._nodes.values() if CONTROLLER in node.plan.roles]

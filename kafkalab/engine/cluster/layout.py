@@ -151,12 +151,28 @@ def plan(
     return result
 
 
-def is_port_free(host: str, port: int) -> bool:
-    """Whether a listener could be bound now."""
+def hold_port(host: str, port: int) -> socket.socket | None:
+    """Keep the port of a node that is gone from others who look for a free one; whoever connects is refused.
+
+    Closing the socket lets go of it. None where it could not be had.
+    """
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((host, port))
+    except OSError:
+        held.close()
+        return None
+    return held
+
+
+def is_port_free(host: str, port: int, *, unused: bool = False) -> bool:
+    """Whether a listener could be bound now; ``unused``: and nobody keeps the port or has left it only just now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         if sys.platform == "win32":
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:
+        elif not unused:
             # Connections of an earlier run that linger in TIME_WAIT do not make a port busy.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -187,7 +203,7 @@ def _free_ports(host: str, taken: set[int], kept: set[int], rng: Random) -> Iter
     start = rng.randrange(len(FREE_PORTS))
     for i in range(len(FREE_PORTS)):
         port = FREE_PORTS[(start + i) % len(FREE_PORTS)]
-        if port not in taken and port not in kept and is_port_free(host, port):
+        if port not in taken and port not in kept and is_port_free(host, port, unused=True):
             yield port
     raise HostError(f"No port from {FREE_PORTS.start} to {FREE_PORTS.stop - 1} on {host} is free.")
 

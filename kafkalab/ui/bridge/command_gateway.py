@@ -15,7 +15,6 @@ from typing import Final, Protocol
 
 from PySide6.QtCore import QObject, Qt, Signal
 
-from kafkalab.engine.cluster.admin import RequestRefused
 from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError, PortInUse
 from kafkalab.ui.model.links import Link
 
@@ -118,7 +117,7 @@ class CommandFailure:
     advice: str
 
     def __str__(self) -> str:
-        return "\n".join(part for part in (f"{self.tried} did not succeed.", self.answer, self.advice) if part)
+        return "\n".join(part for part in (f"Could not {self.tried[:1].lower()}{self.tried[1:]}.", self.answer, self.advice) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +314,9 @@ class CommandGateway(QObject):
 
 def describe_failure(tried: str, error: Exception) -> CommandFailure:
     """An error in words: what was tried, what came back, what to do."""
+    # Only when there is something to describe: with it comes the whole protocol, which the first picture need not wait for.
+    from kafkalab.engine.cluster.admin import RequestRefused
+
     name, code = "", None
     advice = ""
     match error:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Final
 
+from kafkalab.ui.model.breath import one_breath
+
 FRAMES_KEPT: Final = 600
 
 
@@ -20,20 +22,22 @@ class FrameMeter:
     def __init__(self) -> None:
         self._frames: deque[float] = deque(maxlen=FRAMES_KEPT)
         self._busy_ms = 0.0
-        self._paints = 0
         self._paint_times: deque[float] = deque(maxlen=FRAMES_KEPT)
 
     @contextmanager
-    def measure(self, *, paint: bool = False) -> Iterator[None]:
-        """Count a stretch of work to the present frame."""
+    def measure(self) -> Iterator[None]:
+        """Do a stretch of work in one breath, and count it to the present frame."""
         start = perf_counter()
         try:
-            yield
+            with one_breath():
+                yield
         finally:
-            end = perf_counter()
-            self._busy_ms += (end - start) * 1000
-            if paint:
-                self._paint_times.append(end)
+            self._busy_ms += (perf_counter() - start) * 1000
+
+    def add_paint(self, took_ms: float) -> None:
+        """A view has painted, and timed itself: this belongs to the present frame."""
+        self._busy_ms += took_ms
+        self._paint_times.append(perf_counter())
 
     def end_frame(self) -> None:
         """A tick: what was spent since the last one is one frame's cost. Ticks without work are no frames."""

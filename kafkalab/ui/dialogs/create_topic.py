@@ -6,7 +6,19 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QLabel, QLineEdit, QPlainTextEdit, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtGui import QIcon
+from PySide6.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFormLayout,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from kafkalab.engine.common.topic_names import collision_key, invalid_topic_name
 
@@ -98,6 +110,9 @@ class CreateTopicDialog(QDialog):
         form.setVerticalSpacing(6)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+        # What is hidden or short leaves no hole behind: the configs take the room.
+        for words in (self._name_fault, self._replication_note, self._configs_fault):
+            words.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         form.addRow("&Name", self._name)
         form.addRow("", self._name_fault)
         form.addRow("&Partitions", self._partitions)
@@ -107,6 +122,7 @@ class CreateTopicDialog(QDialog):
         form.addRow("", self._configs_fault)
 
         self._buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self._buttons.button(QDialogButtonBox.StandardButton.Cancel).setIcon(QIcon())
         self._create = self._buttons.addButton("Create topic", QDialogButtonBox.ButtonRole.AcceptRole)
         self._create.setDefault(True)
         self._buttons.accepted.connect(self.submit)
@@ -117,6 +133,7 @@ class CreateTopicDialog(QDialog):
         column.setSpacing(12)
         column.addLayout(form)
         column.addWidget(self._answer)
+        column.addStretch(1)
         column.addWidget(self._buttons)
 
         self._name.textChanged.connect(self._check)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 
@@ -37,6 +38,7 @@ class DeleteTopicDialog(QDialog):
         self._answer.hide()
         column.addWidget(self._answer)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        buttons.button(QDialogButtonBox.StandardButton.Cancel).setIcon(QIcon())
         self._delete = buttons.addButton("Delete topic", QDialogButtonBox.ButtonRole.DestructiveRole)
         self._delete.setProperty("role", "danger")
         self._delete.clicked.connect(lambda *_: self.submit())

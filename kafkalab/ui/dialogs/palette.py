@@ -88,10 +88,7 @@ class CommandPalette(QFrame):
         self._model.set_entries(entries)
         self._field.clear()
         self._search("")
-        window = self._window
-        width = min(WIDTH, window.width() - 40)
-        self.setGeometry((window.width() - width) // 2, 64, width, min(HEIGHT, window.height() - 80))
-        self._focus_before = window.focusWidget()
+        self._focus_before = self._window.focusWidget()
         self.show()
         self.raise_()
         self._field.setFocus(Qt.FocusReason.PopupFocusReason)
@@ -131,8 +128,19 @@ class CommandPalette(QFrame):
 
     def _search(self, query: str) -> None:
         self._model.set_query(query)
-        self._nothing.setVisible(self._model.rowCount() == 0)
+        rows = self._model.rowCount()
+        self._nothing.setVisible(rows == 0)
+        self._list.setVisible(rows > 0)
+        self._fit(rows)
         self._list.setCurrentIndex(self._model.index(0, 0))
+
+    def _fit(self, rows: int) -> None:
+        """As high as what was found, and no higher than there is room for."""
+        window = self._window
+        width = min(WIDTH, window.width() - 40)
+        around = self._field.sizeHint().height() + 6 + 2 * 8 + 2
+        content = rows * ROW_HEIGHT + 6 if rows else self._nothing.sizeHint().height() + 6
+        self.setGeometry((window.width() - width) // 2, 64, width, min(around + content, HEIGHT, window.height() - 80))
 
     def _move(self, step: int) -> None:
         rows = self._model.rowCount()

@@ -125,7 +125,7 @@ class ExplorerModel(QAbstractItemModel):
         for _, group in sorted(self._cluster.groups.items()):
             members = len(group.members)
             tone = Tone.TEXT if group.state == "Stable" else Tone.MUTED if group.state in ("Empty", "Dead") else Tone.WARN
-            words = _spaced(group.state).lower()
+            words = "rebalancing" if group.state in ("PreparingRebalance", "CompletingRebalance") else _spaced(group.state).lower()
             faces.append(_Face(group.link, f"{group.group_id} {words} · {format_count(members)}", tone=tone, tip=group.cause))
         self._sync(self._root.children[GROUPS], faces)
 

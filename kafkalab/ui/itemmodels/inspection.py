@@ -70,7 +70,7 @@ def inspect(model: ClusterModel, link: Link | None, now_ms: float) -> Inspection
         case LinkKind.PARTITION | LinkKind.REPLICA:
             topic = model.topics.get(link.name)
             partition = None if topic is None else topic.partitions.get(link.partition)
-            return None if topic is None or partition is None else _partition(model, topic, partition, now_ms)
+            return None if topic is None or partition is None else _partition(model, topic, partition, now_ms, link)
         case LinkKind.TOPIC:
             topic = model.topics.get(link.name)
             return None if topic is None else _topic(topic)
@@ -139,14 +139,14 @@ def _node(model: ClusterModel, node: Node, now_ms: float) -> Inspection:
         Fact("peers in", format_byte_rate(node.peer_in.rate)),
         Fact("peers out", format_byte_rate(node.peer_out.rate)),
         Fact("requests", format_rate(node.requests.rate)),
-        Fact("connections", format_count(node.connections)),
+        Fact("connections", format_count(model.connections_of(node.node_id))),
         *(Fact(reason.replace("_", " "), format_count(count), Tone.WARN) for reason, count in node.bad_input if count),
     ]
     said.actions = [("node.kill", "Kill"), ("node.stop", "Stop"), ("node.pause", _pause_word(node)), ("node.restart", "Restart")]
     return said
 
 
-def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: float) -> Inspection:
+def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: float, chosen: Link) -> Inspection:
     leader = partition.serving_leader
     said = Inspection(str(partition.topic_partition), colour=topic.colour)
     said.badge, said.badge_tone = (f"★ broker {leader}", Tone.TEXT) if leader >= 0 else ("✕ no leader", Tone.ERROR)
@@ -188,7 +188,11 @@ def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: 
             Fact(group.group_id, f"at {format_offset(entry.committed)} · lag {format_count(entry.lag)}", link=group.link)
             for group, entry in readers
         ]
-    said.actions = [("node.kill", "Kill leader"), ("node.pause", _pause_word(model.nodes.get(partition.leader))), ("topic.show", "Topic")]
+    # Where one replica is selected, its own broker is meant.
+    is_replica = chosen.kind is LinkKind.REPLICA
+    node_id = chosen.node_id if is_replica else partition.leader
+    kill = f"Kill {model.node_name(node_id)}" if is_replica else "Kill leader"
+    said.actions = [("node.kill", kill), ("node.pause", _pause_word(model.nodes.get(node_id))), ("topic.show", "Topic")]
     return said
 
 
@@ -313,7 +317,7 @@ def _client(model: ClusterModel, client: Client) -> Inspection:
     if client.acks is not None:
         said.facts.append(Fact("acks", "all" if client.acks == -1 else str(client.acks)))
     if client.producer_id >= 0:
-        said.facts.append(Fact("producer id", format_count(client.producer_id)))
+        said.facts.append(Fact("producer id", str(client.producer_id)))
     said.facts += [
         Fact("produces", format_byte_rate(client.produce_rate)),
         Fact("fetches", format_byte_rate(client.fetch_rate)),
@@ -348,7 +352,7 @@ def _connection(model: ClusterModel, connection: Connection) -> Inspection:
     if level.acks is not None:
         said.facts.append(Fact("acks", "all" if level.acks == -1 else str(level.acks)))
     if level.producer_id >= 0:
-        said.facts.append(Fact("producer id", format_count(level.producer_id)))
+        said.facts.append(Fact("producer id", str(level.producer_id)))
     if level.group_id:
         said.facts.append(Fact("group", level.group_id, link=Link.group(level.group_id)))
     if level.last_error:
@@ -381,14 +385,19 @@ def _quorum(model: ClusterModel) -> Inspection:
     return said
 
 
+def _with_internal(count: int, internal: int) -> str:
+    return f"{format_count(count)} · {format_count(internal)} internal" if internal else format_count(count)
+
+
 def _cluster(model: ClusterModel) -> Inspection:
     brokers = model.brokers
+    internal = [one for one in model.topics.values() if one.internal]
     sign = HEALTH_SIGNS[model.health.level]
     said = Inspection("cluster", f"{sign.glyph} {sign.word}", sign.tone)
     said.facts = [
         Fact("brokers", f"{sum(not one.is_down for one in brokers)} of {len(brokers)} up"),
-        Fact("topics", format_count(sum(not one.internal for one in model.topics.values()))),
-        Fact("partitions", format_count(model.partition_count)),
+        Fact("topics", _with_internal(len(model.topics), len(internal))),
+        Fact("partitions", _with_internal(model.partition_count, sum(len(one.partitions) for one in internal))),
         Fact("under-replicated", format_count(model.health.under_replicated), Tone.WARN if model.health.under_replicated else Tone.TEXT),
         Fact("leaderless", format_count(model.health.leaderless), Tone.ERROR if model.health.leaderless else Tone.TEXT),
         Fact("groups", format_count(len(model.groups))),

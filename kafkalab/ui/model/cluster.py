@@ -41,12 +41,10 @@ from kafkalab.ui.model.things import (
     Topic,
     Vote,
 )
-from kafkalab.ui.model.timeline import Narrator, Timeline
+from kafkalab.ui.model.timeline import OWN_PREFIX, Narrator, Timeline
 from kafkalab.ui.theme.formats import format_count, format_lag_time, plural
 
 SPARKLINE_POINTS: Final = 60
-OWN_PREFIX: Final = "__kafkalab"
-"""Topics that the cluster host makes for itself are shown as internal ones."""
 
 
 class ClusterModel:
@@ -82,6 +80,7 @@ class ClusterModel:
         self._elected_at: dict[TopicPartition, float] = {}
         self._outages: dict[int, Outage] = {}
         self._moving: set[TopicPartition] = set()  # partitions whose rates are not still
+        self._unplaced: dict[lv.ReplicaKey, lv.ReplicaLevel] = {}  # of partitions that the controller does not tell of
         self._colours_given = 0
         self._had_quorum = False
         self._sampled_at_ms = -1.0
@@ -151,13 +150,16 @@ class ClusterModel:
 
     @property
     def client_count(self) -> int:
-        """How many clients are connected, each member of a group counted."""
-        total = 0
-        for client in self.clients.values():
-            if client.connections:
-                group = self.groups.get(client.group_id) if client.kind == "group" else None
-                total += max(len(group.members), 1) if group is not None else 1
-        return total
+        """How many clients are connected, by their client ids: each member of a group is one."""
+        return sum(len(self.connected_ids(client)) for client in self.clients.values())
+
+    def connected_ids(self, client: Client) -> list[str]:
+        """The client ids behind a client's live connections."""
+        return sorted({self.connections[key].level.client_id for key in client.connections})
+
+    def connections_of(self, node_id: int) -> int:
+        """How many connections a node has accepted that are still open."""
+        return sum(key.node_id == node_id for key in self.connections)
 
     def partition(self, topic: str, partition: int) -> Partition | None:
         """A partition by its name."""
@@ -189,6 +191,13 @@ class ClusterModel:
         node = self.nodes.get(node_id)
         return f"node {node_id}" if node is None else node.name
 
+    def name_of(self, link: Link) -> str:
+        """What a person calls the thing that a link speaks of."""
+        if link.kind is LinkKind.NODE:
+            return self.node_name(link.node_id)
+        client = self.clients.get(link.name) if link.kind is LinkKind.CLIENT else None
+        return str(link) if client is None else client.title
+
     def replicas_on(self, node_id: int) -> int:
         """How many replicas a broker hosts."""
         return len(self._hosted.get(node_id, ()))
@@ -215,6 +224,17 @@ class ClusterModel:
             node = self.nodes[node_id] = Node(node_id, since_ms=self.now_ms)
         node.is_broker, node.is_controller = node.is_broker or is_broker, node.is_controller or is_controller
         node.address = node.address or address
+
+    def nothing_started(self) -> ChangeSet:
+        """The start was refused before any node ran: none of those that were expected is on its way."""
+        change = ChangeSet()
+        for node in self.nodes.values():
+            self._gone[node.node_id] = NodeState.STOPPED
+            node.cause = "not started"
+            self._refresh_node(node, self.now_ms, change)
+        self._judge()
+        change.parts.add(Part.HEALTH)
+        return change
 
     def apply(self, events: Iterable[ev.Event], levels: Mapping[lv.LevelKey, lv.Level | None], dropped: int, now_ms: float) -> ChangeSet:
         """Take in what the hub's reader gave, at a wall-clock moment, and tell what changed."""
@@ -271,6 +291,9 @@ class ClusterModel:
         for key, level in kinds.get("partition", ()):
             assert isinstance(key, lv.PartitionKey) and (level is None or isinstance(level, lv.PartitionLevel))
             self._partition_level(key, level, change)
+        if self._unplaced and "partition" in kinds:
+            for key in [key for key in self._unplaced if self.partition(key.topic, key.partition) is not None]:
+                self._replica_level(key, self._unplaced[key], stale, change)
         for key, level in kinds.get("replica", ()):
             assert isinstance(key, lv.ReplicaKey) and (level is None or isinstance(level, lv.ReplicaLevel))
             self._replica_level(key, level, stale, change)
@@ -697,12 +720,14 @@ class ClusterModel:
     # --- replicas ------------------------------------------------------------------------------
 
     def _replica_level(self, key: lv.ReplicaKey, level: lv.ReplicaLevel | None, stale: set[TopicPartition], change: ChangeSet) -> None:
+        self._unplaced.pop(key, None)
         if level is None:
             return  # the last offsets of a node that went away stay on show
         partition = self.partition(key.topic, key.partition)
         if partition is None:
-            partition = self._partition_of(key.topic, key.partition)
-            change.parts.add(Part.TOPICS)
+            # Ahead of the controller's word, or behind it: a broker may speak of a topic that is deleted already.
+            self._unplaced[key] = level
+            return
         replica = partition.replicas.get(key.node_id)
         if replica is None:
             replica = partition.replicas[key.node_id] = Replica(key.node_id)
@@ -722,6 +747,14 @@ class ClusterModel:
         partition = self.partition(*tp)
         if partition is None:
             return
+        # A follower is never ahead of its leader: where it seems so, the leader's sample is the older one.
+        leader = partition.leader_replica
+        if leader is not None and leader.node_id not in self._gone:
+            epoch = partition.leader_epoch
+            for one in partition.replicas.values():
+                # One that does not know of this epoch yet may still have records that it will cut off.
+                if one.node_id in partition.isr and not 0 <= one.leader_epoch < epoch:
+                    leader.log_end_offset = max(leader.log_end_offset, one.log_end_offset)
         end = partition.log_end_offset
         for replica in partition.replicas.values():
             replica.lag = max(end - replica.log_end_offset, 0) if replica.log_end_offset >= 0 else max(end, 0)

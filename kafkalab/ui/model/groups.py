@@ -14,6 +14,7 @@ from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.telemetry import events as ev
 from kafkalab.engine.telemetry.levels import GroupLevel, GroupOffsetLevel
 from kafkalab.ui.model.changes import ChangeSet, Part
+from kafkalab.ui.model.rates import SAMPLE_INTERVAL_MS
 from kafkalab.ui.model.things import Group, GroupPartition, Partition, Topic
 
 WATERMARKS_KEPT_MAX: Final = 2_400
@@ -43,9 +44,16 @@ class _Watermarks:
             del self.times_ms[: WATERMARKS_KEPT_MAX // 8], self.offsets[: WATERMARKS_KEPT_MAX // 8]
 
     def passed_at(self, offset: int) -> float:
-        """When the high watermark was first seen past the offset, -1: never."""
+        """When the high watermark went past the offset, -1: never."""
         at = bisect_right(self.offsets, offset)
-        return self.times_ms[at] if at < len(self.times_ms) else -1.0
+        if at >= len(self.times_ms):
+            return -1.0
+        if at == 0:
+            return self.times_ms[0]
+        # Somewhere between two samples: where, if records came evenly in the last stretch before it was seen.
+        span_ms = min(self.times_ms[at] - self.times_ms[at - 1], SAMPLE_INTERVAL_MS)
+        share = (offset - self.offsets[at - 1]) / (self.offsets[at] - self.offsets[at - 1])
+        return self.times_ms[at] - span_ms * (1.0 - share)
 
 
 class Groups:

@@ -37,6 +37,8 @@ def judge(
     counts = {"under_replicated": len(under_replicated), "leaderless": len(leaderless)}
     if quorum_leader < 0:
         if not had_quorum:
+            if trouble and not starting:
+                return Health(HealthLevel.STARTING, "Not started", Link.cluster(), **counts)
             return Health(HealthLevel.STARTING, "Starting", Link.quorum(), **counts)
         return Health(HealthLevel.NO_QUORUM, "No quorum", Link.quorum(), **counts)
     culprit = trouble[0].link if trouble else None
@@ -74,7 +76,9 @@ def _state_words(nodes: Sequence[Node]) -> str:
         return f"{_names(nodes)} {verb} stopped"
     if all(node.state in (NodeState.FENCED, NodeState.STOPPING) for node in nodes):
         return f"{_names(nodes)} {verb} out of service"
-    return f"{_names(nodes)} {verb} down"
+    if all(node.is_down for node in nodes):
+        return f"{_names(nodes)} {verb} down"
+    return f"{_names(nodes)} {verb} out of service"
 
 
 def compose_notice(
@@ -110,7 +114,11 @@ def compose_notice(
 def _cost(brokers: Sequence[Node], health: Health, outages: dict[int, Outage]) -> str:
     if health.leaderless:
         verb = "has" if health.leaderless == 1 else "have"
-        return f"{plural(health.leaderless, 'partition')} {verb} no leader: writes to {'it' if health.leaderless == 1 else 'them'} wait."
+        lost = f"{plural(health.leaderless, 'partition')} {verb} no leader: writes to {'it' if health.leaderless == 1 else 'them'} wait"
+        if all(node.fenced for node in brokers):
+            return f"{lost}."
+        # Until the controller gives it up it is in the ISR, and acks=all means all of the ISR.
+        return f"{lost}, and acks=all elsewhere until the ISR shrinks."
     known = [outages[node.node_id] for node in brokers if node.node_id in outages]
     costs = [outage for outage in known if outage.went_on_after_ms >= 0]
     if costs:

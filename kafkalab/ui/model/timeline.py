@@ -19,6 +19,10 @@ ROWS_REMOVED_AT_ONCE: Final = 10_000
 JOIN_WINDOW_MS: Final = 1_000.0
 """Like happenings this close to the row's first one join it."""
 NAMES_SHOWN_MAX: Final = 4
+CAUSES_SHOWN_MAX: Final = 3
+OPEN_MAX: Final = 256
+OWN_PREFIX: Final = "__kafkalab"
+"""Topics that the cluster host makes for itself: nothing that a person did or could do something about."""
 _UUID_TAIL: Final = re.compile(r"-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
@@ -98,6 +102,18 @@ def _set(ids: Iterable[int]) -> str:
     return "{" + ",".join(str(node_id) for node_id in ids) + "}"
 
 
+def _is_own(event: ev.Event) -> bool:
+    return getattr(event, "topic", "").startswith(OWN_PREFIX)
+
+
+def _partition_names(names: list[str]) -> str:
+    """``orders-0, orders-1``; of many in one topic only how many there are."""
+    topics = {name.rpartition("-")[0] for name in names}
+    if len(names) > NAMES_SHOWN_MAX and len(topics) == 1:
+        return f"{plural(len(names), 'partition')} of {topics.pop()}"
+    return join_names(names, NAMES_SHOWN_MAX)
+
+
 def _leader(node_id: int) -> str:
     return "none" if node_id < 0 else str(node_id)
 
@@ -122,6 +138,7 @@ class Narrator:
         self._timeline = timeline
         self._facts = facts
         self._open: dict[tuple[object, ...], _Joined] = {}
+        self._rebalances: dict[str, _Joined] = {}  # under way, by group; the total is the generation they began with
         self._tellers: dict[type[ev.Event], Callable[..., None]] = {
             ev.NodeStarted: self._node_started,
             ev.NodeStopped: self._node_stopped,
@@ -149,7 +166,7 @@ class Narrator:
     def tell(self, event: ev.Event) -> None:
         """Write what needs no measure. Those that do have their own methods below."""
         teller = self._tellers.get(type(event))
-        if teller is not None:
+        if teller is not None and not _is_own(event):
             teller(event)
 
     # --- joining -------------------------------------------------------------------------------
@@ -161,7 +178,7 @@ class Narrator:
         return None
 
     def _keep(self, key: tuple[object, ...], row: TimelineRow, name: str, other: str = "", total: int = 1) -> None:
-        if len(self._open) > 256:
+        if len(self._open) > OPEN_MAX:
             # Only the latest rows can be joined, so the older half can go.
             for old in list(self._open)[:128]:
                 del self._open[old]
@@ -178,6 +195,8 @@ class Narrator:
 
     def partition_changed(self, event: ev.PartitionChanged, gap_ms: float) -> None:
         """A leader or ISR changed; ``gap_ms`` is how long nobody led before, -1 without a gap."""
+        if _is_own(event):
+            return
         if event.old_leader != event.new_leader:
             self._leader_changed(event, gap_ms)
         elif event.old_isr != event.new_isr:
@@ -221,14 +240,15 @@ class Narrator:
             more.names.append(name)
             more.others.append(_leader(event.new_leader))
         more.total += 1
-        who = join_names(more.names, NAMES_SHOWN_MAX)
+        who = _partition_names(more.names)
         if event.new_leader < 0:
             headline = f"{who}: no leader"
         elif len(more.names) <= NAMES_SHOWN_MAX:
             headline = f"{who}: new {'leaders' if more.total > 1 else 'leader'} {', '.join(more.others)}"
         else:
             headline = f"{who}: new leaders"
-        self._timeline.rewrite(more.row, headline, f"same cause · {plural(more.total, 'election')}")
+        count = plural(more.total, "partition" if event.new_leader < 0 else "election")
+        self._timeline.rewrite(more.row, headline, f"same cause · {count}")
 
     def _isr_changed(self, event: ev.PartitionChanged) -> None:
         name = f"{event.topic}-{event.partition}"
@@ -251,25 +271,48 @@ class Narrator:
         joined.names.append(name)
         moves = []
         if came:
-            moves.append(f"{', '.join(map(str, came))} joined the ISR")
+            moves.append(f"{', '.join(map(self._facts.node_name, came))} joined the ISR")
         if left:
-            moves.append(f"{', '.join(map(str, left))} left the ISR")
-        headline = f"{join_names(joined.names, NAMES_SHOWN_MAX)}: {', '.join(moves)}"
+            moves.append(f"{', '.join(map(self._facts.node_name, left))} left the ISR")
+        headline = f"{_partition_names(joined.names)}: {', '.join(moves)}"
         self._timeline.rewrite(joined.row, headline, _dots(event.cause, plural(len(joined.names), "partition")))
 
     def group_state_changed(self, event: ev.GroupStateChanged, unowned_ms: float) -> None:
         """A group moved on; ``unowned_ms`` is how long its rebalance took, -1 when none ended here."""
+        if event.new_state in ("PreparingRebalance", "CompletingRebalance"):
+            self._rebalance_goes_on(event)
+            return
+        self._rebalances.pop(event.group_id, None)
         stable = event.new_state == "Stable"
         headline = f"{event.group_id} {event.old_state} → {event.new_state}, generation {event.generation}"
         measure = f"rebalance took {format_ms(unowned_ms)}" if unowned_ms >= 0 else ""
         self._timeline.add(
             event,
             "●" if stable else "◌",
-            Tone.OK if stable else Tone.MUTED if event.new_state in ("Empty", "Dead") else Tone.TEXT,
+            Tone.OK if stable else Tone.MUTED,
             headline,
             _dots(_short_ids(event.cause), plural(event.members, "member"), measure),
             Link.group(event.group_id),
         )
+
+    def _rebalance_goes_on(self, event: ev.GroupStateChanged) -> None:
+        """However often members join before it is done, a rebalance has one row for its course, and one for its end."""
+        cause = _short_ids(event.cause)
+        begun = self._rebalances.get(event.group_id)
+        if begun is None:
+            headline = f"{event.group_id} {event.old_state} → {event.new_state}, generation {event.generation}"
+            detail = _dots(cause, plural(event.members, "member"))
+            row = self._timeline.add(event, "◌", Tone.TEXT, headline, detail, Link.group(event.group_id))
+            if len(self._rebalances) >= OPEN_MAX:
+                self._rebalances.pop(next(iter(self._rebalances)))
+            self._rebalances[event.group_id] = _Joined(row, [cause], total=event.generation)
+            return
+        # That all have come is no cause of its own.
+        if event.new_state == "PreparingRebalance" and cause and cause not in begun.names:
+            begun.names.append(cause)
+        generations = f"{begun.total} → {event.generation}" if event.generation != begun.total else f"{event.generation}"
+        detail = _dots(join_names(begun.names, CAUSES_SHOWN_MAX), plural(event.members, "member"))
+        self._timeline.rewrite(begun.row, f"{event.group_id} rebalances, generation {generations}", detail)
 
     # --- nodes ---------------------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
-from PySide6.QtGui import QShowEvent
+from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
+    QBoxLayout,
     QButtonGroup,
     QFrame,
     QHBoxLayout,
@@ -55,6 +56,8 @@ CHANGES: Final[tuple[Column[TimelineRow], ...]] = (
     Column("Change", lambda row: row.headline.removeprefix(f"{row.link.name} "), tone=lambda row: row.tone),
     Column("Why, and how long nobody owned what", lambda row: row.detail, tone=lambda _: Tone.MUTED),
 )
+
+BESIDE_FROM: Final = 700
 
 
 class GroupsView(QWidget):
@@ -148,7 +151,7 @@ class GroupsView(QWidget):
         changes.setSpacing(2)
         changes.addWidget(_heading("Rebalances"))
         changes.addWidget(self._history, 1)
-        beside = QHBoxLayout()
+        self._beside = beside = QHBoxLayout()
         beside.setSpacing(12)
         beside.addLayout(members, 5)
         beside.addLayout(changes, 6)
@@ -199,6 +202,12 @@ class GroupsView(QWidget):
     def rebalances(self) -> TableModel[TimelineRow]:
         """The group's changes of state."""
         return self._changes
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Where it is narrow, the rebalances stand under the members, not beside them."""
+        super().resizeEvent(event)
+        narrow = self.width() < BESIDE_FROM
+        self._beside.setDirection(QBoxLayout.Direction.TopToBottom if narrow else QBoxLayout.Direction.LeftToRight)
 
     def set_theme(self, theme: Theme) -> None:
         """Draw in these colours."""

@@ -21,7 +21,7 @@ def build_panel_sheet(theme: Theme) -> str:
 QLabel {{ background: transparent; }}
 QWidget {{ font-family: "{UI_FAMILY}", "{SYMBOLS_FAMILY}"; font-size: {tokens.FONT_UI_PX}px; }}
 QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ width: 0; border: none; }}
-QAbstractSpinBox QLineEdit {{ background: transparent; border: none; padding: 0 6px; min-height: 0; }}
+QAbstractSpinBox QLineEdit {{ background: transparent; border: none; padding: 0 8px; margin: 0; min-height: 0; }}
 QComboBox::drop-down {{ border: none; width: 20px; }}
 QCheckBox::indicator {{ width: 13px; height: 13px; border: 1px solid {t.muted}; border-radius: 3px; background: {t.raised}; }}
 QCheckBox::indicator:checked {{ border: 4px solid {t.accent}; width: 7px; height: 7px; background: {t.panel}; }}

@@ -12,7 +12,7 @@ from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.states import HEALTH_SIGNS
-from kafkalab.ui.panels.widgets import LinkLabel, label
+from kafkalab.ui.panels.widgets import ElidedLabel, LinkLabel, label
 from kafkalab.ui.plots.sparkline import Sparkline
 from kafkalab.ui.theme.fonts import mono_font, symbol_font, ui_font
 from kafkalab.ui.theme.formats import format_byte_rate
@@ -161,8 +161,9 @@ class _Rate(QWidget):
         super().__init__()
         self._name = name
         self._tip = tip
-        self._value = label("0 B/s", "mono")
+        self._value = ElidedLabel("0 B/s", "mono")
         self._value.setFixedWidth(RATE_WIDTH)
+        self._value.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         self.curve = Sparkline()
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -176,7 +177,7 @@ class _Rate(QWidget):
     def show_rate(self, rate: float, history: list[float]) -> None:
         text = format_byte_rate(rate)
         if text != self._value.text():
-            self._value.setText(text)
+            self._value.set_text(text)
             self.setAccessibleName(f"{self._name} {text}")
             self.setToolTip(f"{self._tip}: {text}")
         self.curve.set_values(history)

@@ -168,8 +168,7 @@ def topic_line(topic: Topic) -> str:
     size = sum(one.leader_replica.size_bytes for one in partitions if one.leader_replica is not None)
     return " · ".join(
         (
-            plural(len(partitions), "partition"),
-            f"replication factor {topic.replication_factor}",
+            f"{plural(len(partitions), 'partition')} × {plural(topic.replication_factor, 'replica')}",
             f"min.insync.replicas {topic.min_insync_replicas}",
             format_bytes(size),
             format_rate(sum(one.records.rate for one in partitions), "records"),

@@ -80,7 +80,6 @@ class TrafficControls(QWidget):
         self._slider.setAccessibleName("Records a second")
         self._rate = QSpinBox()
         self._rate.setRange(RATE_MIN, RATE_MAX)
-        self._rate.setGroupSeparatorShown(True)
         self._rate.setSuffix(" /s")
         self._rate.setKeyboardTracking(False)
         self._rate.setAlignment(Qt.AlignmentFlag.AlignRight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QPointF, QRect, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRect, QSize, Qt, Signal
 from PySide6.QtGui import QAction, QGuiApplication, QPainter, QPaintEvent, QPalette, QPolygonF, QResizeEvent
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QLayout, QLayoutItem, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
@@ -42,11 +42,16 @@ def hairline() -> QFrame:
 
 
 class ElidedLabel(QLabel):
-    """A label that shortens its text to its width, and then tells the whole in its tooltip."""
+    """A label that shortens its text to its width, and then tells the whole in its tooltip.
+
+    It draws its text itself: ``QLabel.setText`` asks for a new layout of the whole window each time, which then is
+    painted anew from edge to edge, and numbers change many times a second.
+    """
 
     def __init__(self, text: str = "", role: str = "", mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> None:
         super().__init__()
         self._whole = ""
+        self._shown = ""
         self._tip = ""
         self._mode = mode
         self.setTextFormat(Qt.TextFormat.PlainText)
@@ -68,18 +73,34 @@ class ElidedLabel(QLabel):
         """The text without the shortening."""
         return self._whole
 
+    def text(self) -> str:
+        """The text as it is shown."""
+        return self._shown
+
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        # Another role is another face, in which another piece of the text fits.
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit()
 
     def sizeHint(self) -> QSize:
         metrics = self.fontMetrics()
         return QSize(metrics.horizontalAdvance(self._whole) + 2, metrics.height())
 
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        painter.drawText(self.contentsRect(), int(self.alignment()) | int(Qt.TextFlag.TextSingleLine), self._shown)
+
     def _fit(self) -> None:
         shown = self.fontMetrics().elidedText(self._whole, self._mode, max(8, self.contentsRect().width()))
-        if shown != self.text():
-            super().setText(shown)
+        if shown != self._shown:
+            self._shown = shown
+            self.update()
         tip = "\n".join(filter(None, (self._whole if shown != self._whole else "", self._tip)))
         if tip != self.toolTip():
             self.setToolTip(tip)

@@ -7,10 +7,11 @@ from itertools import pairwise
 from time import perf_counter
 from typing import Final
 
-from PySide6.QtCore import QPointF, QRectF, Qt, QTimer
-from PySide6.QtGui import QHideEvent, QPainter, QPaintEvent, QPixmap, QShowEvent
+from PySide6.QtCore import QPointF, QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import QHideEvent, QPainter, QPaintEvent, QPixmap, QRegion, QShowEvent
 from PySide6.QtWidgets import QWidget
 
+from kafkalab.ui.model.breath import one_breath
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
@@ -49,6 +50,9 @@ _REBUILD: Final = (Part.NODES, Part.TOPICS, Part.PARTITIONS, Part.NOTICE, Part.Q
 class ClusterView(PaintedView):
     """The first thing anyone sees."""
 
+    frame_due = Signal()
+    """Something moves, and its next picture is due now; ``painted`` tells when it is done."""
+
     def __init__(self, model: ClusterModel, parent: QWidget | None = None) -> None:
         super().__init__(model, parent)
         self.setAccessibleName("Cluster")
@@ -60,6 +64,7 @@ class ClusterView(PaintedView):
         self._chip_places: dict[tuple[str, int], list[tuple[QRectF, float]]] = {}
         self._stale_clients: set[str] = set()
         self._stale_wires = False
+        self._stale_lines = False
         self._stale_offsets = False
         self._shown_keys: list[str] = []
         self._moved_at = 0.0
@@ -89,7 +94,7 @@ class ClusterView(PaintedView):
         else:
             if Part.RATES in change:
                 self._stale_wires = True
-                self._stale_clients |= change.clients
+            self._stale_clients |= change.clients
             if change.touches(Part.QUORUM_OFFSETS) or (Part.REPLICAS in change and self.model.under_replicated):
                 self._stale_offsets = True
             if (self._stale_wires or self._stale_clients or self._stale_offsets) and not self._slow.isActive() and self.isVisible():
@@ -108,19 +113,35 @@ class ClusterView(PaintedView):
             return
         if self._stale_wires:
             self._take_rates()
-        if self._stale_offsets or self._stale_clients or self._stale_wires:
+        if self._stale_offsets or self._stale_clients or self._stale_lines:
             self.update()
 
     def _take_rates(self) -> None:
         """Rates move dots at once; a line is drawn anew when its width changed."""
-        fresh = self._lay_wires()
-        redraw = len(fresh) != len(self._wires)
-        for old, new in zip(self._wires, fresh, strict=False):
-            redraw = redraw or old.kind != new.kind or wire_width(old.rate) != wire_width(new.rate)
-            old.rate = new.rate
+        before = self._wires
+        self._take_wires()
         self._stale_wires = False
-        if redraw:
+        if [_line_look(wire) for wire in before] == [_line_look(wire) for wire in self._wires]:
+            return
+        if len({card.rect.top() for card in self._layout.cards}) > 1:
+            # Lines run behind and between cards in two rows.
             self.invalidate()
+        else:
+            self._stale_lines = True
+
+    def _take_wires(self) -> None:
+        """Lay the lines anew. Dots go on where they were on those that stay."""
+        known = {(wire.kind, wire.course): wire for wire in self._wires}
+        self._wires = self._lay_wires()
+        covers = [(c.rect.left(), c.rect.top(), c.rect.right(), c.rect.bottom()) for c in self._layout.cards]
+        for at, wire in enumerate(self._wires):
+            before = known.get((wire.kind, wire.course))
+            if before is not None and covers == self._covers:
+                wire.phase, wire.points = before.phase, before.points
+            else:
+                wire.phase = (at * 29.0) % DOT_SPACING_PX
+                wire.sample(covers)
+        self._covers = covers
 
     # --- motion --------------------------------------------------------------------------------
 
@@ -138,6 +159,7 @@ class ClusterView(PaintedView):
         return bool(votes) and self.model.now_ms - votes[-1].at_ms < VOTE_SHOWN_MS
 
     def _move(self) -> None:
+        self.frame_due.emit()
         now = perf_counter()
         span_s, self._moved_at = min(now - self._moved_at, 0.1), now
         for wire in self._wires:
@@ -178,7 +200,8 @@ class ClusterView(PaintedView):
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint and say how long it took."""
         begun = perf_counter()
-        super().paintEvent(event)
+        with one_breath():
+            super().paintEvent(event)
         self._animate_if_needed()
         self.painted.emit((perf_counter() - begun) * 1000)
 
@@ -194,18 +217,8 @@ class ClusterView(PaintedView):
         self.regions.clear()
         self._chip_places.clear()
         self._stale_clients.clear()
-        self._stale_offsets = self._stale_wires = False
-        known = {(wire.kind, wire.course): wire for wire in self._wires}
-        self._wires = self._lay_wires()
-        covers = [(c.rect.left(), c.rect.top(), c.rect.right(), c.rect.bottom()) for c in self._layout.cards]
-        for at, wire in enumerate(self._wires):
-            before = known.get((wire.kind, wire.course))
-            if before is not None and covers == self._covers:
-                wire.phase, wire.points = before.phase, before.points
-            else:
-                wire.phase = (at * 29.0) % DOT_SPACING_PX
-                wire.sample(covers)
-        self._covers = covers
+        self._stale_offsets = self._stale_wires = self._stale_lines = False
+        self._take_wires()
         if not model.nodes:
             self._draw_empty(painter)
             return
@@ -227,13 +240,15 @@ class ClusterView(PaintedView):
         self._draw_notice(painter)
 
     def refresh_picture(self, picture: QPixmap) -> None:
-        """Draw anew what changes all the time: lag on client cards, watermarks, lags of replicas behind."""
-        if not (self._stale_clients or self._stale_offsets):
+        """Draw anew what changes all the time: widths of lines, lag on client cards, watermarks, lags of replicas behind."""
+        if not (self._stale_clients or self._stale_offsets or self._stale_lines):
             return
-        clients, offsets = self._stale_clients, self._stale_offsets
-        self._stale_clients, self._stale_offsets = set(), False
+        clients, offsets, lines = self._stale_clients, self._stale_offsets, self._stale_lines
+        self._stale_clients, self._stale_offsets, self._stale_lines = set(), False, False
         with QPainter(picture) as painter:
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            if lines:
+                self._redraw_lines(painter)
             for place in self._layout.clients:
                 if place.client.key in clients:
                     self._draw_client(painter, place)
@@ -250,6 +265,30 @@ class ClusterView(PaintedView):
                 for card in self._layout.cards:
                     if card.node.node_id in behind:
                         self._draw_card(painter, card)
+
+    def _redraw_lines(self, painter: QPainter) -> None:
+        """Only where lines are seen: between the cards of brokers, and from there down to the clients."""
+        painter.save()
+        painter.setClipRegion(self._line_zone())
+        painter.fillRect(self.rect(), colour(self.theme.bg))
+        for wire in self._wires:
+            draw_wire(painter, wire, self.theme)
+        painter.restore()
+
+    def _line_zone(self) -> QRegion:
+        layout = self._layout
+        band = layout.links
+        bottom = max((place.rect.top() for place in layout.clients), default=band.bottom())
+        zone = QRegion(0, int(band.top()), self.width(), int(bottom - band.top()))
+        for place in layout.clients:
+            zone -= QRegion(place.rect.toAlignedRect())
+        if not layout.more_rect.isEmpty():
+            zone -= QRegion(layout.more_rect.toAlignedRect())
+        if self.model.peer_links:
+            top = min((card.rect.top() for card in self._layout.cards), default=band.top())
+            for left, right in self._gaps():
+                zone += QRegion(int(left) + 1, int(top), max(int(right) - int(left) - 1, 0), max(int(band.top() - top), 0))
+        return zone
 
     def _draw_empty(self, painter: QPainter) -> None:
         middle = QRectF(0, self.height() / 2 - 40, self.width(), 24)
@@ -522,8 +561,9 @@ class ClusterView(PaintedView):
         glyph = {"producer": "▸ ", "group": "◂ ", "consumer": "◂ "}.get(client.kind, "")
         inner = rect.width() - 2 * CARD_PADDING
         title = ui_font(tokens.FONT_UI_PX, semibold=True)
-        draw_text(painter, line_rect(rect.left() + CARD_PADDING, rect.top() + 18, inner), f"{glyph}{client.title}", title, theme.text)
-        subtitle = client.subtitle or client.software or "connected"
+        tone = theme.text if client.connections else theme.muted
+        draw_text(painter, line_rect(rect.left() + CARD_PADDING, rect.top() + 18, inner), f"{glyph}{client.title}", title, tone)
+        subtitle = (client.subtitle or client.software or "connected") if client.connections else "✕ not connected"
         draw_text(
             painter, line_rect(rect.left() + CARD_PADDING, rect.top() + 38, inner), subtitle, ui_font(tokens.FONT_SECONDARY_PX), theme.muted
         )
@@ -747,6 +787,11 @@ class ClusterView(PaintedView):
             nodes = ", ".join(f"broker {node_id}{' (broken)' if link.broken else ''}" for node_id, link in sorted(client.links.items()))
             rows.append([client.title, client.kind, client.subtitle, nodes])
         return ["thing", "state", "where", "more"], rows
+
+
+def _line_look(wire: Wire) -> tuple[object, ...]:
+    """What a line's drawing depends on."""
+    return wire.kind, wire.course, wire_width(wire.rate), wire.rate > 0
 
 
 def _member_words(model: ClusterModel, node_id: int) -> str:

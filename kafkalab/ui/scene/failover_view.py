@@ -26,6 +26,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QWidget
 
 from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.ui.model.breath import one_breath
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
@@ -159,7 +160,8 @@ class FailoverView(PaintedView):
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint and say how long it took."""
         begun = perf_counter()
-        super().paintEvent(event)
+        with one_breath():
+            super().paintEvent(event)
         self.painted.emit((perf_counter() - begun) * 1000)
 
     # --- mouse and keyboard --------------------------------------------------------------------

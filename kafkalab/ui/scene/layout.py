@@ -48,7 +48,7 @@ LINKS_HEIGHT: Final = 116.0
 LINKS_HEIGHT_MIN: Final = 48.0
 LINKS_HEIGHT_MAX: Final = 220.0
 CLIENT: Final = (262.0, 56.0)
-CLIENT_WIDTH_MAX: Final = 340.0
+CLIENT_WIDTH_MAX: Final = 400.0
 LETTERS_FIT: Final = 44
 CLIENT_WIDTH_MIN: Final = 168.0
 CLIENT_GAP_MIN: Final = 16.0
@@ -361,7 +361,7 @@ def _client_rows(clients: Sequence[Client], width: float) -> tuple[int, float, i
         per_row = min(ceil(count / 2), most)
     # By the number of letters, so that the width does not follow every digit.
     letters = max((len(client.subtitle) for client in clients), default=0)
-    wanted = min(max(CLIENT[0], letters * 5.6 + 2 * CARD_PADDING), CLIENT_WIDTH_MAX)
+    wanted = min(max(CLIENT[0], letters * 5.9 + 2 * CARD_PADDING), CLIENT_WIDTH_MAX)
     card = min(wanted if letters > LETTERS_FIT else CLIENT[0], (room - (per_row - 1) * CLIENT_GAP_MIN) / per_row)
     return rows, card, per_row
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from math import hypot, log10
 from typing import Final
@@ -28,6 +29,7 @@ SPEED_MIN: Final = 24.0
 SPEED_MAX: Final = 150.0
 CROSS_AT: Final = 0.56
 CURVE_PIECES: Final = 48
+PATHS_KEPT_MAX: Final = 512
 MOVING_KINDS: Final = frozenset({"produce", "fetch", "peer"})
 
 
@@ -59,9 +61,7 @@ class Course:
 
     def path(self) -> QPainterPath:
         """As Qt draws it."""
-        path = QPainterPath(QPointF(*self.start))
-        path.cubicTo(QPointF(*self.bend_start), QPointF(*self.bend_end), QPointF(*self.end))
-        return path
+        return _path(self)
 
     def at(self, share: float) -> Point:
         """The point at a share of the curve's parameter."""
@@ -85,6 +85,14 @@ class Course:
                 left += step_px
             left -= piece
         return points
+
+
+@lru_cache(maxsize=PATHS_KEPT_MAX)
+def _path(course: Course) -> QPainterPath:
+    """Kept, for a line is drawn again whenever its rate has another width."""
+    path = QPainterPath(QPointF(*course.start))
+    path.cubicTo(QPointF(*course.bend_start), QPointF(*course.bend_end), QPointF(*course.end))
+    return path
 
 
 def curve(start: Point, end: Point) -> Course:

@@ -183,6 +183,40 @@ def test_a_deleted_topic_leaves_nothing_behind() -> None:
     assert_numbers_agree(model)
 
 
+def test_a_broker_that_speaks_of_a_deleted_topic_does_not_bring_it_back() -> None:
+    model = ClusterModel()
+    cluster = samples.running(model)
+    key = lv.ReplicaKey(1, "orders", 0)
+    late = lv.ReplicaLevel(
+        is_leader=True, leader_epoch=0, log_start_offset=0, log_end_offset=7, high_watermark=7, size_bytes=700, segments=1
+    )
+    cluster.delete_topic("orders")
+    cluster.feed(model)
+    model.apply([], {key: late}, 0, cluster.now_ms)
+    assert "orders" not in model.topics
+    assert_numbers_agree(model)
+    model.apply([], {key: None}, 0, cluster.now_ms)
+    cluster.create_topic(samples.TopicSpec("orders", 1))
+    _, levels, _ = cluster.drain()
+    model.apply([], {key: level for key, level in levels.items() if key.kind != "replica"}, 0, cluster.now_ms)
+    assert model.topics["orders"].partitions[0].replicas[1].log_end_offset == -1
+
+
+def test_a_broker_that_speaks_before_the_controller_is_heard() -> None:
+    cluster = samples.SampleCluster()
+    _, levels, _ = cluster.drain()
+    replicas = {key: level for key, level in levels.items() if isinstance(key, lv.ReplicaKey)}
+    assert replicas
+    one, other = ClusterModel(), ClusterModel()
+    one.apply([], levels, 0, cluster.now_ms)
+    other.apply([], replicas, 0, cluster.now_ms)
+    assert not other.topics
+    other.apply([], {key: level for key, level in levels.items() if key not in replicas}, 0, cluster.now_ms)
+    for key in replicas:
+        assert other.topics[key.topic].partitions[key.partition].replicas == one.topics[key.topic].partitions[key.partition].replicas
+    assert_numbers_agree(other)
+
+
 def test_levels_alone_tell_the_whole_state_to_one_who_comes_late() -> None:
     early, late = ClusterModel(), ClusterModel()
     cluster = samples.SampleCluster()

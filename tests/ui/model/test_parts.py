@@ -11,10 +11,11 @@ from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.clients import Clients
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.failover import FailoverHistory
+from kafkalab.ui.model.groups import _Watermarks
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.outlook import write_outlook
-from kafkalab.ui.model.rates import RateMeter
-from kafkalab.ui.model.states import Tone
+from kafkalab.ui.model.rates import SAMPLE_INTERVAL_MS, RateMeter
+from kafkalab.ui.model.states import NodeState, Tone
 from kafkalab.ui.model.timeline import ROWS_MAX, ROWS_REMOVED_AT_ONCE
 from tests.support import telemetry_samples as samples
 
@@ -297,3 +298,122 @@ def test_links_are_values() -> None:
         LinkKind.QUORUM,
         LinkKind.FAILOVER,
     }
+
+
+def group_moves(at_ms: float, old: str, new: str, generation: int, cause: str, members: int = 3) -> ev.GroupStateChanged:
+    return ev.GroupStateChanged(
+        at_ms=at_ms, node_id=1, group_id="billing", old_state=old, new_state=new, generation=generation, cause=cause, members=members
+    )
+
+
+def test_a_rebalance_has_one_row_for_its_course_and_one_for_its_end() -> None:
+    model = ClusterModel()
+    preparing, completing = "PreparingRebalance", "CompletingRebalance"
+    model.apply([group_moves(1.0, "Empty", preparing, 0, "member a joined", 1)], {}, 0, 1.0)
+    assert [row.headline for row in model.timeline] == ["billing Empty → PreparingRebalance, generation 0"]
+    story = [
+        group_moves(2.0, preparing, completing, 1, "every member joined", 1),
+        group_moves(3.0, completing, preparing, 1, "member b joined", 2),
+        group_moves(2_004.0, preparing, completing, 2, "every member joined", 2),
+        group_moves(2_005.0, completing, "Stable", 2, "leader a assigned it", 2),
+    ]
+    model.apply(story, {}, 0, 2_010.0)
+    assert [(row.headline, row.detail) for row in model.timeline] == [
+        ("billing rebalances, generation 0 → 2", "member a joined, member b joined · 2 members"),
+        (
+            "billing CompletingRebalance → Stable, generation 2",
+            "leader a assigned it · 2 members · rebalance took 2\u2009004 ms",
+        ),
+    ]
+    model.apply([group_moves(9_000.0, "Stable", preparing, 2, "member b left", 1)], {}, 0, 9_000.0)
+    assert model.timeline[-1].headline == "billing Stable → PreparingRebalance, generation 2", "the next one has a row of its own"
+
+
+def test_many_partitions_of_one_topic_are_counted_and_the_hosts_own_topics_not_told() -> None:
+    model = ClusterModel()
+
+    def joined(topic: str, partition: int) -> ev.PartitionChanged:
+        return ev.PartitionChanged(
+            at_ms=1.0,
+            node_id=101,
+            topic=topic,
+            partition=partition,
+            old_leader=1,
+            new_leader=1,
+            old_leader_epoch=2,
+            new_leader_epoch=2,
+            old_isr=(1,),
+            new_isr=(1, 2),
+            cause="replica 2 caught up",
+        )
+
+    model.expect_node(2, is_broker=True, is_controller=False)
+    model.apply([joined("__consumer_offsets", number) for number in range(50)], {}, 0, 1.0)
+    model.apply([joined("__kafkalab_ready", 0)], {}, 0, 1.0)
+    model.apply([ev.TopicCreated(at_ms=1.0, node_id=101, topic="__kafkalab_ready", partitions=1, replication_factor=3)], {}, 0, 1.0)
+    assert [(row.headline, row.detail) for row in model.timeline] == [
+        ("50 partitions of __consumer_offsets: broker 2 joined the ISR", "replica 2 caught up · 50 partitions")
+    ]
+
+
+def test_lag_in_time_is_read_between_two_samples() -> None:
+    marks = _Watermarks()
+    marks.add(1_000.0, 100)
+    marks.add(1_250.0, 200)
+    assert marks.passed_at(150) == 1_125.0
+    assert marks.passed_at(200) == -1.0, "nothing is behind"
+    marks.add(60_000.0, 300)
+    assert marks.passed_at(200) == 60_000.0 - SAMPLE_INTERVAL_MS, "nothing came in the minute before"
+
+
+def test_a_follower_is_never_shown_ahead_of_its_leader() -> None:
+    model = ClusterModel()
+    samples.running(model)
+    partition = model.topics["orders"].partitions[0]
+    leader = partition.leader_replica
+    assert leader is not None
+    follower = next(node_id for node_id in partition.isr if node_id != leader.node_id)
+    level = lv.ReplicaLevel(
+        log_start_offset=0,
+        log_end_offset=leader.log_end_offset + 7,
+        high_watermark=leader.high_watermark,
+        size_bytes=leader.size_bytes,
+        segments=1,
+        is_leader=False,
+        leader_epoch=partition.leader_epoch,
+    )
+    model.apply([], {lv.ReplicaKey(follower, "orders", 0): level}, 0, model.now_ms + 1)
+    assert leader.log_end_offset == partition.replicas[follower].log_end_offset == level.log_end_offset
+    assert partition.replicas[follower].lag == 0
+
+
+def test_a_start_that_was_refused_leaves_nothing_starting() -> None:
+    model = ClusterModel()
+    model.expect_node(1, is_broker=True, is_controller=False)
+    model.expect_node(101, is_broker=False, is_controller=True)
+    change = model.nothing_started()
+    assert {node.state for node in model.nodes.values()} == {NodeState.STOPPED}
+    assert model.health.text == "Not started" and model.notice is None and Part.HEALTH in change
+    model.apply([ev.NodeStarted(at_ms=2.0, node_id=1, role="broker", address="127.0.0.1:9092", pid=1)], {}, 0, 2.0)
+    assert model.nodes[1].state is NodeState.STARTING
+
+
+def test_the_notice_tells_of_writes_that_wait_for_the_isr() -> None:
+    model = ClusterModel()
+    cluster = samples.running(model)
+    cluster.kill(2)
+    cluster.run(model, 500)
+    assert model.notice is not None and "acks=all elsewhere until the ISR shrinks" in model.notice.text
+    cluster.pause(3)
+    cluster.run(model, 500)
+    assert model.notice is not None and model.notice.text.startswith("Brokers 2 and 3 are out of service.")
+
+
+def test_things_are_called_as_a_person_calls_them() -> None:
+    model = ClusterModel()
+    samples.running(model)
+    client = next(client for client in model.clients.values() if client.kind == "producer")
+    assert model.name_of(Link.node(2)) == "broker 2"
+    assert model.name_of(client.link) == client.title
+    assert model.name_of(Link.topic("orders")) == "topic orders"
+    assert sum(model.connections_of(node_id) for node_id in model.nodes) == len(model.connections)

@@ -101,3 +101,12 @@ def test_the_panel_follows_selection_and_loss(
     broken.feed(model)
     panel.refresh(model.now_ms)
     assert panel.shown is None
+
+
+def test_on_a_replica_the_verbs_are_for_its_own_broker(model: ClusterModel, healthy: SampleCluster) -> None:
+    partition = model.topics["orders"].partitions[0]
+    follower = next(node_id for node_id in partition.isr if node_id != partition.leader)
+    of_replica = inspect(model, Link.replica("orders", 0, follower), model.now_ms)
+    of_partition = inspect(model, Link.of_partition("orders", 0), model.now_ms)
+    assert of_replica is not None and of_replica.actions[0] == ("node.kill", f"Kill broker {follower}")
+    assert of_partition is not None and of_partition.actions[0] == ("node.kill", "Kill leader")

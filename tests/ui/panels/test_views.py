@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtCore import QEvent, QObject, QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QAbstractItemModelTester
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from kafkalab.engine.common.ids import TopicPartition
@@ -29,6 +29,7 @@ from kafkalab.ui.panels.pictures import write_picture
 from kafkalab.ui.panels.selection import Selection
 from kafkalab.ui.panels.topic import TopicView
 from kafkalab.ui.panels.traffic import RATE_MAX, TrafficControls, rate_of, step_of
+from kafkalab.ui.panels.widgets import ElidedLabel
 from kafkalab.ui.plots.replica_bars import round_up, tail_span
 from kafkalab.ui.plots.state_diagram import StateDiagram, in_order, spaced
 from kafkalab.ui.theme.tokens import DARK, LIGHT
@@ -240,3 +241,44 @@ def test_views_are_written_as_png_and_svg(
     with pytest.raises(OSError, match="nowhere"):
         write_picture(view, tmp_path / "nowhere" / "topic.png", "Topic")
     assert QPointF(0, 0).isNull()
+
+
+def test_a_text_that_changes_asks_for_no_new_layout(qtbot: QtBot) -> None:
+    window = QWidget()
+    qtbot.addWidget(window)
+    column = QVBoxLayout(window)
+    text = ElidedLabel("1 B/s", "mono")
+    column.addWidget(text)
+    window.resize(200, 60)
+    window.show()
+    qtbot.waitExposed(window)
+    QApplication.processEvents()
+    asked: list[QEvent.Type] = []
+
+    class Watch(QObject):
+        def eventFilter(self, _watched: QObject, event: QEvent) -> bool:
+            asked.append(event.type())
+            return False
+
+    watch = Watch()
+    window.installEventFilter(watch)
+    text.set_text("123.4 MB/s")
+    QApplication.processEvents()
+    assert text.text() == "123.4 MB/s"
+    assert QEvent.Type.LayoutRequest not in asked
+    text.set_text("a text that is far too long for the place that it has been given here")
+    assert text.text().endswith("…") and text.toolTip() == text.whole_text()
+
+
+def test_in_a_narrow_view_the_rebalances_stand_under_the_members(
+    qtbot: QtBot, model: ClusterModel, healthy: SampleCluster, selection: Selection, registry: ActionRegistry
+) -> None:
+    view = GroupsView(model, selection, registry)
+    qtbot.addWidget(view)
+    view.resize(900, 600)
+    view.show()
+    qtbot.waitExposed(view)
+    assert view._history.geometry().left() > view._matrix_scroll.geometry().left()
+    view.resize(560, 600)
+    QApplication.processEvents()
+    assert view._history.geometry().top() > view._matrix_scroll.geometry().bottom()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 
@@ -16,6 +19,7 @@ from kafkalab.engine.telemetry.hub import TelemetryHub
 from kafkalab.ui.bridge.command_gateway import CommandGateway, CommandResult, describe_failure
 from kafkalab.ui.bridge.event_pump import IDLE_AFTER, IDLE_INTERVAL_MS, PUMP_INTERVAL_MS, EventPump
 from kafkalab.ui.bridge.frame_meter import FrameMeter
+from kafkalab.ui.model.breath import BREATH_US, one_breath
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link
@@ -75,11 +79,12 @@ def test_the_meter_gives_the_percentile_of_frames_with_work() -> None:
     meter = FrameMeter()
     assert meter.percentile_ms() == 0
     for _ in range(3):
-        with meter.measure(paint=True):
+        with meter.measure():
             pass
+        meter.add_paint(0.5)
         meter.end_frame()
     meter.end_frame()
-    assert 0 < meter.percentile_ms(0.5) < 50
+    assert 0.5 < meter.percentile_ms(0.5) < 50
     assert meter.frames_per_second() == 3
 
 
@@ -215,7 +220,7 @@ def test_a_refusal_is_told_with_name_code_and_advice(qtbot: QtBot) -> None:
     assert failure is not None and not result.ok
     assert (failure.error_name, failure.error_code) == ("TOPIC_ALREADY_EXISTS", 36)
     assert failure.advice == "Choose another name, or delete the topic first."
-    assert str(failure).splitlines()[0] == "Create topic orders did not succeed."
+    assert str(failure).splitlines()[0] == "Could not create topic orders."
     gateway.close()
 
 
@@ -257,3 +262,31 @@ def test_failures_of_the_start_say_what_to_do() -> None:
     assert "9192" in busy.advice
     assert describe_failure("Kill node 9", HostError("There is no node 9.")).answer == "There is no node 9."
     assert describe_failure("Start the cluster", OSError("disk full")).advice
+
+
+def test_the_bridge_loads_no_protocol_before_the_first_picture() -> None:
+    code = "import sys, kafkalab.app; print(any(name.startswith(('kio', 'kafkalab.engine.protocol')) for name in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_a_breath_gives_the_interval_back_however_often() -> None:
+    before = sys.getswitchinterval()
+
+    def microseconds() -> int:
+        return round(sys.getswitchinterval() * 1e6)
+
+    try:
+        sys.setswitchinterval(0.0001)
+        own = microseconds()
+        for _ in range(300):
+            with one_breath(), one_breath():
+                assert microseconds() == BREATH_US
+        assert microseconds() == own
+        with one_breath():
+            sys.setswitchinterval(0.001)
+        assert microseconds() == 1_000, "another's wish is kept"
+    finally:
+        sys.setswitchinterval(before)

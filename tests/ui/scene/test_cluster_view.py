@@ -273,3 +273,60 @@ def test_the_menu_is_asked_for_with_the_thing(qtbot: QtBot) -> None:
     place = QPoint(int(region.rect.left()) + 30, int(region.rect.top()) + 8)
     view.contextMenuEvent(QContextMenuEvent(QContextMenuEvent.Reason.Mouse, place, view.mapToGlobal(place)))
     assert asked and asked[0][0] == Link.node(1)
+
+
+def test_a_line_that_grows_thicker_is_drawn_alone(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ClusterModel()
+    samples.running(model)
+    view = shown(qtbot, model)
+    drawn: list[str] = []
+    monkeypatch.setattr(ClusterView, "draw_picture", lambda *_: drawn.append("everything"))
+    for client in model.clients.values():
+        for link in client.links.values():
+            link.produce_rate, link.fetch_rate = link.produce_rate * 10_000, link.fetch_rate * 10_000
+    before = {wire.course for wire in view._wires}
+    view._stale_wires = True
+    view._refresh_slowly()
+    view.grab()
+    assert {wire.course for wire in view._wires} == before
+    assert not drawn
+    fresh = view.render_image(1.0)
+    assert drawn, "a picture for export is made anew"
+    assert fresh.width() == view.width()
+
+
+def test_lines_drawn_alone_look_like_those_drawn_with_everything(qtbot: QtBot) -> None:
+    model = ClusterModel()
+    samples.running(model)
+    view = shown(qtbot, model)
+    view.set_reduce_motion(True)
+    for client in model.clients.values():
+        for link in client.links.values():
+            link.produce_rate, link.fetch_rate = link.produce_rate * 10_000, link.fetch_rate * 10_000
+    view._stale_wires = True
+    view._refresh_slowly()
+    alone = view.grab().toImage()
+    view.invalidate()
+    together = view.grab().toImage()
+    differing = sum(alone.pixel(x, y) != together.pixel(x, y) for y in range(0, alone.height(), 2) for x in range(0, alone.width(), 2))
+    assert differing < 40, "a hair at the edge of a card may differ"
+
+
+def test_each_picture_that_is_due_is_told(qtbot: QtBot) -> None:
+    model = ClusterModel()
+    samples.running(model)
+    view = shown(qtbot, model)
+    with qtbot.waitSignals([view.frame_due, view.painted], timeout=5_000):
+        pass
+
+
+def test_a_client_that_left_is_no_live_one(qtbot: QtBot) -> None:
+    model = ClusterModel()
+    cluster = samples.running(model)
+    view = shown(qtbot, model)
+    place = next(place for place in view._layout.clients if place.client.kind == "producer")
+    cluster.kill(1)
+    cluster.kill(2)
+    cluster.kill(3)
+    cluster.run(model, 500)
+    assert not place.client.connections and model.client_count == 0

@@ -234,7 +234,7 @@ def test_a_failure_is_told_with_what_was_tried(qtbot: QtBot, window: MainWindow,
     host.refuses = "Node 1 cannot be killed: it is stopping."
     window.selection.select(Link.node(1))
     _asked(qtbot, gateway, window.registry["node.kill"].trigger)
-    assert "Kill broker 1 did not succeed." in window.stage.banner.text()
+    assert "Could not kill broker 1." in window.stage.banner.text()
     assert host.refuses in window.stage.banner.text()
 
 
@@ -328,10 +328,10 @@ def test_copy_takes_the_facts_of_what_is_selected(window: MainWindow) -> None:
 def test_every_view_has_its_facts_as_a_table(window: MainWindow, tmp_path: Path) -> None:
     for name in VIEWS:
         path = tmp_path / f"{name}.json"
-        window.write_to(path, lambda path, name=name: write_table(window.facts_of(name), path))  # type: ignore[misc]
+        window.exports.write_to(path, lambda path, name=name: write_table(window.facts_of(name), path))  # type: ignore[misc]
         assert json.loads(path.read_text(encoding="utf-8")), name
-    window.write_to(tmp_path / "no" / "where.csv", lambda path: write_table(window.timeline.model, path))
-    assert "did not succeed" in window.stage.banner.text()
+    window.exports.write_to(tmp_path / "no" / "where.csv", lambda path: write_table(window.timeline.model, path))
+    assert "Could not write" in window.stage.banner.text()
 
 
 # --- what it remembers ---------------------------------------------------------------------------------------

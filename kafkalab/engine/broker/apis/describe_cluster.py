@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kafkalab.engine.broker.authorized_operations import CLUSTER_OPERATIONS, NOT_ASKED
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.services import ControllerServices, Services
 from kafkalab.engine.common.errors import Errors
 
 BROKERS: Final = 1
 CONTROLLERS: Final = 2
-OPERATIONS_NOT_ASKED: Final = -(2**31)
 _KINDS: Final = {BROKERS: "BROKER", CONTROLLERS: "CONTROLLER"}
 
 
@@ -51,7 +51,7 @@ def handle(services: Services, ctx: RequestContext, request: Any) -> Mapping[str
         "cluster_id": services.cluster_id,
         "controller_id": controller_id,
         "brokers": nodes,
-        "cluster_authorized_operations": OPERATIONS_NOT_ASKED,
+        "cluster_authorized_operations": CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED,
     }
 
 
@@ -64,5 +64,5 @@ def error_response(request: Any, error: Errors, message: str | None, version: in
         "cluster_id": "",
         "controller_id": -1,
         "brokers": [],
-        "cluster_authorized_operations": OPERATIONS_NOT_ASKED,
+        "cluster_authorized_operations": NOT_ASKED,
     }

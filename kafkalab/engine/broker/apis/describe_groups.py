@@ -8,17 +8,14 @@ that is not there (KIP-1043); before, such a group is Dead.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from kafkalab.engine.broker.authorized_operations import GROUP_OPERATIONS, NOT_ASKED
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.common.errors import Errors
 
 if TYPE_CHECKING:
     from kafkalab.engine.broker.services import BrokerServices
-
-OPERATIONS_NOT_ASKED: Final = -(2**31)
-GROUP_OPERATIONS: Final = sum(1 << operation for operation in (3, 6, 8, 10, 11))
-"""Read, Delete, Describe, DescribeConfigs, AlterConfigs: without access control everybody may do it all."""
 
 
 def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
@@ -30,7 +27,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
                 **group,
                 "authorized_operations": GROUP_OPERATIONS
                 if request.include_authorized_operations and not group["error_code"]
-                else OPERATIONS_NOT_ASKED,
+                else NOT_ASKED,
             }
             for group in body["groups"]
         ]
@@ -42,7 +39,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
 def error_response(request: Any, error: Errors, message: str | None, version: int) -> Mapping[str, Any]:
     """The response with an error for each group."""
     groups = [
-        {"group_id": group_id, "error_code": error, "error_message": message, "authorized_operations": OPERATIONS_NOT_ASKED}
+        {"group_id": group_id, "error_code": error, "error_message": message, "authorized_operations": NOT_ASKED}
         for group_id in request.groups
     ]
     return {"groups": groups}

@@ -1,11 +1,15 @@
-"""DescribeTopicPartitions, version 0: topics page by page, with their eligible leader replicas (KIP-966)."""
+"""DescribeTopicPartitions, version 0: topics page by page, with their eligible leader replicas (KIP-966).
+
+What may be done to a topic is told unasked, also of one that is not there, as in Kafka.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from kafkalab.engine.broker.apis.metadata import OPERATIONS_NOT_ASKED, is_reachable
+from kafkalab.engine.broker.apis.metadata import is_reachable
+from kafkalab.engine.broker.authorized_operations import TOPIC_OPERATIONS
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.services import BrokerServices
 from kafkalab.engine.common.errors import ApiError, Errors
@@ -38,7 +42,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mappi
         topic = image.topic(name)
         if topic is None:
             error = Errors.INVALID_TOPIC_EXCEPTION if invalid_topic_name(name) else Errors.UNKNOWN_TOPIC_OR_PARTITION
-            topics.append({"error_code": error, "name": name, "partitions": [], "topic_authorized_operations": OPERATIONS_NOT_ASKED})
+            topics.append({"error_code": error, "name": name, "partitions": [], "topic_authorized_operations": TOPIC_OPERATIONS})
             continue
         first = cursor.partition_index if cursor is not None and cursor.topic_name == name else 0
         indexes = [index for index in sorted(topic.partitions) if index >= first]
@@ -51,7 +55,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mappi
                 "topic_id": topic.topic_id,
                 "is_internal": topic.is_internal,
                 "partitions": [_partition(image, index, topic.partitions[index], listener) for index in page],
-                "topic_authorized_operations": OPERATIONS_NOT_ASKED,
+                "topic_authorized_operations": TOPIC_OPERATIONS,
             }
         )
         if rest:

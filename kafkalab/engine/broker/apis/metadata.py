@@ -1,23 +1,22 @@
 """Metadata, versions 0 to 13: brokers, topics, leaders; and topics that are created by being asked for.
 
 v1 tells racks, the controller and internal topics; v4 lets the client forbid creation; v5 offline replicas;
-v7 leader epochs; v8 authorized operations (-2147483648: not asked for); v9 is flexible; v10 topic ids;
+v7 leader epochs; v8 authorized operations, of the cluster up to v10 only; v9 is flexible; v10 topic ids;
 v12 topics may be asked for by id; v13 has an error for the whole request (KIP-1102).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
+from kafkalab.engine.broker.authorized_operations import CLUSTER_OPERATIONS, NOT_ASKED, TOPIC_OPERATIONS
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.services import BrokerServices
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.ids import INTERNAL_TOPICS
 from kafkalab.engine.common.topic_names import invalid_topic_name
 from kafkalab.engine.metadata.image import NO_LEADER, MetadataImage, PartitionRegistration, TopicImage
-
-OPERATIONS_NOT_ASKED: Final = -(2**31)
 
 
 def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mapping[str, Any]:
@@ -42,8 +41,16 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mappi
         "cluster_id": services.cluster_id,
         # Controllers are hidden from clients: any broker passes their requests on (KIP-590).
         "controller_id": services.rng.choice(alive) if alive else -1,
-        "topics": topics,
+        "topics": topics if not request.include_topic_authorized_operations else [_with_operations(topic) for topic in topics],
+        "cluster_authorized_operations": CLUSTER_OPERATIONS
+        if getattr(request, "include_cluster_authorized_operations", False)
+        else NOT_ASKED,
     }
+
+
+def _with_operations(topic: Mapping[str, Any]) -> Mapping[str, Any]:
+    # Kafka tells them also of a topic that is not there, but not of an id that it does not know.
+    return topic if topic["name"] is None else {**topic, "topic_authorized_operations": TOPIC_OPERATIONS}
 
 
 def _asked_for(services: BrokerServices, image: MetadataImage, request: Any, listener: str, version: int) -> list[Mapping[str, Any]]:
@@ -97,7 +104,6 @@ def _topic(image: MetadataImage, topic: TopicImage, listener: str, version: int)
         "topic_id": topic.topic_id,
         "is_internal": topic.is_internal,
         "partitions": [_partition(image, index, partition, listener, version) for index, partition in sorted(topic.partitions.items())],
-        "topic_authorized_operations": OPERATIONS_NOT_ASKED,
     }
 
 

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from kafkalab import Lab
 from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError
+from kafkalab.engine.cluster.layout import is_port_free
 from kafkalab.engine.telemetry.events import NodeCrashed, NodeKilled, NodeStarted, PartitionChanged
 from kafkalab.engine.telemetry.levels import Level, LevelKey, PartitionKey, PartitionLevel
 
@@ -191,3 +192,15 @@ def test_each_start_is_told() -> None:
     with lab:
         started = [event.node_id for event in reader.drain()[0] if isinstance(event, NodeStarted)]
     assert sorted(started) == [1, 101]
+
+
+@pytest.mark.expects_warnings  # As above: where the machine is slow, the end of the test does not come first.
+def test_the_port_of_a_killed_node_is_kept_for_it() -> None:
+    with Lab(brokers=1, controllers=1) as lab:
+        host, port = lab.describe().node(1).address.split(":")
+        lab.kill(1)
+        assert not is_port_free(host, int(port), unused=True), "another lab could have taken it"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, int(port)), timeout=5).close()
+        lab.restart(1)
+        assert lab.describe().node(1).address == f"{host}:{port}"

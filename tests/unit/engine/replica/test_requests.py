@@ -12,7 +12,7 @@ from kafkalab.engine.broker.apis import fetch, list_offsets, offset_for_leader_e
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
-from kafkalab.engine.record.batch import iter_headers, iter_records
+from kafkalab.engine.record.batch import Record, build_batch, iter_headers, iter_records
 from tests.unit.engine.replica.world import World
 
 
@@ -82,6 +82,24 @@ def test_bad_batches_are_refused_with_kafkas_codes(solo: World) -> None:
     transactional = solo.batch(b"a", transactional=True, producer_id=5, producer_epoch=0, base_sequence=0)
     assert error(transactional) == Errors.INVALID_TXN_STATE
     assert solo.ends("solo") == {1: (1, 1)}
+
+
+@pytest.mark.parametrize("version", [7, 8, 13])
+def test_the_records_that_are_to_blame_are_told(solo: World, version: int) -> None:
+    solo.configure("solo", "cleanup.policy", "compact")
+    solo.settle()
+    now = solo.clock.wall_ms()
+    batch = build_batch([Record(i, now, b"k" if i % 2 else None, b"") for i in range(4)])
+    answer = solo.produce(1, "solo", batch=batch, version=version)
+    assert (answer.error, answer.first.base_offset, answer.first.log_start_offset) == (Errors.INVALID_RECORD, -1, 0)
+    if version < 8:
+        return
+    sentence = "Compacted topic cannot accept message without key in topic partition solo-0"
+    assert [(one.batch_index, one.batch_index_error_message) for one in answer.first.record_errors] == [(0, sentence), (2, sentence)]
+    assert answer.first.error_message == (
+        "One or more records have been rejected due to 2 record errors in total, and only showing the first three errors at most: "
+        f"[RecordError(batchIndex=0, message='{sentence}'), RecordError(batchIndex=2, message='{sentence}')]"
+    )
 
 
 def test_a_repeated_batch_is_acknowledged_at_its_first_offset(solo: World) -> None:
