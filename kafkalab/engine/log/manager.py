@@ -100,6 +100,8 @@ class LogManager:
         self.cleaner = LogCleaner(self._logs, clock, storage, CleanerConfig())
         self.cleaner.on_compacted = self._compacted
         self.cleaner.on_uncleanable = self._uncleanable
+        self.on_segments_changed: Callable[[TopicPartition], None] | None = None
+        """Called when retention or compaction changed what segments a log has."""
         # Renamed logs, and when the files go.
         self._deleting: dict[Log, Timer] = {}
         self._timers: dict[str, Timer] = {}
@@ -461,6 +463,8 @@ class LogManager:
                 cause=cause.value,
             )
         )
+        if self.on_segments_changed is not None:
+            self.on_segments_changed(log.topic_partition)
 
     # --- compaction -----------------------------------------------------------------------------------
 
@@ -483,6 +487,8 @@ class LogManager:
                 duration_ms=stats.duration_ms,
             )
         )
+        if self.on_segments_changed is not None:
+            self.on_segments_changed(log.topic_partition)
 
     def _uncleanable(self, log: Log, cause: str) -> None:
         self._sink.emit(

@@ -136,6 +136,7 @@ class ReplicaManager:
         self._assignments = DirectoryAssignments(node_id=node_id, clock=clock, channel=controller_channel, broker_epoch=self.broker_epoch)
         self._moves = ReplicaMoves(clock=clock, log_manager=log_manager, assignments=self._assignments, on_moved=self._moved)
         self._levels = ReplicaLevels(node_id=node_id, clock=clock, sink=sink)
+        log_manager.on_segments_changed = self._segments_changed
         self._listeners: list[LeadershipListener] = []
         self._parked: dict[int, dict[FetchOperation, None]] = {}
         """Fetches that wait, by replica id; consumers are -1."""
@@ -454,6 +455,11 @@ class ReplicaManager:
     def mark_changed(self, partition: Partition) -> None:
         """The screen and the checkpoint should hear of the partition's offsets."""
         self._levels.mark(partition)
+
+    def _segments_changed(self, tp: TopicPartition) -> None:
+        partition = self._partitions.get(tp)
+        if partition is not None:
+            self.mark_changed(partition)
 
     def first_write_acknowledged(self, partition: Partition, offset: int, client_id: str) -> None:
         """A new leader has answered its first produce request."""
