@@ -55,6 +55,11 @@ class OffsetIndex:
         at = bisect_right(self._offsets, relative_offset) - 1
         return self._positions[at] if at >= 0 else 0
 
+    def entry_before(self, relative_offset: int) -> tuple[int, int]:
+        """The last entry that is not beyond an offset: that offset and its position; (-1, 0) without one."""
+        at = bisect_right(self._offsets, relative_offset) - 1
+        return (self._offsets[at], self._positions[at]) if at >= 0 else (-1, 0)
+
     def floor_position(self, position: int) -> int:
         """The largest batch start known that is not beyond ``position``."""
         at = bisect_right(self._positions, position) - 1
@@ -138,8 +143,12 @@ class TimeIndex:
 
     def lookup(self, timestamp: int) -> int:
         """The relative offset up to which every record is older than ``timestamp``; 0 when unknown."""
+        return max(0, self.entry_before(timestamp)[1])
+
+    def entry_before(self, timestamp: int) -> tuple[int, int]:
+        """The last entry that is older than a timestamp: that time, and the relative offset; (-1, -1) without one."""
         at = bisect_left(self._timestamps, timestamp) - 1
-        return self._offsets[at] if at >= 0 else 0
+        return (self._timestamps[at], self._offsets[at]) if at >= 0 else (-1, -1)
 
     def truncate(self, relative_offset: int) -> None:
         """Forget the entries at and after an offset."""

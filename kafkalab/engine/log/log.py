@@ -520,7 +520,7 @@ class Log:
             if segment.max_timestamp < timestamp:
                 continue
             self._use_indexes(segment)
-            position = segment.index.lookup(segment.time_index.lookup(timestamp))
+            position = segment.position_before(timestamp)
             for _, header, data in segment.batches(position):
                 if header.max_timestamp < timestamp or header.last_offset < self.log_start_offset:
                     continue

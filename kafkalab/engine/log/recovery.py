@@ -226,8 +226,8 @@ def _recover_segment(segment: Segment, epochs: LeaderEpochs, config: LogConfig, 
                 started = True
             if header.base_offset < expected:
                 break
-            # Below the recovery point the bytes are known to have reached the disk.
-            if header.last_offset >= recovery_point:
+            # Below the recovery point the bytes are known to have reached the disk; a negative delta did not come from us.
+            if header.last_offset >= recovery_point or header.last_offset_delta < 0:
                 validate(data, 0, header)
             segment.note_batch(header.last_offset, header.max_timestamp, header.size_bytes, config.index_interval_bytes)
             expected = header.next_offset

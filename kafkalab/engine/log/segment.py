@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -23,6 +23,7 @@ from kafkalab.engine.record.batch import HEADER_BYTES, BatchHeader, iter_headers
 
 RECENT_BATCHES_MAX: Final = 512
 RELATIVE_OFFSET_MAX: Final = 2**31 - 1
+REPAIR_INTERVAL_BYTES: Final = 4096
 _WALK_BYTES: Final = 16 * 1024
 _SCAN_BYTES: Final = 1024 * 1024
 
@@ -241,10 +242,46 @@ class Segment:
         if offset >= self._recent_from:
             at = bisect_left(self._lasts, offset)
             return self._starts[at] if at < len(self._starts) else self.size
-        for position, header in self.headers(self.index.lookup(offset - self.base_offset), chunk_bytes=_WALK_BYTES):
+        try:
+            return self._walk_to(offset)
+        except ApiError:
+            # Perhaps it is only the index that does not fit to the batches.
+            self.repair_indexes()
+            return self._walk_to(offset)
+
+    def _walk_to(self, offset: int) -> int:
+        indexed, start = self.index.entry_before(offset - self.base_offset)
+        for position, header in self.headers(start, chunk_bytes=_WALK_BYTES):
+            if position == start and indexed >= 0 and not self.base_offset <= header.last_offset <= self.base_offset + indexed:
+                raise ApiError(Errors.CORRUPT_MESSAGE, f"{self.directory.name}, segment {self.base_offset}: its index is corrupt")
             if header.last_offset >= offset:
                 return position
         return self.size
+
+    def position_before(self, timestamp: int) -> int:
+        """Where the search for a timestamp may begin: everything before it is older."""
+        if not self._knows_older(timestamp):
+            self.repair_indexes()
+        return self.index.lookup(self.time_index.lookup(timestamp))
+
+    def _knows_older(self, timestamp: int) -> bool:
+        """Whether what the time index says of an older record is so."""
+        older, relative = self.time_index.entry_before(timestamp)
+        if relative < 0:
+            return True
+        position = self.locate(self.base_offset + relative)
+        return any(header.max_timestamp == older for _, header in islice(self.headers(position, chunk_bytes=HEADER_BYTES), 1))
+
+    def repair_indexes(self) -> None:
+        """Make both indexes again from the batches, if these are in order.
+
+        :raises ApiError: CORRUPT_MESSAGE when they are not; nothing was changed then.
+        """
+        for _ in self.headers():
+            pass
+        lasts, starts, recent_from = self._lasts, self._starts, self._recent_from
+        self.rebuild_indexes(REPAIR_INTERVAL_BYTES)
+        self._lasts, self._starts, self._recent_from = lasts, starts, recent_from
 
     def read(self, start: int, limit: int, max_bytes: int, min_one: bool, region_from: int) -> bytes | FileRegion:
         """Whole batches from ``start``, as many as fit; the first even if it does not, when ``min_one``.
