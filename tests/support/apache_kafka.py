@@ -100,6 +100,8 @@ class ApacheKafka:
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / f"{node_id}.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        if (self.directory / f"node-{node_id}" / "meta.properties").exists():
+            return
         command = java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(path))
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
