@@ -9,7 +9,8 @@ import pytest
 
 from kafkalab import Lab
 from kafkalab.engine.telemetry.hub import Reader
-from kafkalab.workload.traffic import Workload, WorkloadStatus
+from kafkalab.engine.telemetry.levels import ConnectionLevel
+from kafkalab.workload.traffic import PRODUCER_CLIENT_ID, Workload, WorkloadStatus
 
 NOWHERE = "127.0.0.1:1"
 
@@ -66,3 +67,7 @@ def test_records_flow_through_a_real_cluster_and_to_three_members() -> None:
         assert workload.close(30)
         status = workload.status()
         assert status.failed == 0 and not status.running
+        # Nobody is left connected in its name, though the garbage collector has not come by.
+        while any(isinstance(level, ConnectionLevel) and level.client_id == PRODUCER_CLIENT_ID for level in lab.hub.levels().values()):
+            assert reader.wait_changed(30), "the producer's connections stay open"
+            reader.drain()
