@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -29,6 +31,21 @@ pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),
     pytest.mark.timeout(300),
 ]
+
+
+Answer = TypeVar("Answer")
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """A broker that has just started takes its partitions and groups over a little later."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return ask()
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def write(bootstrap: str, topics: Iterable[str], *, first: int = 0) -> None:
@@ -64,18 +81,19 @@ def create(bootstrap: str, topics: Iterable[str]) -> None:
 
 def commit(bootstrap: str, topic: str, offset: int) -> None:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP})
-    consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
+    patiently(lambda: consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False))
     consumer.close()
 
 
 def read(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], tuple[tuple[int, int], list[Seen]]]:
     """Start and end offset of every partition, and every record between."""
     found = {}
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "compare", "enable.auto.commit": False, "enable.partition.eof": False})
+    # Without a wait at the end of one partition before the next is asked for.
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "compare", "enable.auto.commit": False, "fetch.wait.max.ms": 10})
     try:
         for topic in topics:
             for partition in range(PARTITIONS):
-                low, high = _ends(consumer, TopicPartition(topic, partition))
+                low, high = patiently(partial(consumer.get_watermark_offsets, TopicPartition(topic, partition), timeout=WAIT_S))
                 consumer.assign([TopicPartition(topic, partition, low)])
                 records: list[Seen] = []
                 while len(records) < high - low:
@@ -92,23 +110,10 @@ def read(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], tuple[t
     return found
 
 
-def _ends(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        try:
-            low, high = consumer.get_watermark_offsets(place, timeout=WAIT_S)
-        except KafkaException:
-            # A broker that has just started takes its partitions over a little later.
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        else:
-            return low, high
-
-
 def committed(bootstrap: str, topic: str) -> int:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP})
     try:
-        (place,) = consumer.committed([TopicPartition(topic, 0)], timeout=WAIT_S)
+        (place,) = patiently(lambda: consumer.committed([TopicPartition(topic, 0)], timeout=WAIT_S))
         offset: int = place.offset
         return offset
     finally:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.log.cleaned_batch import Selection, empty_batch, remade, with_horizon
 from kafkalab.engine.log.cleaned_transactions import CleanedTransactions
 from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.offset_map import OffsetMap, short_keys
@@ -35,31 +36,21 @@ from kafkalab.engine.log.segment import (
 )
 from kafkalab.engine.log.storage import DataFile, Storage
 from kafkalab.engine.record.batch import (
-    CODEC_MASK,
-    CONTROL_BIT,
     DELETE_HORIZON_BIT,
     HEADER_BYTES,
-    LOG_APPEND_TIME_BIT,
     NO_PRODUCER_ID,
-    NO_TIMESTAMP,
-    TRANSACTIONAL_BIT,
     BatchHeader,
-    encode_varint,
     iter_headers,
     read_header,
-    rebuild,
     records_of,
     records_payload,
     validate,
 )
-from kafkalab.engine.record.compression import Codec, compress
 from kafkalab.engine.record.control import ControlType, decode_key
-from kafkalab.engine.record.keys import Stretch, iter_stretches, timestamp_delta
+from kafkalab.engine.record.keys import Stretch, iter_stretches
 
 READ_BYTES: Final = 256 * 1024
 STEP_RECORDS_MAX: Final = 2048
-
-_KEPT_BITS: Final = CODEC_MASK | LOG_APPEND_TIME_BIT | TRANSACTIONAL_BIT | CONTROL_BIT
 
 
 class CleaningAborted(Exception):
@@ -75,7 +66,16 @@ class SyncFiles(NamedTuple):
 class CleaningStats:
     """What one compaction did."""
 
-    __slots__ = ("bytes_after", "bytes_before", "duration_ms", "keys", "map_bytes_read", "records_dropped", "records_kept", "records_without_key")
+    __slots__ = (
+        "bytes_after",
+        "bytes_before",
+        "duration_ms",
+        "keys",
+        "map_bytes_read",
+        "records_dropped",
+        "records_kept",
+        "records_without_key",
+    )
 
     def __init__(self) -> None:
         self.map_bytes_read = 0
@@ -270,16 +270,16 @@ class Cleaning:
             elif not header.record_count:
                 yield True
             else:
-                yield _empty_batch(header)
+                yield empty_batch(header)
             return
         if header.is_control:
             if is_useless and horizon is None:
-                yield _with_horizon(chunk, at, header, self._now_ms + self._config.delete_retention_ms)
+                yield with_horizon(chunk, at, header, self._now_ms + self._config.delete_retention_ms)
             else:
                 yield True
             return
         payload = bytes(records_payload(chunk, at, header))
-        selection = _Selection()
+        selection = Selection()
         keeps_tombstones = horizon is None or self._now_ms < horizon
         looked_at = 0
         for stretch in iter_stretches(payload, header.record_count):
@@ -292,7 +292,7 @@ class Cleaning:
         self.stats.records_dropped += header.record_count - selection.count
         needs_horizon = selection.has_tombstones and horizon is None
         if not selection.count:
-            yield _empty_batch(header) if keeps_empty else False
+            yield empty_batch(header) if keeps_empty else False
         elif selection.count == header.record_count and not needs_horizon:
             yield True
         else:
@@ -300,9 +300,9 @@ class Cleaning:
             validate(chunk, at, header)
             if needs_horizon:
                 horizon = self._now_ms + self._config.delete_retention_ms
-            yield _remade(header, payload, selection, horizon)
+            yield remade(header, payload, selection, horizon)
 
-    def _select(self, header: BatchHeader, stretch: Stretch, keeps_tombstones: bool, selection: _Selection) -> None:
+    def _select(self, header: BatchHeader, stretch: Stretch, keeps_tombstones: bool, selection: Selection) -> None:
         keys = stretch.keys
         offsets = _offsets(header, stretch)
         latest = self._map.latest_offset
@@ -369,38 +369,6 @@ class Cleaning:
             raise CleaningAborted(f"{self.log.topic_partition}: the log was cut")
         if segment is not None and not self.log.is_sealed(segment):
             raise CleaningAborted(f"{self.log.topic_partition}: segment {segment.base_offset} is gone")
-
-
-class _Selection:
-    """The records of one batch that stay."""
-
-    __slots__ = ("_stretches", "count", "has_tombstones")
-
-    def __init__(self) -> None:
-        self._stretches: list[tuple[Stretch, Sequence[bool] | None]] = []
-        self.count = 0
-        self.has_tombstones = False
-
-    def add(self, stretch: Stretch, kept: Sequence[bool] | None, has_value: Sequence[bool] | bool) -> None:
-        """``kept`` is None when all of them are."""
-        self._stretches.append((stretch, kept))
-        self.count += len(stretch.keys) if kept is None else sum(kept)
-        if self.has_tombstones or has_value is True:
-            return
-        if has_value is False:
-            self.has_tombstones = kept is None or any(kept)
-        elif kept is None:
-            self.has_tombstones = not all(has_value)
-        else:
-            self.has_tombstones = any(is_kept and not is_value for is_kept, is_value in zip(kept, has_value, strict=True))
-
-    def bounds(self) -> Iterator[tuple[int, int]]:
-        """Where each of them begins and ends in the payload."""
-        for stretch, kept in self._stretches:
-            starts = stretch.starts
-            for number, start in enumerate(starts):
-                if kept is None or kept[number]:
-                    yield start, starts[number + 1] if number + 1 < len(starts) else stretch.end
 
 
 class _Output:
@@ -495,58 +463,6 @@ def _control_type(chunk: bytes, at: int, header: BatchHeader) -> ControlType | N
         return None
     control_type = decode_key(next(records_of(chunk, at, header)).key)
     return ControlType.LEADER_CHANGE if control_type is None else control_type
-
-
-def _empty_batch(header: BatchHeader) -> bytes:
-    """What stays when no record does: offsets, producer and sequence numbers."""
-    return rebuild(
-        header._replace(base_timestamp=NO_TIMESTAMP, record_count=0),
-        b"",
-        attributes=header.attributes & _KEPT_BITS & ~CODEC_MASK,
-        max_timestamp=header.max_timestamp,
-    )
-
-
-def _with_horizon(chunk: bytes, at: int, header: BatchHeader, horizon: int) -> bytes:
-    validate(chunk, at, header)
-    payload = bytes(records_payload(chunk, at, header))
-    selection = _Selection()
-    for stretch in iter_stretches(payload, header.record_count):
-        selection.add(stretch, None, True)
-    return _remade(header, payload, selection, horizon)
-
-
-def _remade(header: BatchHeader, payload: bytes, selection: _Selection, horizon: int | None) -> bytes:
-    """The batch with these records only; timestamps are counted from the horizon, or from the first that stays."""
-    append_time = header.max_timestamp if header.is_log_append_time else None
-    base = header.base_timestamp
-    new_base = horizon
-    max_timestamp = NO_TIMESTAMP
-    out = bytearray()
-    for start, end in selection.bounds():
-        delta, delta_start, delta_end = timestamp_delta(payload, start)
-        timestamp = base + delta if append_time is None else append_time
-        if new_base is None:
-            new_base = timestamp
-        max_timestamp = max(max_timestamp, timestamp)
-        new_delta = timestamp - new_base
-        if new_delta == delta:
-            out += payload[start:end]
-            continue
-        encoded = encode_varint(new_delta)
-        # Attributes, the new delta, and the rest as it was.
-        out += encode_varint(1 + len(encoded) + end - delta_end)
-        out += payload[delta_start - 1 : delta_start]
-        out += encoded
-        out += payload[delta_end:end]
-    assert new_base is not None, "a batch that is made anew has records"
-    attributes = header.attributes & _KEPT_BITS | (DELETE_HORIZON_BIT if horizon is not None else 0)
-    return rebuild(
-        header._replace(base_timestamp=new_base, record_count=selection.count),
-        bytes(out) if header.codec == Codec.NONE else compress(header.codec, bytes(out)),
-        attributes=attributes,
-        max_timestamp=max_timestamp if append_time is None else append_time,
-    )
 
 
 def _no_batch(segment: Segment, position: int) -> ApiError:

@@ -10,10 +10,12 @@ import pytest
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.common.time import ManualClock
+from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.log.cleanable import log_to_clean
 from kafkalab.engine.log.cleaner import CleanerConfig
 from kafkalab.engine.log.cleaning import Cleaning, CleaningAborted, SyncFiles, group_segments
 from kafkalab.engine.log.config import LogConfig
+from kafkalab.engine.log.faulty_storage import FaultyStorage
 from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.manager import LogManager
 from kafkalab.engine.log.offset_map import ENTRY_BYTES, OffsetMap
@@ -664,6 +666,40 @@ def test_an_aborted_run_says_so(house: House) -> None:
     house.log.truncate_to(0)
     with pytest.raises(CleaningAborted):
         list(steps)
+
+
+@pytest.mark.expects_warnings
+@pytest.mark.parametrize("kind", [DiskFaultKind.FULL, DiskFaultKind.READ_ONLY, DiskFaultKind.BROKEN])
+def test_a_disk_that_refuses_anywhere_loses_nothing(tmp_path: Path, kind: DiskFaultKind) -> None:
+    for room in range(0, 2600, 130) if kind is DiskFaultKind.FULL else (0,):
+        root = tmp_path / str(room)
+        house = House(root, segment_bytes=1000)
+        house.manager.abandon()
+        faulty = house.storage = FaultyStorage()
+        house.open()
+        for number in range(30):
+            house.put((f"k{number % 12}", "v" * 80))
+        house.log.roll()
+        house.log.flush()
+        before = house.pairs()
+        faulty.set_faults([DiskFault(kind, str(root), room)])
+        house.clock.advance(1000)
+        is_refused = bool(house.manager.directories.failures)
+        assert is_refused == (house.log.first_dirty_offset is None)
+        assert house.manager.cleaner.is_cleaning is None
+        house.manager.abandon()
+        house.storage = FileStorage()
+        house.open()
+        # Of one group the new segment may be in its place already, and of the next the old ones.
+        found = house.pairs()
+        assert set(found) <= set(before)
+        assert {key: value for _, key, value in found} == {key: value for _, key, value in before}
+        assert house.log.log_end_offset == 30 and not house.log.recovered_cut_bytes
+        assert not [name for name in house.names() if name.endswith((".cleaned", ".swap"))]
+        house.clean()
+        assert len(house.pairs()) == 12
+        house.manager.abandon()
+    assert kind is not DiskFaultKind.FULL or not is_refused, "the last time there was room enough"
 
 
 PHASES = ["cleaned", "half renamed", "swap", "old ones going", "old ones gone", "log in place", "done"]
