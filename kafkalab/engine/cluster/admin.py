@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
-from kafkalab.engine.cluster.errors import HostError
+from kafkalab.engine.cluster.errors import HostError, RequestRefused
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.protocol.codec import DecodeError, decode_response, encode_request, read_response_header
@@ -39,14 +39,6 @@ _TOPIC: Final = 2
 _TOPIC_CONFIG: Final = 1
 _SET: Final = 0
 _DELETE: Final = 1
-
-
-class RequestRefused(HostError):
-    """The cluster answered with an error."""
-
-    def __init__(self, what: str, error: Errors, message: str | None) -> None:
-        super().__init__(f"{what}: {error.name} ({error.value})" + (f": {message}" if message else ""))
-        self.error = error
 
 
 class _Connection:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kafkalab.engine.common.errors import Errors
+
 
 class HostError(Exception):
     """A command to the cluster that could not be carried out; the message says what was tried and why not."""
@@ -38,3 +40,11 @@ class ClusterStartError(HostError):
     def __init__(self, failures: Mapping[int, str]) -> None:
         super().__init__("; ".join(f"node {node_id}: {message}" for node_id, message in sorted(failures.items())))
         self.failures = dict(failures)
+
+
+class RequestRefused(HostError):
+    """The cluster answered with an error."""
+
+    def __init__(self, what: str, error: Errors, message: str | None) -> None:
+        super().__init__(f"{what}: {error.name} ({error.value})" + (f": {message}" if message else ""))
+        self.error = error

@@ -24,8 +24,8 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final, Literal
 
-from kafkalab.engine.cluster.admin import Address, AdminClient, RequestRefused
-from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError
+from kafkalab.engine.cluster.admin import Address, AdminClient
+from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError, RequestRefused
 from kafkalab.engine.cluster.health import hopeless, trouble
 from kafkalab.engine.cluster.layout import BROKER, CONTROLLER, ClusterPlan, NodePlan, hold_port, plan, roles_of_nodes
 from kafkalab.engine.cluster.node_process import ProcessRunner

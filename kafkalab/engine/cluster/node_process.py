@@ -1,8 +1,7 @@
 """A node in a process of its own: a kill is SIGKILL, a pause SIGSTOP, and every core of the machine is used.
 
-The host starts ``python -m kafkalab.engine.cluster.node_process`` and hands it one line of JSON. Commands go in on
-standard input, a line each; telemetry comes out on standard output as pickled frames with their length in front.
-The log goes to the host's standard error. A host that is gone closes the input, and its nodes stop too.
+The host starts ``python -m kafkalab.engine.cluster.node_process`` and hands it one line of JSON, then commands (see
+:mod:`kafkalab.engine.cluster.child`). A host that is gone closes the input, and its nodes stop too.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import os
 import pickle
 import queue
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -21,27 +19,23 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
-import kafkalab
+from kafkalab.engine.cluster.child import LOG_FORMAT, Uplink, read_frame, spawn, take_standard_output
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.server.node import NodeFailed, NodeRunner, NodeSpec
-from kafkalab.engine.telemetry.hub import Reader, TelemetryHub, TelemetrySink
+from kafkalab.engine.telemetry.hub import TelemetryHub, TelemetrySink
 
 _log = logging.getLogger(__name__)
 
-LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 START_TIMEOUT_S: Final = 60.0
 ORPHAN_STOP_TIMEOUT_S: Final = 2.0
 TERMINATED_STOP_TIMEOUT_S: Final = 30.0
 KILL_WAIT_S: Final = 10.0
 FAULT_WAIT_S: Final = 5.0
 FAULT_POLL_S: Final = 0.1
-EVENTS_PER_FRAME_MAX: Final = 1_000
 FRAME_INTERVAL_S: Final = 0.005
 SWITCH_INTERVAL_S: Final = 0.0005
-_SIZE: Final = struct.Struct(">I")
-_NEW_PROCESS_GROUP: Final = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 _HAS_STOP_SIGNAL: Final = hasattr(signal, "SIGSTOP")
 
 
@@ -121,18 +115,7 @@ class ProcessRunner:
     def start(self) -> None:
         """Start the process; the node in it is ready later."""
         assert self._process is None, "a runner lives once"
-        # The child finds this package wherever it was imported from.
-        root = str(Path(kafkalab.__file__).parent.parent)
-        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "kafkalab.engine.cluster.node_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-            # Ctrl+C in a terminal is for the host, which stops its nodes in order.
-            start_new_session=sys.platform != "win32",
-            creationflags=_NEW_PROCESS_GROUP,
-        )
+        self._process = spawn("kafkalab.engine.cluster.node_process")
         threading.Thread(target=self._read_frames, name=f"kafkalab-telemetry-{self.spec.node_id}", daemon=True).start()
         self._send(spec_to_json(self.spec, log_level=logging.getLogger("kafkalab").getEffectiveLevel()))
 
@@ -214,7 +197,7 @@ class ProcessRunner:
         assert process is not None and process.stdout is not None and process.stdin is not None
         exited_with: str | None = None
         try:
-            while (frame := _read_frame(process.stdout)) is not None:
+            while (frame := read_frame(process.stdout)) is not None:
                 kind, value = frame
                 if kind == "telemetry":
                     self._pass_on(*value)
@@ -253,67 +236,9 @@ class ProcessRunner:
             _log.warning("node %s dropped %s events before they reached the host", self.spec.node_id, dropped)
 
 
-def _read_frame(stream: IO[bytes]) -> tuple[str, Any] | None:
-    """The next frame from our own child; None at its end, also where the process was killed amid a frame."""
-    head = stream.read(_SIZE.size)
-    if len(head) < _SIZE.size:
-        return None
-    (size,) = _SIZE.unpack(head)
-    body = stream.read(size)
-    if len(body) < size:
-        return None
-    kind, value = pickle.loads(body)
-    return kind, value
-
-
-class _Uplink:
-    """The child's end of the telemetry pipe."""
-
-    def __init__(self, stream: IO[bytes], reader: Reader) -> None:
-        self._stream = stream
-        self._reader = reader
-        self._lock = threading.Lock()
-        self._dropped = 0
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="kafkalab-uplink", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        """Send what is left."""
-        self._ending.set()
-        self._reader.wake()
-        self._thread.join()
-        while self._send_news():
-            pass
-
-    def send(self, kind: str, value: Any) -> None:
-        body = pickle.dumps((kind, value), protocol=pickle.HIGHEST_PROTOCOL)
-        with self._lock, suppress(OSError):  # The host is gone; the closed input ends this process.
-            self._stream.write(_SIZE.pack(len(body)) + body)
-            self._stream.flush()
-
-    def _run(self) -> None:
-        while not self._ending.is_set():
-            if self._reader.wait_changed(1.0):
-                self._send_news()
-                # News come in bursts: a frame for each would cost the node more than it tells.
-                self._ending.wait(FRAME_INTERVAL_S)
-
-    def _send_news(self) -> bool:
-        events, levels, dropped = self._reader.drain(EVENTS_PER_FRAME_MAX)
-        if events or levels:
-            self.send("telemetry", (events, levels, dropped - self._dropped))
-            self._dropped = dropped
-        return bool(events)
-
-
 def main() -> int:
     """Run one node until it is told to stop, ends itself, or the host is gone."""
-    stream = os.fdopen(os.dup(1), "wb")
-    # Nothing that is printed may get between the frames.
-    os.dup2(2, 1)
+    stream = take_standard_output()
     commands: queue.SimpleQueue[str] = queue.SimpleQueue()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: commands.put(f"signal {number}"))
@@ -322,7 +247,7 @@ def main() -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
     hub = TelemetryHub()
-    uplink = _Uplink(stream, hub.open_reader())
+    uplink = Uplink(stream, hub.open_reader(), interval_s=FRAME_INTERVAL_S)
     uplink.start()
     runner = NodeRunner(spec, hub)
     runner.on_exit = lambda reason: commands.put("exited")
@@ -344,7 +269,7 @@ def _read_commands(commands: queue.SimpleQueue[str]) -> None:
     commands.put("orphaned")
 
 
-def _announce(runner: NodeRunner, uplink: _Uplink) -> None:
+def _announce(runner: NodeRunner, uplink: Uplink) -> None:
     try:
         runner.wait_ready(START_TIMEOUT_S)
     except NodeFailed as e:
@@ -353,7 +278,7 @@ def _announce(runner: NodeRunner, uplink: _Uplink) -> None:
         uplink.send("ready", None)
 
 
-def _obey(runner: NodeRunner, commands: queue.SimpleQueue[str], uplink: _Uplink) -> tuple[int, int | None]:
+def _obey(runner: NodeRunner, commands: queue.SimpleQueue[str], uplink: Uplink) -> tuple[int, int | None]:
     """The exit status, and the signal that asked for the end."""
     while True:
         verb, _, argument = commands.get().partition(" ")

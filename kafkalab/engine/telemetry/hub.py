@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from kafkalab.engine.telemetry.events import Event
@@ -107,6 +107,24 @@ class TelemetryHub:
                 self._levels[key] = value
             for reader in self._readers:
                 reader._changed.add(key)
+                if reader._waiting:
+                    reader._news.notify()
+
+    def take_in(self, events: Sequence[Event], levels: Mapping[LevelKey, Level | None], dropped: int) -> None:
+        """What another hub's reader drained: this one stands for it in this process. What it dropped is dropped here too."""
+        with self._lock:
+            for key, value in levels.items():
+                if value is None:
+                    self._levels.pop(key, None)
+                else:
+                    self._levels[key] = value
+            for reader in self._readers:
+                reader._changed.update(levels)
+                reader._dropped += dropped
+                for event in events:
+                    if len(reader._events) == reader._events.maxlen:
+                        reader._dropped += 1
+                    reader._events.append(event)
                 if reader._waiting:
                     reader._news.notify()
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from PySide6.QtCore import QObject, Qt, Signal
 
-from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError, PortInUse
+from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError, PortInUse, RequestRefused
 from kafkalab.ui.model.links import Link
 
 _log = logging.getLogger(__name__)
@@ -314,9 +314,6 @@ class CommandGateway(QObject):
 
 def describe_failure(tried: str, error: Exception) -> CommandFailure:
     """An error in words: what was tried, what came back, what to do."""
-    # Only when there is something to describe: with it comes the whole protocol, which the first picture need not wait for.
-    from kafkalab.engine.cluster.admin import RequestRefused
-
     name, code = "", None
     advice = ""
     match error:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 import pytest
 from pytestqt.qtbot import QtBot
 
-from kafkalab.engine.cluster.admin import RequestRefused
-from kafkalab.engine.cluster.errors import HostError, PortInUse
+from kafkalab.engine.cluster.errors import HostError, PortInUse, RequestRefused
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.telemetry.events import NodePaused
 from kafkalab.engine.telemetry.hub import TelemetryHub

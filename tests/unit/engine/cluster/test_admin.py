@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kafkalab.engine.cluster.admin import Address, AdminClient, RequestRefused
-from kafkalab.engine.cluster.errors import HostError
+from kafkalab.engine.cluster.admin import Address, AdminClient
+from kafkalab.engine.cluster.errors import HostError, RequestRefused
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.record.batch import Record, build_batch
