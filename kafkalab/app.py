@@ -1,6 +1,7 @@
 """The desktop program: puts window, model, bridge and cluster together, and takes them apart again.
 
-The window is painted first; the engine is imported and started beside it, and shows itself as it comes up.
+The window is painted first; the cluster has a process of its own, which loads the engine meanwhile, and shows itself
+as it comes up: nodes that have work and frames that are due do not take turns.
 Leaving stops the cluster in order while the window tells how far it is; whoever does not want to wait can say so.
 """
 
@@ -10,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,21 +22,24 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 import platformdirs
-from PySide6.QtCore import QObject, QSettings, Qt, QTimer
+from PySide6.QtCore import QObject, QSettings, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication
 
-from kafkalab.engine.cluster.errors import DataDirInUse, HostError, PortInUse
+from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError, PortInUse
+from kafkalab.engine.cluster.remote_host import RemoteClusterHost, dismiss, spawn_host_process
 from kafkalab.engine.telemetry.events import Event
+from kafkalab.engine.telemetry.hub import TelemetryHub
 from kafkalab.engine.telemetry.levels import Level, LevelKey
-from kafkalab.ui.bridge.command_gateway import CommandGateway, CommandResult, Traffic
+from kafkalab.ui.bridge.command_gateway import CommandGateway, CommandResult
 from kafkalab.ui.bridge.event_pump import EventPump
 from kafkalab.ui.bridge.frame_meter import FrameMeter
 from kafkalab.ui.main_window import MainWindow
 from kafkalab.ui.model.cluster import ClusterModel
+from kafkalab.workload.remote import RemoteWorkload
 
 if TYPE_CHECKING:
-    from kafkalab.engine.cluster.host import ClusterHost, Isolation
+    from kafkalab.engine.cluster.host import Isolation
     from kafkalab.engine.telemetry.hub import Reader
 
 _log = logging.getLogger(__name__)
@@ -42,7 +47,7 @@ _log = logging.getLogger(__name__)
 NAME: Final = "kafkalab"
 PORT: Final = 9092
 FIRST_PAINT_MS: Final = 30
-"""The window gets this long to appear before the engine's modules are loaded beside it."""
+"""The window gets this long to appear before its cluster is started."""
 CLOSE_TIMEOUT_S: Final = 60.0
 """An orderly end that takes longer is given up: nodes are killed, files are recovered at the next start."""
 KILLED_TIMEOUT_S: Final = 10.0
@@ -84,9 +89,10 @@ class LateReader:
     def __init__(self) -> None:
         self._reader: Reader | None = None
 
-    def attach(self, reader: Reader) -> None:
-        """From now on it reads from here."""
-        self._reader = reader
+    def attach(self, hub: TelemetryHub) -> None:
+        """From now on it reads from here, if it does not yet."""
+        if self._reader is None:
+            self._reader = hub.open_reader()
 
     def drain(self, events_max: int = 1_000, /) -> tuple[list[Event], Mapping[LevelKey, Level | None], int]:
         """Everything new."""
@@ -95,35 +101,45 @@ class LateReader:
 
 
 class LateHost:
-    """The cluster host, made when it is started: its modules cost more than the window's first picture.
+    """The cluster host, made when it is started.
 
-    A start that failed before anything ran (a busy port, a folder in use) can be tried again, with other options.
+    A start that failed before anything ran (a busy port, a folder in use) can be tried again, with other options, and
+    so can one whose process died.
+
+    :param process: a child for the first start that is loading the engine already.
     """
 
-    def __init__(self, options: AppOptions, reader: LateReader) -> None:
+    def __init__(self, options: AppOptions, reader: LateReader, process: subprocess.Popen[bytes] | None = None) -> None:
         self.options = options
-        self._reader = reader
-        self._host: ClusterHost | None = None
-        self._closing = threading.Event()
-        self._starting = threading.Lock()
         self.failure: HostError | None = None
         """Why the last start did not succeed."""
+        self.on_ended: Callable[[str], None] = lambda why: None
+        """Told from any thread when the cluster's process died."""
+        self._reader = reader
+        self._process = process
+        self._hub = TelemetryHub()
+        self._host: RemoteClusterHost | None = None
+        self._closing = threading.Event()
+        self._starting = threading.Lock()
 
     @property
     def may_start(self) -> bool:
         """Nothing runs: a start can be tried."""
-        return self._host is None and not self._closing.is_set()
+        host = self._host
+        return (host is None or not host.is_alive) and not self._closing.is_set()
 
     def start(self) -> None:
-        """Load the engine, make the host, start every node."""
+        """Make the host, start every node."""
         with self._starting:
-            from kafkalab.engine.cluster.errors import ClusterStartError
-            from kafkalab.engine.cluster.host import ClusterHost
-
             if self._closing.is_set():
                 raise HostError("The window is closing.")
+            if not self.may_start:
+                raise HostError("The cluster runs already.")
+            if self._host is not None:
+                self._host.close()
+            process, self._process = self._process, None
             options = self.options
-            host = ClusterHost(
+            host = RemoteClusterHost(
                 options.brokers,
                 options.controllers,
                 options.combined,
@@ -131,8 +147,11 @@ class LateHost:
                 options.folder,
                 options.config,
                 options.isolation,
+                process=process,
+                hub=self._hub,
+                on_ended=lambda why: self.on_ended(why),
             )
-            self._reader.attach(host.hub.open_reader())
+            self._reader.attach(self._hub)
             self._host, self.failure = host, None
             try:
                 host.start()
@@ -146,44 +165,48 @@ class LateHost:
 
     def wait_until_ready(self, timeout: float) -> None:
         """Wait until records can be written."""
-        self._running().wait_until_ready(timeout)
+        self.running().wait_until_ready(timeout)
 
     def kill(self, node_id: int) -> None:
         """End a node without a goodbye."""
-        self._running().kill(node_id)
+        self.running().kill(node_id)
 
     def stop(self, node_id: int) -> None:
         """Controlled shutdown."""
-        self._running().stop(node_id)
+        self.running().stop(node_id)
 
     def pause(self, node_id: int) -> None:
         """Let it stop answering."""
-        self._running().pause(node_id)
+        self.running().pause(node_id)
 
     def resume(self, node_id: int) -> None:
         """Let it go on."""
-        self._running().resume(node_id)
+        self.running().resume(node_id)
 
     def restart(self, node_id: int) -> None:
         """Start it again."""
-        self._running().restart(node_id)
+        self.running().restart(node_id)
 
     def create_topic(self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str] | None = None) -> None:
         """Create a topic."""
-        self._running().create_topic(name, partitions, replication_factor, configs)
+        self.running().create_topic(name, partitions, replication_factor, configs)
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic."""
-        self._running().delete_topic(name)
+        self.running().delete_topic(name)
 
     @property
     def bootstrap_servers(self) -> str:
         """Where clients connect."""
-        return self._running().bootstrap_servers
+        return self.running().bootstrap_servers
 
     def close(self) -> None:
         """Stop everything in order. Returns when it is done."""
         self._closing.set()
+        with self._starting:
+            process, self._process = self._process, None
+        if process is not None:
+            dismiss(process)
         host = self._host
         if host is not None:
             host.close()
@@ -195,33 +218,34 @@ class LateHost:
         if host is not None:
             host.kill_all()
 
-    def _running(self) -> ClusterHost:
+    def running(self) -> RemoteClusterHost:
+        """The present host.
+
+        :raises HostError: when there is none.
+        """
         host = self._host
         if host is None:
             raise HostError("The cluster is not running.")
         return host
 
 
-def make_traffic(bootstrap_servers: str) -> Traffic:
-    """The built-in producer and its group; the client library is loaded when it is first wanted."""
-    from kafkalab.workload.traffic import Workload
-
-    return Workload(bootstrap_servers)
-
-
 class Program(QObject):
     """One run of the program, from the first picture to the last node's end."""
 
-    def __init__(self, app: QApplication, options: AppOptions, settings: QSettings) -> None:
+    _cluster_ended = Signal(str)
+
+    def __init__(self, app: QApplication, options: AppOptions, settings: QSettings, process: subprocess.Popen[bytes] | None = None) -> None:
         super().__init__()
         self._app = app
         self._settings = settings
         self._reader = LateReader()
-        self.host = LateHost(options, self._reader)
+        self.host = LateHost(options, self._reader, process)
+        self.host.on_ended = self._cluster_ended.emit
+        self._cluster_ended.connect(self._tell_end, Qt.ConnectionType.QueuedConnection)
         self.cluster = ClusterModel()
         self._expect_nodes(options)
         meter = FrameMeter()
-        self.gateway = CommandGateway(self.host, make_traffic, self, node_name=self.cluster.node_name)
+        self.gateway = CommandGateway(self.host, lambda _: RemoteWorkload(self.host.running), self, node_name=self.cluster.node_name)
         self.pump = EventPump(self._reader, self.cluster, meter=meter, parent=self)
         self.window = MainWindow(self.cluster, self.gateway, settings, meter=meter)
         self.pump.changed.connect(self.window.apply)
@@ -282,6 +306,11 @@ class Program(QObject):
         if offered is not None:
             self.window.apply(self.cluster.nothing_started())
         self.window.tell(str(failure), error=True, action=offered)
+
+    def _tell_end(self, why: str) -> None:
+        if self._closing is None and self.host.may_start:
+            self._start_again.setText("Start again")
+            self.window.tell(f"{why} Its nodes are gone with it.", error=True, action=self._start_again)
 
     # --- leaving ---------------------------------------------------------------------------------------------
 
@@ -373,8 +402,13 @@ def run(
     *,
     settings_file: Path | None = None,
     on_shown: Callable[[Program], None] | None = None,
+    process: subprocess.Popen[bytes] | None = None,
 ) -> int:
-    """The program. Returns the exit status. ``on_shown`` is called once the window stands."""
+    """The program. Returns the exit status. ``on_shown`` is called once the window stands.
+
+    ``process`` is the cluster's, if it was started before this module was loaded.
+    """
+    process = process if process is not None else spawn_host_process()
     import qasync
 
     QGuiApplication.setDesktopFileName(NAME)
@@ -395,7 +429,7 @@ def run(
     asyncio.set_event_loop(loop)
     try:
         with loop:
-            program = Program(app, options or AppOptions(), settings)
+            program = Program(app, options or AppOptions(), settings, process)
             with _signals_leave(program.window):
                 if on_shown is not None:
                     on_shown(program)
@@ -413,6 +447,7 @@ def main(
     combined: bool = False,
     config: Mapping[str, str] | None = None,
     isolation: Isolation = "thread",
+    process: subprocess.Popen[bytes] | None = None,
 ) -> int:
     """The program with what the command line says, and where that is silent, the environment."""
     given = options_from_environment(os.environ)
@@ -426,7 +461,8 @@ def main(
             combined=combined,
             config=dict(config or {}),
             isolation=isolation,
-        )
+        ),
+        process=process,
     )
 
 

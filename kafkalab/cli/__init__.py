@@ -80,6 +80,10 @@ def app(
     except ConfigError as e:
         typer.echo(f"kafkalab app: {e}", err=True)
         raise typer.Exit(2) from None
+    from kafkalab.engine.cluster.remote_host import spawn_host_process
+
+    # It loads the engine while this process loads the window.
+    process = spawn_host_process()
     from kafkalab.app import main as run_window
 
     code = run_window(
@@ -90,6 +94,7 @@ def app(
         data_dir=data_dir,
         config=settings,
         isolation=cast("Isolation", isolation),
+        process=process,
     )
     raise typer.Exit(code)
 

@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -19,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from kafkalab.workload.pacing import Pace
+from kafkalab.workload.status import WorkloadStatus
 
 _log = logging.getLogger(__name__)
 # librdkafka tells of each lost connection; that is what this program is for, and the window shows it better.
@@ -44,20 +44,6 @@ RECORDS_PER_POLL_MAX: Final = 1_000
 POLL_TIMEOUT_S: Final = 0.2
 SESSION_TIMEOUT_MS: Final = 10_000
 PADDING: Final = "·" * 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkloadStatus:
-    """What the traffic has done since it was made, over all its starts."""
-
-    running: bool
-    rate_per_s: float
-    acks: str
-    sent: int  # handed to the client library
-    acknowledged: int
-    failed: int  # given up by the client library
-    consumed: int
-    last_error: str  # empty while nothing went wrong
 
 
 class _Run:

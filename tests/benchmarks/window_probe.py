@@ -2,9 +2,10 @@
 
 python window_probe.py [SECONDS]
 
-Everything runs in this process, as in the program: three controllers, three brokers, the window (on Qt's offscreen
-platform unless QT_QPA_PLATFORM says otherwise) with its Cluster view in motion. The load is the built-in traffic at a
-high rate and, from another process, librdkafka's batches (see load.py: 1 KB records, RF 3, acks=all).
+As in the program: three controllers and three brokers in a child process, the window in this one (on Qt's offscreen
+platform unless QT_QPA_PLATFORM says otherwise) with its Cluster view in motion. Memory is that of both. The load is the
+built-in traffic at a high rate and, from another process, librdkafka's batches (see load.py: 1 KB records, RF 3,
+acks=all).
 
 A frame's time runs from the moment it was due to the end of its painting: it contains the wait for the interpreter's
 lock and for whatever else kept the Qt thread, and a frame that came so late that others fell out counts from the first
@@ -122,6 +123,21 @@ def percentile(values: list[float], share: float = 0.99) -> float:
     return round(ordered[min(int(len(ordered) * share), len(ordered) - 1)], 2) if ordered else -1.0
 
 
+def resident_mb(besides: set[int]) -> float:
+    """What this process and its children have in memory, but for some."""
+    own = psutil.Process()
+    processes = [own, *(child for child in own.children(recursive=True) if child.pid not in besides)]
+    return round(sum(process.memory_info().rss for process in processes) / 1e6, 1)
+
+
+def program_cpu_s(besides: set[int]) -> tuple[float, float]:
+    """Seconds of processor time of this process, and of its children but for some."""
+    own = psutil.Process()
+    times = [process.cpu_times() for process in own.children(recursive=True) if process.pid not in besides]
+    mine = own.cpu_times()
+    return mine.user + mine.system, sum(child.user + child.system for child in times)
+
+
 class Probe(QObject):
     """The course of the measurement, step by step in the Qt thread."""
 
@@ -134,6 +150,7 @@ class Probe(QObject):
         self._lateness = Lateness(self)
         self._frames = Frames(program)
         self._load: subprocess.Popen[str] | None = None
+        self._load_pids: set[int] = set()
         self._load_s = 0.0
         self._round_s = 0.0
         self.result: dict[str, object] = {}
@@ -151,17 +168,18 @@ class Probe(QObject):
             QTimer.singleShot(SETTLE_MS, self._watch)
 
     def _idle(self) -> None:
-        self.result["idle_resident_mb"] = round(psutil.Process().memory_info().rss / 1e6, 1)
+        self.result["idle_resident_mb"] = resident_mb(set())
         self._program.gateway.create_topic(TOPIC, 3, 3)
 
     def _start_load(self) -> None:
         bootstrap = self._program.gateway.bootstrap_servers()
         command = [sys.executable, str(LOAD), "batch", bootstrap, TOPIC, str(RECORDS_PER_ROUND), str(RECORD_BYTES), "all"]
         self._load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._load_pids.add(self._load.pid)
 
     def _watch(self) -> None:
         self._records_before = self._records()
-        self._cpu_before = psutil.Process().cpu_times()
+        self._cpu_before = program_cpu_s(self._load_pids)
         self._machine_before = busy_s()
         self._load_s = 0.0
         self._began = time.perf_counter()
@@ -194,8 +212,8 @@ class Probe(QObject):
         self._lateness.stop()
         self._round_check.stop()
         seconds = time.perf_counter() - self._began
-        cpu = psutil.Process().cpu_times()
-        own_s = cpu.user + cpu.system - self._cpu_before.user - self._cpu_before.system
+        window_s, cluster_s = (now - before for now, before in zip(program_cpu_s(self._load_pids), self._cpu_before, strict=True))
+        own_s = window_s + cluster_s
         others_s = busy_s() - self._machine_before - own_s - self._load_s - self._round_s
         window = self._program.window
         assert window.cluster_view.isVisible()
@@ -208,9 +226,10 @@ class Probe(QObject):
             "timer_lateness_p99_ms": percentile(self._lateness.late_ms),
             "paint_p99_ms": percentile(self._frames.work_ms),
             "own_meter_p99_ms": round(self._program.pump.meter.percentile_ms(), 2),
-            "loaded_resident_mb": round(psutil.Process().memory_info().rss / 1e6, 1),
+            "loaded_resident_mb": resident_mb(self._load_pids),
             "load_mb_per_second": round((self._records() - self._records_before) * RECORD_BYTES / seconds / 1e6, 1),
             "cores_used": round(own_s / seconds, 2),
+            "cores_used_by_window": round(window_s / seconds, 2),
             "cores_used_by_load": round((self._load_s + self._round_s) / seconds, 2),
             # What else ran on the machine: a figure taken beside much of it says little.
             "cores_used_by_others": round(max(others_s, 0.0) / seconds, 2),

@@ -10,7 +10,8 @@ import pytest
 from kafkalab import Lab
 from kafkalab.engine.telemetry.hub import Reader
 from kafkalab.engine.telemetry.levels import ConnectionLevel
-from kafkalab.workload.traffic import PRODUCER_CLIENT_ID, Workload, WorkloadStatus
+from kafkalab.workload.status import WorkloadStatus
+from kafkalab.workload.traffic import PRODUCER_CLIENT_ID, Workload
 
 NOWHERE = "127.0.0.1:1"
 
