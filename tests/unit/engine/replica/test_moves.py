@@ -137,6 +137,7 @@ def test_a_replica_moves_while_it_grows(setting: Setting) -> None:
     setting.append(5, epoch=4)
     before = setting.partition.log
     setting.controller.answer()
+    setting.clock.advance(0)
     assert setting.place == "b" and setting.moved == [setting.partition] and not len(setting.moves)
     assert setting.values() == list(range(2_515))
     assert setting.partition.log.leader_epochs == before.leader_epochs
