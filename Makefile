@@ -6,11 +6,12 @@ BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 ARGS   ?=
 
-.PHONY: help setup setup-dev run serve test check format bench clean
+.PHONY: help setup setup-dev run serve test oracle check format bench clean
 
 help:
 	@echo "make run      the window over a running cluster (ARGS='serve --port 9092' for the cluster alone)"
-	@echo "make test     all tests"
+	@echo "make test     all tests but those beside Apache Kafka"
+	@echo "make oracle   tests beside Apache Kafka itself, where a JDK and Maven are"
 	@echo "make check    ruff, mypy --strict, import-linter"
 	@echo "make bench    the benchmark table; beside Apache Kafka where a JDK and Maven are"
 	@echo "make setup    only the environment in $(VENV) (setup-dev: with the tools for development)"
@@ -28,7 +29,10 @@ serve: $(STAMPS)/packages
 	@$(BIN)/kafkalab serve $(ARGS)
 
 test: $(STAMPS)/dev
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q $(ARGS)
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -m "not oracle" $(ARGS)
+
+oracle: $(STAMPS)/dev
+	$(BIN)/python -m pytest -q -m oracle $(ARGS)
 
 check: $(STAMPS)/dev
 	$(BIN)/ruff check .

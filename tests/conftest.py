@@ -15,7 +15,14 @@ THREAD_END_WAIT_S = 5.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "oracle: beside Apache Kafka itself, from Maven; takes minutes")
     config.addinivalue_line("markers", "expects_warnings: the test makes the program warn in its log, and looks at it")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name.startswith("test_oracle_"):
+            item.add_marker(pytest.mark.oracle)
 
 
 @pytest.fixture(autouse=True)

@@ -128,6 +128,53 @@ def serve(
     raise typer.Exit(run(options))
 
 
+@commands.command(name="dump-log")
+def dump_log(
+    files: Annotated[
+        str, typer.Option("--files", metavar="FILE,…", help="Files of a log directory, or whole directories, separated by commas.")
+    ],
+    print_data_log: Annotated[bool, typer.Option("--print-data-log", help="Print keys and values.")] = False,
+    deep_iteration: Annotated[bool, typer.Option("--deep-iteration", help="Look into batches: one line per record.")] = False,
+    cluster_metadata_decoder: Annotated[bool, typer.Option("--cluster-metadata-decoder", help="Values are metadata records.")] = False,
+    offsets_decoder: Annotated[bool, typer.Option("--offsets-decoder", help="Records are those of __consumer_offsets.")] = False,
+    transaction_log_decoder: Annotated[
+        bool, typer.Option("--transaction-log-decoder", help="Records are those of __transaction_state.")
+    ] = False,
+    share_group_state_decoder: Annotated[
+        bool, typer.Option("--share-group-state-decoder", help="Records are those of __share_group_state.")
+    ] = False,
+    skip_record_metadata: Annotated[bool, typer.Option("--skip-record-metadata", help="Only keys and values of records.")] = False,
+    verify_index_only: Annotated[bool, typer.Option("--verify-index-only", help="Compare indexes with the log, print no entries.")] = False,
+    index_sanity_check: Annotated[
+        bool, typer.Option("--index-sanity-check", help="Only what a broker checks of an index when it starts.")
+    ] = False,
+    max_bytes: Annotated[int | None, typer.Option("--max-bytes", min=1, help="Stop after so many bytes of each log.")] = None,
+) -> None:
+    """What is in Kafka's files, printed as Kafka's own tool prints it. Nothing is written; a node may be running on them."""
+    decoders = {
+        "metadata": cluster_metadata_decoder,
+        "offsets": offsets_decoder,
+        "transactions": transaction_log_decoder,
+        "share": share_group_state_decoder,
+    }
+    asked = [name for name, wanted in decoders.items() if wanted]
+    if len(asked) > 1:
+        raise typer.BadParameter("only one decoder can be at work", param_hint="--…-decoder")
+    from kafkalab.cli.dump_log import DumpOptions, run
+
+    options = DumpOptions(
+        files=tuple(Path(name) for name in files.split(",") if name),
+        print_data=print_data_log,
+        deep=deep_iteration,
+        skip_record_metadata=skip_record_metadata,
+        verify_indexes_only=verify_index_only,
+        sanity_check_only=index_sanity_check,
+        max_bytes=max_bytes,
+        decoder=asked[0] if asked else None,
+    )
+    raise typer.Exit(run(options))
+
+
 def main() -> None:
     """The console script."""
     commands()

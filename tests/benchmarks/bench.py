@@ -29,7 +29,8 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.support import apache_kafka  # noqa: E402  found once the path is set
+from tests.benchmarks import storage  # noqa: E402  found once the path is set
+from tests.support import apache_kafka  # noqa: E402
 
 LOAD = Path(__file__).with_name("load.py")
 IDLE_S = 5.0
@@ -177,6 +178,24 @@ def produce(table: Table, bootstrap: str, replication: int, acks: str, *, kafka:
         table.add(prefix + "one-record requests, pipelined", "/s", "≥ 6,000/s", result["requests_per_second"], kafka=kafka)
 
 
+def measure_storage(table: Table, parts: list[str], *, beside: bool, scale: float) -> None:
+    """What the log itself costs, one part after another; see storage.py."""
+    for kafka in (False, True) if beside else (False,):
+        start = theirs if kafka else ours
+        if "reading" in parts:
+            with start(1) as (cluster, _):
+                storage.measure_reading(table, load, cluster.bootstrap, kafka=kafka, scale=scale)
+        if "compaction" in parts:
+            storage.measure_compaction(table, load, kafka=kafka, scale=scale)
+        if "memory" in parts:
+            if storage.free_disk_gb() > storage.WRITTEN_GB * scale + 5:
+                storage.measure_memory(table, load, start, kafka=kafka, scale=scale)
+            else:
+                print("the disk is too full to write as much as is to be measured", file=sys.stderr)
+        if "start" in parts:
+            (storage.measure_their_start if kafka else storage.measure_start)(table, load, scale=scale)
+
+
 def measure_failover(table: Table, runs: int) -> None:
     """Kills in our own cluster; the load is in another process all the same."""
     from kafkalab import Lab
@@ -273,18 +292,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="part of the usual number of records")
-    parser.add_argument("--only", choices=["throughput", "failover", "window"])
+    parser.add_argument("--only", choices=["throughput", "storage", "failover", "window"])
+    parser.add_argument("--parts", default="reading,compaction,start,memory", help="of storage")
     parser.add_argument("--no-kafka", action="store_true", help="do not start Apache Kafka beside it")
     parser.add_argument("--write", type=Path, help="put the table into this file")
     options = parser.parse_args()
     table = Table()
+    absent = "not asked for" if options.no_kafka else apache_kafka.missing()
+    beside = absent is None
+    if not beside:
+        print(f"Apache Kafka was not run beside it: {absent}", file=sys.stderr)
     if options.only in (None, "throughput"):
         measure_throughput(table, ours, kafka=False, runs=options.runs, scale=options.scale)
-        absent = apache_kafka.missing()
-        if absent or options.no_kafka:
-            print(f"Apache Kafka was not run beside it: {absent or 'not asked for'}", file=sys.stderr)
-        else:
+        if beside:
             measure_throughput(table, theirs, kafka=True, runs=options.runs, scale=options.scale)
+    if options.only in (None, "storage"):
+        for _ in range(options.runs):
+            measure_storage(table, options.parts.split(","), beside=beside, scale=options.scale)
     if options.only in (None, "failover"):
         measure_failover(table, options.runs)
     if options.only in (None, "window"):

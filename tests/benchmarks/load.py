@@ -2,6 +2,9 @@
 
 python load.py create BOOTSTRAP TOPIC PARTITIONS REPLICATION
 python load.py batch BOOTSTRAP TOPIC RECORDS SIZE ACKS       batches as the client makes them
+python load.py keyed BOOTSTRAP TOPIC RECORDS SIZE KEYS      as batch, acks=1, with keys in a fixed random order
+python load.py full BOOTSTRAP TOPIC SECONDS SIZE            as many as go through, acks=1, with little waiting in the client: rate and p99
+python load.py consume BOOTSTRAP TOPIC RECORDS              from the beginning, one consumer, without a group's doings
 python load.py single BOOTSTRAP TOPIC RECORDS ACKS           one record a request, one request under way
 python load.py pipelined BOOTSTRAP TOPIC RECORDS ACKS        one record a request, five requests under way
 python load.py paced BOOTSTRAP TOPIC SECONDS RATE            prints "ready", then the acknowledgements' longest gap
@@ -11,11 +14,12 @@ python load.py first BOOTSTRAP TOPIC REPLICATION             until the first rec
 from __future__ import annotations
 
 import json
+import random
 import sys
 import time
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 CHUNK = 2_000
@@ -85,6 +89,88 @@ def batch(bootstrap: str, topic: str, records: str, size: str, acks: str) -> Non
     unsent = producer.flush(300)
     seconds = time.monotonic() - started
     say(records_per_second=int(records) / seconds, mb_per_second=int(records) * int(size) / seconds / 1e6, failed=tally.failed + unsent)
+
+
+def keyed(bootstrap: str, topic: str, records: str, size: str, keys: str) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "1", "linger.ms": 5, "batch.size": 500_000, "batch.num.messages": 10_000})
+    rng = random.Random(7)
+    value = rng.randbytes(int(size))
+    count = int(keys)
+    left = int(records)
+    while left > 0:
+        messages = [{"key": b"key-%d" % rng.randrange(count), "value": value} for _ in range(min(CHUNK, left))]
+        while messages:
+            taken = producer.produce_batch(topic, messages)
+            left -= taken
+            messages = [{"key": m["key"], "value": m["value"]} for m in messages if "_error" in m]
+            producer.poll(0.002)
+    say(failed=producer.flush(300))
+
+
+def full(bootstrap: str, topic: str, seconds: str, size: str) -> None:
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "acks": "1", "linger.ms": 1, "batch.num.messages": 500, "queue.buffering.max.messages": 2_000}
+    )
+    waits: list[float] = []
+    failed = 0
+
+    def report(error: Any, message: Any) -> None:
+        nonlocal failed
+        if error is not None:
+            failed += 1
+        else:
+            waits.append(message.latency())
+
+    value = bytes(i % 251 for i in range(int(size)))
+    producer.list_topics(topic)
+    started = time.monotonic()
+    end_at = started + float(seconds)
+    while time.monotonic() < end_at:
+        try:
+            producer.produce(topic, value, partition=0, on_delivery=report)
+        except BufferError:
+            producer.poll(0.01)
+    unsent = producer.flush(60)
+    elapsed = time.monotonic() - started
+    waits.sort()
+    say(records_per_second=len(waits) / elapsed, p99_ms=waits[int(len(waits) * 0.99)] * 1_000, failed=failed + unsent)
+
+
+def consume(bootstrap: str, topic: str, records: str) -> None:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "bench",
+            "enable.auto.commit": False,
+            "queued.min.messages": 1_000_000,
+            "queued.max.messages.kbytes": 65_536,
+            "fetch.message.max.bytes": 4_194_304,
+            "check.crcs": False,
+        }
+    )
+    low, _ = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=30)
+    wanted = int(records)
+    consumer.assign([TopicPartition(topic, 0, low)])
+    got = 0
+    size = 0
+    # From the first record on: connecting and looking the topic up is not reading.
+    started = 0.0
+    while got < wanted:
+        messages = consumer.consume(min(10_000, wanted - got), timeout=30)
+        if not messages:
+            break
+        if not started:
+            started = time.monotonic()
+            continue_from = len(messages)
+        got += len(messages)
+        size += sum(map(len, messages))
+    seconds = time.monotonic() - started
+    consumer.close()
+    say(
+        records_per_second=(got - continue_from) / seconds,
+        mb_per_second=size * (got - continue_from) / got / seconds / 1e6,
+        failed=wanted - got,
+    )
 
 
 def single(bootstrap: str, topic: str, records: str, acks: str) -> None:

@@ -7,7 +7,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -99,6 +100,8 @@ class ApacheKafka:
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / f"{node_id}.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        if (self.directory / f"node-{node_id}" / "meta.properties").exists():
+            return
         command = java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(path))
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -120,3 +123,62 @@ class ApacheKafka:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def dump_log(files: Sequence[Path], *flags: str, cwd: Path | None = None) -> tuple[str, str]:
+    """What its DumpLogSegments prints of these files: standard output, and what is wrong with them."""
+    command = java("org.apache.kafka.tools.DumpLogSegments", "--files", ",".join(map(str, files)), *flags)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+@contextmanager
+def combined_node(log_dir: Path, *, node_id: int = 1, config: Mapping[str, str] | None = None) -> Iterator[str]:
+    """One node of it, broker and controller, over a log directory that may have been written by others; its address.
+
+    A directory without ``meta.properties`` is formatted first. What the node says goes to ``<log_dir>.log``.
+    """
+    port, controller_port = free_port(), free_port()
+    shown = f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}"
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": str(node_id),
+        "log.dirs": str(log_dir),
+        "listeners": shown,
+        "advertised.listeners": shown,
+        "controller.listener.names": "CONTROLLER",
+        "controller.quorum.voters": f"{node_id}@127.0.0.1:{controller_port}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        **(config or {}),
+    }
+    properties = log_dir.parent / f"{log_dir.name}.properties"
+    properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    if not (log_dir / "meta.properties").exists():
+        command = java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties))
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    said = log_dir.parent / f"{log_dir.name}.log"
+    command = java("kafka.Kafka", str(properties))
+    command.insert(1, "-Dorg.slf4j.simpleLogger.defaultLogLevel=info")
+    command = [word for word in command if not word.endswith("defaultLogLevel=error")]
+    with said.open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while "Kafka Server started" not in said.read_text(errors="replace"):
+            assert process.poll() is None, f"Apache Kafka ended:\n{said.read_text(errors='replace')[-4000:]}"
+            assert time.monotonic() < deadline, f"Apache Kafka did not start:\n{said.read_text(errors='replace')[-4000:]}"
+            time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+from kafkalab.engine.faults.disk import DiskFault
 from kafkalab.engine.server.node import NodeFailed, NodeSpec
 from kafkalab.engine.telemetry.hub import TelemetrySink
 from kafkalab.engine.telemetry.levels import BrokerKey, BrokerLevel, QuorumKey, QuorumLevel
@@ -39,6 +41,13 @@ class FakeRunner:
     def kill(self) -> None:
         self.steps.append("kill")
         self._end(None)
+
+    def power_loss(self, torn_tail_bytes: int = 0) -> None:
+        self.steps.append(f"power loss {torn_tail_bytes}")
+        self._end(None)
+
+    def set_disk_faults(self, faults: tuple[DiskFault, ...]) -> None:
+        self.steps.append(f"faults {[(str(fault.kind), Path(fault.directory).name) for fault in faults]}")
 
     def pause(self) -> None:
         self.steps.append("pause")

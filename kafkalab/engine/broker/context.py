@@ -23,11 +23,14 @@ class ConnectionStats:
         "produced_bytes",
         "producer_id",
         "requests",
+        "sendfile_bytes",
     )
 
     def __init__(self) -> None:
         self.bytes_in = 0
         self.bytes_out = 0
+        self.sendfile_bytes = 0
+        """Of ``bytes_out``: what the system sent straight from files."""
         self.requests = 0
         self.produced_bytes = 0
         self.fetched_bytes = 0
@@ -44,13 +47,15 @@ class ConnectionStats:
 class ConnectionInfo:
     """The connection that a request came by."""
 
-    __slots__ = ("client_host", "client_port", "id", "listener_name", "software_name", "software_version", "stats")
+    __slots__ = ("client_host", "client_port", "id", "listener_name", "sends_files", "software_name", "software_version", "stats")
 
     def __init__(self, connection_id: int, listener_name: str, client_host: str, client_port: int) -> None:
         self.id = connection_id
         self.listener_name = listener_name
         self.client_host = client_host
         self.client_port = client_port
+        self.sends_files = False
+        """Whether a response on this connection may contain regions of files."""
         self.software_name = ""
         self.software_version = ""
         self.stats = ConnectionStats()

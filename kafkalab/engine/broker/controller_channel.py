@@ -9,10 +9,12 @@ from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.time import Clock
 from kafkalab.engine.protocol.apis import ApiKey
+from kafkalab.engine.protocol.codec import decode_response, encode_request, read_response_header
 from kafkalab.engine.protocol.network import Network
 
 RETRY_BACKOFF_MS: Final = 50.0
 FORWARD_TIMEOUT_MS: Final = 30_000.0
+FRAME_SIZE_BYTES: Final = 4
 # Version 0 of DefaultPrincipalData: type "User", name "ANONYMOUS", no token, no tags (KIP-590).
 _ANONYMOUS: Final = b"\x00\x00" + b"\x05User" + b"\x0aANONYMOUS" + b"\x00" + b"\x00"
 
@@ -73,6 +75,23 @@ class ControllerChannel:
 
         ``refuse`` is called when no controller takes it before the deadline.
         """
+        self._forward(ctx, frame, ctx.respond_encoded, refuse)
+
+    def forward_body(
+        self, ctx: RequestContext, body: Mapping[str, Any], *, on_response: Callable[[Any], None], refuse: Callable[[Errors, str], None]
+    ) -> None:
+        """As :meth:`forward`, for what a handler has left of a client's request, which wants the answer itself."""
+        frame = b"".join(encode_request(ctx.api_key, ctx.version, ctx.correlation_id, ctx.client_id, body))[FRAME_SIZE_BYTES:]
+
+        def answered(data: bytes) -> None:
+            _, body_at = read_response_header(ctx.api_key, ctx.version, data)
+            on_response(decode_response(ctx.api_key, ctx.version, data, body_at))
+
+        self._forward(ctx, frame, answered, refuse)
+
+    def _forward(
+        self, ctx: RequestContext, frame: bytes, on_answer: Callable[[bytes], None], refuse: Callable[[Errors, str], None]
+    ) -> None:
         host = ctx.connection.client_host
         address = bytes(int(part) for part in host.split(".")) if host.count(".") == 3 else bytes(15) + b"\x01"
         body = {"request_data": frame, "request_principal": _ANONYMOUS, "client_host_address": address}
@@ -83,7 +102,7 @@ class ControllerChannel:
             elif response.error_code != Errors.NONE:
                 refuse(Errors(response.error_code), "The active controller could not read the forwarded request.")
             else:
-                ctx.respond_encoded(response.response_data)
+                on_answer(response.response_data)
 
         self.send(ApiKey.ENVELOPE, body, answered, timeout_ms=FORWARD_TIMEOUT_MS)
 

@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from kafkalab.engine.broker.controller_channel import ControllerChannel
 from kafkalab.engine.common.config import BrokerConfig
@@ -41,6 +41,18 @@ class BrokerState(Enum):
     SHUTTING_DOWN = 7
 
 
+class Directories(Protocol):
+    """The broker's log directories by their ids."""
+
+    @property
+    def live_ids(self) -> list[uuid.UUID]:
+        """Those in use."""
+
+    @property
+    def offline_ids(self) -> list[uuid.UUID]:
+        """Those that failed."""
+
+
 class BrokerLifecycle:
     """Registers one broker with the active controller and keeps it registered."""
 
@@ -50,7 +62,7 @@ class BrokerLifecycle:
         node_id: int,
         cluster_id: str,
         incarnation_id: uuid.UUID,
-        directory_id: uuid.UUID,
+        directories: Directories,
         previous_broker_epoch: int,
         listeners: Mapping[str, tuple[str, int]],
         config: BrokerConfig,
@@ -64,7 +76,7 @@ class BrokerLifecycle:
         self._node_id = node_id
         self._cluster_id = cluster_id
         self._incarnation_id = incarnation_id
-        self._directory_id = directory_id
+        self._directories = directories
         self._previous_broker_epoch = previous_broker_epoch
         self._listeners = listeners
         self._config = config
@@ -114,7 +126,7 @@ class BrokerLifecycle:
             ],
             "rack": self._config.get("broker.rack"),
             "is_migrating_zk_broker": False,
-            "log_dirs": [self._directory_id],
+            "log_dirs": self._directories.live_ids,
             "previous_broker_epoch": self._previous_broker_epoch,
         }
         self._channel.send(ApiKey.BROKER_REGISTRATION, body, self._registered, timeout_ms=min(left_ms, self._session_ms))
@@ -208,8 +220,13 @@ class BrokerLifecycle:
             "current_metadata_offset": self._image.offset,
             "want_fence": self.state is BrokerState.RECOVERY and not self._caught_up,
             "want_shut_down": self.state is BrokerState.PENDING_CONTROLLED_SHUTDOWN,
+            "offline_log_dirs": self._directories.offline_ids,
         }
         self._channel.send(ApiKey.BROKER_HEARTBEAT, body, self._heartbeat_answered, timeout_ms=self._session_ms)
+
+    def directories_changed(self) -> None:
+        """A log directory is out of use: the controller hears of it with a heartbeat at once, and with every one after it."""
+        self._heartbeat()
 
     def _heartbeat_answered(self, response: Any | None) -> None:
         self._heartbeat_under_way = False

@@ -43,7 +43,7 @@ class Router:
         self._clock = clock
         self._sink = sink
         self._forward = forward
-        unanswered = [spec.name for spec in specs if spec.key not in handlers and not (forward and spec.forwarded)]
+        unanswered = [spec.name for spec in specs if spec.key not in handlers and not (forward and spec.forwarded_as_is)]
         assert not unanswered, f"nobody answers {', '.join(unanswered)}"
 
     def route(self, channel: Channel, connection: ConnectionInfo, frame: bytes, offset: int) -> RequestContext | None:
@@ -88,7 +88,7 @@ class Router:
             own = {"api_key": spec.key, "min_version": spec.min_version, "max_version": spec.max_version}
             ctx.respond({"error_code": Errors.UNSUPPORTED_VERSION, "api_keys": [own]})
             return
-        if spec.forwarded and self._forward is not None:
+        if spec.forwarded_as_is and self._forward is not None:
             self._forward(ctx, frame[offset:] if offset else frame)
             return
         try:

@@ -32,7 +32,13 @@ VERSIONS: Final[Mapping[ApiKey, int]] = {
     ApiKey.METADATA: 12,
     ApiKey.CREATE_TOPICS: 7,
     ApiKey.DELETE_TOPICS: 6,
+    ApiKey.INCREMENTAL_ALTER_CONFIGS: 1,
+    ApiKey.DESCRIBE_CONFIGS: 4,
 }
+_TOPIC: Final = 2
+_TOPIC_CONFIG: Final = 1
+_SET: Final = 0
+_DELETE: Final = 1
 
 
 class _Connection:
@@ -71,6 +77,15 @@ class _Connection:
             chunks.append(chunk)
             size -= len(chunk)
         return b"".join(chunks)
+
+
+def _same(told: str | None, given: str) -> bool:
+    """Whether a value that a broker tells is the one that was given: it drops blanks and writes numbers its own way."""
+    told, given = (told or "").replace(" ", "").lower(), given.replace(" ", "").lower()
+    try:
+        return told == given or float(told) == float(given)
+    except ValueError:
+        return False
 
 
 class AdminClient:
@@ -115,6 +130,41 @@ class AdminClient:
             return result.error_code, result.error_message
 
         self._until_answered(f"Deleting topic {name!r}", ask, timeout_s)
+
+    def alter_topic(self, name: str, configs: Mapping[str, str | None], *, timeout_s: float) -> None:
+        """Change settings of a topic, None taking one back, and wait until each broker that answers goes by them.
+
+        :raises RequestRefused: when the controller will not.
+        """
+        what = f"Changing topic {name!r}"
+        deadline = time.monotonic() + timeout_s
+        changes = [{"name": key, "config_operation": _DELETE if value is None else _SET, "value": value} for key, value in configs.items()]
+        resource = {"resource_type": _TOPIC, "resource_name": name, "configs": changes}
+
+        def ask(connection: _Connection) -> tuple[int, str | None]:
+            body = {"resources": [resource], "validate_only": False}
+            result = connection.call(ApiKey.INCREMENTAL_ALTER_CONFIGS, body).responses[0]
+            return result.error_code, result.error_message
+
+        self._until_answered(what, ask, timeout_s)
+        for address in self._addresses():
+            while not self._goes_by(address, name, configs, max(0.1, deadline - time.monotonic())):
+                if time.monotonic() >= deadline or self._gone.is_set():
+                    raise HostError(f"{what} was accepted, but within {timeout_s:g} s not all brokers went by it.")
+                self._gone.wait(RETRY_WAIT_S)
+
+    def _goes_by(self, address: Address, name: str, configs: Mapping[str, str | None], timeout_s: float) -> bool:
+        """Whether a broker has a topic's settings from the metadata; one that does not answer is not waited for."""
+        keys = list(configs)
+        resource = {"resource_type": _TOPIC, "resource_name": name, "configuration_keys": keys}
+        try:
+            with _Connection(address, timeout_s) as connection:
+                result = connection.call(ApiKey.DESCRIBE_CONFIGS, {"resources": [resource], "include_synonyms": True}).results[0]
+        except (OSError, DecodeError):
+            return True
+        # A value is told in its plain form; whether it is the topic's own is what shows that the change arrived.
+        own = {config.name: config.value for config in result.configs if config.config_source == _TOPIC_CONFIG}
+        return all((key in own) == (value is not None) and (value is None or _same(own[key], value)) for key, value in configs.items())
 
     def produce(self, topic: str, batch: bytes, *, timeout_s: float) -> None:
         """Write one batch to partition 0 with acks=all, and wait until every replica in sync has it.

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from random import Random, SystemRandom
@@ -32,6 +33,7 @@ from kafkalab.engine.cluster.runner import Runner, RunnerFactory
 from kafkalab.engine.cluster.settings import node_settings
 from kafkalab.engine.cluster.snapshot import ClusterSnapshot, NodeFacts, active_controller, build_snapshot, keys_of_node
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.log.dir_lock import DirLock, DirLocked
 from kafkalab.engine.record.batch import Record, build_batch
 from kafkalab.engine.server.node import NodeFailed, NodeRunner, NodeSpec
@@ -56,6 +58,8 @@ window's frames take several times as long (measured: p99 of 2.9 ms against 1.1,
 READY_TOPIC: Final = "__kafkalab_ready"
 """Written to once, to know that a record can be written, and deleted again."""
 BY_YOU: Final = "you"
+POWER_LOSS: Final = "a power cut"
+LOG_DIRS_MAX: Final = 16
 
 
 class NodeState(StrEnum):
@@ -103,6 +107,8 @@ class _Node:
         self.failure: str | None = None
         self.runner: Runner | None = None
         self.sink: _NodeSink | None = None
+        self.faults: dict[str, DiskFault] = {}
+        """What is wrong with its disks, by directory; it outlives a restart."""
         self.held_ports: list[socket.socket] = []
         """Its ports, while it is gone."""
         self.old_broker_epoch = -1
@@ -113,8 +119,10 @@ class ClusterHost:
     """A cluster on this machine.
 
     :param config: broker settings by Kafka's names, for every node.
+    :param racks: where brokers stand, in the order of their ids; with fewer racks than brokers it begins anew.
     :param port: broker *i* listens on port + i - 1; 0 takes ports that are free, or those of the last time.
     :param data_dir: where nodes keep their files; None is a temporary folder that goes with the host.
+    :param log_dirs: how many log directories each node has.
     :raises HostError: when no such cluster can be.
     :raises ConfigError: when a setting is unknown or its value not allowed.
     """
@@ -130,14 +138,20 @@ class ClusterHost:
         isolation: Isolation | str = "thread",
         host: str = "127.0.0.1",
         *,
+        racks: Sequence[str] = (),
+        log_dirs: int = 1,
         runner_factory: RunnerFactory | None = None,
         rng: Random | None = None,
     ) -> None:
         if isolation not in ISOLATIONS:
             raise HostError(f"The isolation was {isolation!r}; it can be 'thread' or 'process'.")
         roles_of_nodes(brokers, controllers, combined=combined)
+        if not 1 <= log_dirs <= LOG_DIRS_MAX:
+            raise HostError(f"The number of log directories was {log_dirs}; it can be 1 to {LOG_DIRS_MAX}.")
+        self._log_dirs = log_dirs
         self.hub = TelemetryHub()
         self._settings = node_settings(config or {}, brokers)
+        self._racks = tuple(racks)
         self._counts = (brokers, controllers)
         self._combined = combined
         self._port = port
@@ -293,6 +307,9 @@ class ClusterHost:
 
         :raises HostError: when it is not there, or does not run.
         """
+        self._end(node_id, lambda runner: runner.kill(), BY_YOU)
+
+    def _end(self, node_id: int, end: Callable[[Runner], None], cause: str) -> None:
         with self._changed:
             node = self._node(node_id)
             if node.state in GONE:
@@ -300,10 +317,66 @@ class ClusterHost:
             self._move(node, NodeState.KILLED)
             runner, at_ms = node.runner, _wall_ms()
         assert runner is not None
-        runner.kill()
+        end(runner)
         self._bury(node, runner)
-        self.hub.emit(NodeKilled(at_ms=at_ms, node_id=node_id, cause=BY_YOU))
-        _log.info("node %s was killed", node_id)
+        self.hub.emit(NodeKilled(at_ms=at_ms, node_id=node_id, cause=cause))
+        _log.info("node %s was killed: %s", node_id, cause)
+
+    def power_loss(self, node_id: int, torn_tail_bytes: int = 0) -> None:
+        """End a node, and with it everything that it had written and not synced.
+
+        :param torn_tail_bytes: so much of what was not synced is left at the end of each file.
+        :raises HostError: when it is not there, or does not run.
+        """
+        self._end(node_id, lambda runner: runner.power_loss(torn_tail_bytes), POWER_LOSS)
+
+    def fill_disk(self, node_id: int, directory: int | None = None, free_bytes: int = 0) -> None:
+        """Let a node's disk be full after so many more bytes: that of one log directory, or of all.
+
+        :raises HostError: when there is no such node or directory.
+        """
+        self._fault(node_id, directory, DiskFaultKind.FULL, free_bytes)
+
+    def break_disk(self, node_id: int, directory: int | None = None, kind: DiskFaultKind | str = DiskFaultKind.BROKEN) -> None:
+        """Let every access to a node's disk fail, or with other kinds every change, or let it be gone.
+
+        :param directory: the number of the log directory, from 1 on; None is all of them.
+        :raises HostError: when there is no such node, directory or kind.
+        """
+        if kind not in tuple(DiskFaultKind) or kind == DiskFaultKind.FULL:
+            kinds = ", ".join(repr(str(one)) for one in DiskFaultKind if one is not DiskFaultKind.FULL)
+            raise HostError(f"A disk can be broken as {kinds}; {str(kind)!r} was asked for.")
+        self._fault(node_id, directory, DiskFaultKind(kind), 0)
+
+    def heal_disk(self, node_id: int) -> None:
+        """Let a node's disks be right again. What went out of use is used again after a restart.
+
+        :raises HostError: when there is no such node.
+        """
+        with self._changed:
+            node = self._node(node_id)
+            node.faults.clear()
+        self._apply_faults(node)
+
+    def _fault(self, node_id: int, directory: int | None, kind: DiskFaultKind, free_bytes: int) -> None:
+        with self._changed:
+            node = self._node(node_id)
+            paths = node.spec.directories
+            if directory is not None:
+                if not 1 <= directory <= len(paths):
+                    raise HostError(f"Node {node_id} has no log directory {directory}; it has 1 to {len(paths)}.")
+                paths = (paths[directory - 1],)
+            for path in paths:
+                node.faults[str(path)] = DiskFault(kind, str(path), free_bytes)
+        _log.info("node %s: the disk of %s is %s", node_id, "all its directories" if directory is None else f"directory {directory}", kind)
+        self._apply_faults(node)
+
+    def _apply_faults(self, node: _Node) -> None:
+        with self._changed:
+            runner = None if node.state in GONE else node.runner
+            faults = tuple(node.faults.values())
+        if runner is not None:
+            runner.set_disk_faults(faults)
 
     def stop(self, node_id: int, timeout: float = STOP_TIMEOUT_S) -> None:
         """Kafka's controlled shutdown; a paused node is let go on first.
@@ -386,6 +459,13 @@ class ClusterHost:
         """
         self._admin.create_topic(name, partitions, replication_factor, configs or {}, timeout_s=timeout)
 
+    def alter_topic(self, name: str, configs: Mapping[str, str | None], *, timeout: float = COMMAND_TIMEOUT_S) -> None:
+        """Change settings of a topic, None taking one back, and wait until brokers go by them.
+
+        :raises HostError: when the controller refuses, or nobody answers in time.
+        """
+        self._admin.alter_topic(name, configs, timeout_s=timeout)
+
     def delete_topic(self, name: str, *, timeout: float = COMMAND_TIMEOUT_S) -> None:
         """Delete a topic.
 
@@ -443,13 +523,19 @@ class ClusterHost:
                 broker_port=node_plan.broker_port,
                 controller_port=node_plan.controller_port,
                 voters=cluster.voters,
-                config=self._settings,
+                config=self._settings_of(node_plan),
+                log_dirs=self._log_dirs,
             )
             self._nodes[node_plan.node_id] = _Node(node_plan, spec)
         if self._isolation == "thread" and sys.getswitchinterval() > SWITCH_INTERVAL_S:
             self._old_switch_interval = sys.getswitchinterval()
             sys.setswitchinterval(SWITCH_INTERVAL_S)
         return cluster
+
+    def _settings_of(self, node_plan: NodePlan) -> Mapping[str, str]:
+        if not self._racks or node_plan.broker_port is None:
+            return self._settings
+        return {**self._settings, "broker.rack": self._racks[(node_plan.node_id - 1) % len(self._racks)]}
 
     def _launch(self, node_id: int) -> None:
         with self._changed:
@@ -459,7 +545,7 @@ class ClusterHost:
             level = self.hub.levels().get(BrokerKey(node_id))
             node.old_broker_epoch = level.broker_epoch if isinstance(level, BrokerLevel) else -1
             sink = _NodeSink(self.hub)
-            runner = self._runner_factory(node.spec, sink)
+            runner = self._runner_factory(replace(node.spec, disk_faults=tuple(node.faults.values())), sink)
             runner.on_exit = lambda reason: self._exited(node, runner, reason)
             node.runner, node.sink, node.failure = runner, sink, None
             self._move(node, NodeState.STARTING)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -31,7 +31,9 @@ class Lab:
     :param isolation: ``thread`` keeps all nodes in this process, ``process`` gives each its own.
     :param config: broker settings by Kafka's names.
     :param combined: every node is both broker and controller.
+    :param racks: where brokers stand, in the order of their ids; with fewer racks than brokers it begins anew.
     :param port: broker *i* listens on port + i - 1; 0 takes free ports.
+    :param log_dirs: how many log directories each node has; the first one holds the metadata log.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class Lab:
         *,
         combined: bool = False,
         port: int = 0,
+        racks: Sequence[str] = (),
+        log_dirs: int = 1,
     ) -> None:
         self._host = ClusterHost(
             brokers=brokers,
@@ -53,6 +57,8 @@ class Lab:
             data_dir=Path(data_dir) if data_dir is not None else None,
             config={key: _text(value) for key, value in (config or {}).items()},
             isolation=isolation,
+            racks=racks,
+            log_dirs=log_dirs,
         )
 
     def __enter__(self) -> Self:
@@ -107,6 +113,28 @@ class Lab:
         """End a node as a power cut would: no flush, no goodbye, sockets reset."""
         self._host.kill(node_id)
 
+    def power_loss(self, node_id: int, torn_tail: int = 0) -> None:
+        """Cut a node's power: it is killed, and what it had not synced is not on its disks when it starts again.
+
+        :param torn_tail: so many of the bytes that were not synced reached the disk all the same, at the end of each file.
+        """
+        self._host.power_loss(node_id, torn_tail)
+
+    def fill_disk(self, node_id: int, directory: int | None = None, *, free_bytes: int = 0) -> None:
+        """Let a node's disk be full after so many more bytes: that of one log directory (from 1 on), or of all."""
+        self._host.fill_disk(node_id, directory, free_bytes)
+
+    def break_disk(self, node_id: int, directory: int | None = None, *, kind: str = "broken") -> None:
+        """Break a node's disk: ``broken`` (nothing can be read or written), ``read_only`` or ``vanished``.
+
+        A broker that has other log directories (counted from 1) goes on with those, except without the first.
+        """
+        self._host.break_disk(node_id, directory, kind)
+
+    def heal_disk(self, node_id: int) -> None:
+        """Let a node's disks be right again; what went out of use is used again after a restart."""
+        self._host.heal_disk(node_id)
+
     def stop(self, node_id: int, timeout: float = STOP_TIMEOUT_S) -> None:
         """Kafka's controlled shutdown: a broker hands its partitions over first."""
         self._host.stop(node_id, timeout)
@@ -151,6 +179,10 @@ class Lab:
         if not self._host.wait_for_levels(led, timeout):
             raise HostError(f"Topic {name!r} was created, but within {timeout:g} s not all of its partitions were led.")
         return self.describe().topics[name]
+
+    def alter_topic(self, name: str, config: Mapping[str, object], *, timeout: float = COMMAND_TIMEOUT_S) -> None:
+        """Change settings of a topic while it is in use, and wait until the brokers go by them; None takes one back."""
+        self._host.alter_topic(name, {key: None if value is None else _text(value) for key, value in config.items()}, timeout=timeout)
 
     def delete_topic(self, name: str, *, timeout: float = COMMAND_TIMEOUT_S) -> None:
         """Delete a topic, and wait until the controller has."""

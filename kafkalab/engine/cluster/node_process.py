@@ -15,12 +15,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from kafkalab.engine.cluster.child import LOG_FORMAT, Uplink, read_frame, spawn, take_standard_output
+from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.server.node import NodeFailed, NodeRunner, NodeSpec
 from kafkalab.engine.telemetry.hub import TelemetryHub, TelemetrySink
 
@@ -30,6 +32,8 @@ START_TIMEOUT_S: Final = 60.0
 ORPHAN_STOP_TIMEOUT_S: Final = 2.0
 TERMINATED_STOP_TIMEOUT_S: Final = 30.0
 KILL_WAIT_S: Final = 10.0
+FAULT_WAIT_S: Final = 5.0
+FAULT_POLL_S: Final = 0.1
 FRAME_INTERVAL_S: Final = 0.005
 SWITCH_INTERVAL_S: Final = 0.0005
 _HAS_STOP_SIGNAL: Final = hasattr(signal, "SIGSTOP")
@@ -47,6 +51,8 @@ def spec_to_json(spec: NodeSpec, *, log_level: int) -> str:
         "controller_port": spec.controller_port,
         "voters": {str(node_id): list(address) for node_id, address in spec.voters.items()},
         "config": dict(spec.config),
+        "log_dirs": spec.log_dirs,
+        "disk_faults": _faults_to_data(spec.disk_faults),
         "log_level": log_level,
     }
     return json.dumps(data)
@@ -65,8 +71,18 @@ def spec_from_json(text: str) -> tuple[NodeSpec, int]:
         controller_port=data["controller_port"],
         voters={int(node_id): (host, port) for node_id, (host, port) in data["voters"].items()},
         config=data["config"],
+        log_dirs=data["log_dirs"],
+        disk_faults=_faults_from_data(data["disk_faults"]),
     )
     return spec, data["log_level"]
+
+
+def _faults_to_data(faults: tuple[DiskFault, ...]) -> list[list[object]]:
+    return [[fault.kind, fault.directory, fault.free_bytes] for fault in faults]
+
+
+def _faults_from_data(data: list[list[Any]]) -> tuple[DiskFault, ...]:
+    return tuple(DiskFault(DiskFaultKind(kind), directory, free_bytes) for kind, directory, free_bytes in data)
 
 
 class ProcessRunner:
@@ -83,6 +99,7 @@ class ProcessRunner:
         self._settled = threading.Event()
         self._gone = threading.Event()
         self._ordered = False
+        self._faults_set = threading.Semaphore(0)
         self._input_lock = threading.Lock()
 
     @property
@@ -130,6 +147,23 @@ class ProcessRunner:
             if not self._gone.wait(KILL_WAIT_S):
                 _log.error("process %s of node %s outlives SIGKILL", self._process.pid, self.spec.node_id)
 
+    def power_loss(self, torn_tail_bytes: int = 0) -> None:
+        """The process throws away what was not synced, as only it knows what that is, and ends."""
+        self._ordered = True
+        self._send(f"power_loss {torn_tail_bytes}")
+        self.resume()
+        if not self._gone.wait(KILL_WAIT_S):
+            _log.error("the process of node %s did not end with its power and is killed", self.spec.node_id)
+            self.kill()
+
+    def set_disk_faults(self, faults: tuple[DiskFault, ...]) -> None:
+        """Tell the process, and wait until it says that it is so; a paused one will say so later."""
+        self._send(f"disk_faults {json.dumps(_faults_to_data(faults))}")
+        deadline = time.monotonic() + FAULT_WAIT_S
+        while not self._gone.is_set() and time.monotonic() < deadline:
+            if self._faults_set.acquire(timeout=FAULT_POLL_S):
+                return
+
     def pause(self) -> None:
         """Stop the process where the system can, else its loop."""
         if _HAS_STOP_SIGNAL:
@@ -172,6 +206,8 @@ class ProcessRunner:
                 elif kind == "failed":
                     self.failure = value
                     self._settled.set()
+                elif kind == "disk_faults":
+                    self._faults_set.release()
                 elif kind == "exit":
                     exited_with, self.exit_signal = value
         except (OSError, EOFError, pickle.UnpicklingError) as e:
@@ -219,7 +255,7 @@ def main() -> int:
     threading.Thread(target=_read_commands, args=(commands,), name="kafkalab-commands", daemon=True).start()
     threading.Thread(target=_announce, args=(runner, uplink), name="kafkalab-announce", daemon=True).start()
 
-    code, stop_signal = _obey(runner, commands)
+    code, stop_signal = _obey(runner, commands, uplink)
     uplink.close()
     if code:
         uplink.send("failed", runner.failure or f"node {spec.node_id} ended itself")
@@ -242,7 +278,7 @@ def _announce(runner: NodeRunner, uplink: Uplink) -> None:
         uplink.send("ready", None)
 
 
-def _obey(runner: NodeRunner, commands: queue.SimpleQueue[str]) -> tuple[int, int | None]:
+def _obey(runner: NodeRunner, commands: queue.SimpleQueue[str], uplink: Uplink) -> tuple[int, int | None]:
     """The exit status, and the signal that asked for the end."""
     while True:
         verb, _, argument = commands.get().partition(" ")
@@ -252,6 +288,13 @@ def _obey(runner: NodeRunner, commands: queue.SimpleQueue[str]) -> tuple[int, in
             runner.pause()
         elif verb == "resume":
             runner.resume()
+        elif verb == "disk_faults":
+            runner.set_disk_faults(_faults_from_data(json.loads(argument)))
+            uplink.send("disk_faults", None)
+        elif verb == "power_loss":
+            runner.power_loss(int(argument))
+            # No goodbye to anybody: the sockets go with the process.
+            os._exit(0)
         elif verb == "stop":
             runner.stop(float(argument))
             return 0, None

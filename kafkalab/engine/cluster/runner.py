@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from kafkalab.engine.faults.disk import DiskFault
     from kafkalab.engine.server.node import NodeSpec
     from kafkalab.engine.telemetry.hub import TelemetrySink
 
@@ -38,6 +39,12 @@ class Runner(Protocol):
 
     def kill(self) -> None:
         """End it without flush or goodbye; its sockets are reset."""
+
+    def power_loss(self, torn_tail_bytes: int = 0) -> None:
+        """End it as a power cut would: of what was not synced only so many bytes of each file are left."""
+
+    def set_disk_faults(self, faults: tuple[DiskFault, ...]) -> None:
+        """From now on these things are wrong with its disks and no others; returns when that is so."""
 
     def pause(self) -> None:
         """Stop answering, with sockets open."""

@@ -24,6 +24,7 @@ from kafkalab.engine.telemetry.levels import (
     QuorumLevel,
     ReplicaKey,
     ReplicaLevel,
+    SegmentsKey,
     TopicKey,
     TopicLevel,
 )
@@ -300,4 +301,5 @@ def _groups(levels: Mapping[LevelKey, Level]) -> dict[str, GroupSnapshot]:
 
 def keys_of_node(node_id: int, keys: Iterable[LevelKey]) -> list[LevelKey]:
     """The levels that a node reports of itself, and that go with it."""
-    return [key for key in keys if isinstance(key, NodeKey | QuorumKey | ReplicaKey | ConnectionKey) and key.node_id == node_id]
+    own = NodeKey | QuorumKey | ReplicaKey | SegmentsKey | ConnectionKey
+    return [key for key in keys if isinstance(key, own) and key.node_id == node_id]

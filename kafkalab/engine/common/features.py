@@ -9,6 +9,18 @@ from typing import Final
 METADATA_VERSION: Final = 30
 """4.3-IV0."""
 SUPPORTED_FEATURES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
-    {"kraft.version": (0, 0), "metadata.version": (METADATA_VERSION, METADATA_VERSION)}
+    {
+        "eligible.leader.replicas.version": (0, 1),
+        "group.version": (0, 1),
+        "kraft.version": (0, 0),
+        "metadata.version": (METADATA_VERSION, METADATA_VERSION),
+        "share.version": (0, 1),
+        "streams.version": (0, 1),
+        "transaction.version": (0, 2),
+    }
 )
-"""(lowest, highest) level by feature, by name."""
+"""(lowest, highest) level by feature, by name.
+
+A new cluster starts without the optional ones, as nothing here rests on them. A directory that Apache Kafka formatted
+names them all, at these levels; its nodes come up here too, and what a client asks of those protocols it is refused by API.
+"""

@@ -8,6 +8,7 @@ which it is the last member); clients are not told of it.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from typing import Any, Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
@@ -155,6 +156,23 @@ class BrokerLifecycles:
         broker = check_broker_epoch(self._image, request.broker_id, request.broker_epoch)
         session = self._sessions.touch(broker.broker_id, broker.broker_epoch)
         session.metadata_offset = request.current_metadata_offset
+        plan = self._answer(broker, session, request)
+        self._take_offline(broker, request.offline_log_dirs, plan)
+        return plan
+
+    def _take_offline(self, broker: BrokerRegistration, directories: Iterable[uuid.UUID | None], plan: Plan) -> None:
+        """A broker has lost directories: what lies in them is led by others, and counts in no ISR."""
+        lost = [directory for directory in broker.log_dirs if directory in set(directories)]
+        if not lost:
+            return
+        remaining = tuple(directory for directory in broker.log_dirs if directory not in lost)
+        change = BrokerRegistrationChangeRecord(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch, log_dirs=remaining)
+        plan.records = [*self._elections.without_directories(broker.broker_id, lost), change, *plan.records]
+        plan.cause = (
+            plan.cause or f"broker {broker.broker_id} lost {'a log directory' if len(lost) == 1 else f'{len(lost)} log directories'}"
+        )
+
+    def _answer(self, broker: BrokerRegistration, session: BrokerSession, request: Any) -> Plan:
         is_caught_up = request.current_metadata_offset >= self._image.broker_record_offset(broker.broker_id)
         if broker.fenced:
             return self._heartbeat_of_fenced(broker, request, is_caught_up)

@@ -25,7 +25,9 @@ from kafkalab.engine.common.features import METADATA_VERSION
 from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.controller import responses
 from kafkalab.engine.controller.brokers import BrokerLifecycles, check_broker_epoch
-from kafkalab.engine.controller.elections import IMBALANCED_PER_PASS_MAX, Elections
+from kafkalab.engine.controller.configs import ConfigChanges
+from kafkalab.engine.controller.directories import DirectoryAssignments
+from kafkalab.engine.controller.elections import IMBALANCED_PER_PASS_MAX, UNCLEAN_ELECTION, Elections
 from kafkalab.engine.controller.isr import IsrChanges
 from kafkalab.engine.controller.operation import Body, Operation, Plan, Respond
 from kafkalab.engine.controller.sessions import BrokerSessions
@@ -34,6 +36,7 @@ from kafkalab.engine.controller.topics import TopicChanges
 from kafkalab.engine.metadata.image import METADATA_VERSION_FEATURE, MetadataDelta, MetadataImage
 from kafkalab.engine.protocol.metadata_records import (
     BeginTransactionRecord,
+    ConfigRecord,
     EndTransactionRecord,
     FeatureLevelRecord,
     NoOpRecord,
@@ -99,7 +102,10 @@ class QuorumController:
         self.elections = Elections(image, config)
         self._brokers = BrokerLifecycles(image, self.elections, self.sessions, cluster_id=cluster_id, session_timeout_ms=session_timeout_ms)
         self._isr = IsrChanges(image, config, self.elections)
+        self._directories = DirectoryAssignments(image, self.elections)
         self._topics = TopicChanges(image, config, self.elections, rng)
+        voter_ids = frozenset(int(voter.partition("@")[0]) for voter in config.get_list("controller.quorum.voters"))
+        self._configs = ConfigChanges(image, config, voter_ids | {node_id})
         self._telemetry = ControllerTelemetry(node_id=node_id, clock=clock, sink=sink, config=config)
 
     @property
@@ -184,6 +190,10 @@ class QuorumController:
         """A broker wants a block of producer ids."""
         self._submit("AllocateProducerIds", request, respond, self._plan_producer_ids, responses.allocate_producer_ids_error)
 
+    def handle_assign_replicas_to_dirs(self, request: Any, respond: Respond) -> None:
+        """A broker tells in which of its directories replicas are."""
+        self._submit("AssignReplicasToDirs", request, respond, self._directories.assign, responses.assign_replicas_to_dirs_error)
+
     def handle_create_topics(self, request: Any, respond: Respond) -> None:
         """Somebody wants topics."""
         self._submit("CreateTopics", request, respond, self._topics.create, responses.create_topics_error, timeout_ms=request.timeout)
@@ -202,6 +212,36 @@ class QuorumController:
             responses.create_partitions_error,
             timeout_ms=request.timeout,
         )
+
+    def handle_incremental_alter_configs(self, request: Any, respond: Respond) -> None:
+        """Somebody wants some settings otherwise."""
+        self._submit(
+            "IncrementalAlterConfigs",
+            request,
+            respond,
+            lambda request: self._with_elections(self._configs.incremental_alter(request)),
+            responses.alter_configs_error,
+        )
+
+    def handle_alter_configs(self, request: Any, respond: Respond) -> None:
+        """Somebody says what the settings are, and that there are no others."""
+        self._submit(
+            "AlterConfigs",
+            request,
+            respond,
+            lambda request: self._with_elections(self._configs.alter(request)),
+            responses.alter_configs_error,
+        )
+
+    def _with_elections(self, plan: Plan) -> Plan:
+        """Partitions without a leader do not wait when unclean elections become allowed."""
+        if any(isinstance(record, ConfigRecord) and record.name == UNCLEAN_ELECTION for record in plan.records):
+
+            def elect() -> Plan:
+                return Plan(records=self.elections.of_leaderless(), cause="an unclean election became allowed")
+
+            plan.on_committed = lambda _offset: self._submit_internal("unclean elections", elect)
+        return plan
 
     def _plan_producer_ids(self, request: Any) -> Plan:
         check_broker_epoch(self.image, request.broker_id, request.broker_epoch)

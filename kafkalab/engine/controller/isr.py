@@ -76,7 +76,7 @@ class IsrChanges:
             topic.topic_id,
             data.partition_index,
             partition,
-            is_acceptable=self._elections.is_active,
+            is_acceptable=self._elections.may_lead(partition),
             target_isr=isr,
             unclean=self._elections.unclean_allowed(topic.name),
             recovery_state=data.leader_recovery_state,

@@ -28,6 +28,11 @@ def allocate_producer_ids_error(request: Any, error: Errors, message: str | None
     return {"throttle_time": 0, "error_code": int(error), "producer_id_start": -1, "producer_id_len": 0}
 
 
+def assign_replicas_to_dirs_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """AssignReplicasToDirs."""
+    return {"throttle_time": 0, "error_code": int(error), "directories": ()}
+
+
 def create_topics_error(request: Any, error: Errors, message: str | None = None) -> Body:
     """CreateTopics: each topic has the error."""
     topics = [topic_error(topic.name, ApiError(error, message)) for topic in request.topics]
@@ -51,3 +56,17 @@ def create_partitions_error(request: Any, error: Errors, message: str | None = N
     """CreatePartitions: each topic has the error."""
     rows = [{"name": topic.name, "error_code": int(error), "error_message": message} for topic in request.topics]
     return {"throttle_time": 0, "results": rows}
+
+
+def alter_configs_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """AlterConfigs and IncrementalAlterConfigs: each resource has the error."""
+    rows = [
+        {
+            "error_code": int(error),
+            "error_message": message,
+            "resource_type": resource.resource_type,
+            "resource_name": resource.resource_name,
+        }
+        for resource in request.resources
+    ]
+    return {"throttle_time": 0, "responses": rows}

@@ -16,7 +16,7 @@ from kafkalab.engine.controller.names import validate_topic_name
 from kafkalab.engine.controller.operation import Plan
 from kafkalab.engine.controller.placement import place_replicas
 from kafkalab.engine.controller.responses import topic_error
-from kafkalab.engine.metadata.image import CONFIG_BROKER, MetadataImage
+from kafkalab.engine.metadata.image import MetadataImage
 from kafkalab.engine.protocol.metadata_records import (
     CONFIG_TOPIC,
     DIRECTORY_UNASSIGNED,
@@ -112,7 +112,7 @@ class TopicChanges:
         return records, row
 
     def _described_configs(self, configs: Mapping[str, str]) -> list[Mapping[str, Any]]:
-        entries = topic_config_view(self._config, configs, dynamic_default=self._image.config(CONFIG_BROKER, ""))
+        entries = topic_config_view(self._config, configs)
         return [
             {
                 "name": entry.name,

@@ -15,6 +15,7 @@ from kafkalab.engine.log.storage import Storage, StorageError
 
 RECOVERY_POINT_FILE: Final = "recovery-point-offset-checkpoint"
 LOG_START_OFFSET_FILE: Final = "log-start-offset-checkpoint"
+CLEANER_OFFSET_FILE: Final = "cleaner-offset-checkpoint"
 HIGH_WATERMARK_FILE: Final = "replication-offset-checkpoint"
 LEADER_EPOCH_FILE: Final = "leader-epoch-checkpoint"
 
@@ -59,6 +60,9 @@ def _read(storage: Storage, path: Path, parse: Callable[[str], Entry]) -> list[E
     except UnicodeDecodeError:
         raise StorageError(f"{path}: this is no checkpoint file, it has bytes that are no text") from None
     lines = text.splitlines()
+    if not lines:
+        # So Kafka leaves a checkpoint that it has made and never filled.
+        return []
     if not lines or lines[0] != _VERSION:
         raise StorageError(f"{path}, line 1: expected the version {_VERSION}, found {lines[0] if lines else 'nothing'!r}")
     if len(lines) < 2 or not lines[1].isdecimal():

@@ -10,24 +10,30 @@ Whether a record may be seen is not decided here: the high watermark belongs to 
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import TopicPartition, uuid_to_text
-from kafkalab.engine.common.time import Clock
+from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.log.checkpoint import LEADER_EPOCH_FILE, write_leader_epochs
 from kafkalab.engine.log.config import LONG_MAX, LogConfig
+from kafkalab.engine.log.deleted_segments import DeletedSegments
 from kafkalab.engine.log.partition_metadata import PARTITION_METADATA_FILE, read_topic_id, write_topic_id
 from kafkalab.engine.log.producer_state import ProducerState
 from kafkalab.engine.log.recovery import load_log, producers_from
-from kafkalab.engine.log.segment import RELATIVE_OFFSET_MAX, SNAPSHOT_SUFFIX, Segment, SegmentInfo, segment_file_name
+from kafkalab.engine.log.region import NO_REGIONS, FileRegion
+from kafkalab.engine.log.retention import Cause, expired_segments
+from kafkalab.engine.log.segment import RELATIVE_OFFSET_MAX, SNAPSHOT_SUFFIX, SWAP_SUFFIX, Segment, SegmentInfo, segment_file_name
 from kafkalab.engine.log.storage import Storage, StorageError
-from kafkalab.engine.log.validator import check_client_batch, prepare_client_batch
+from kafkalab.engine.log.txn_index import AbortedTransaction
+from kafkalab.engine.log.validator import BytesBehind, check_client_batch, prepare_client_batch
 from kafkalab.engine.record.batch import (
     HEADER_BYTES,
     NO_PRODUCER_ID,
@@ -41,6 +47,9 @@ from kafkalab.engine.record.batch import (
 )
 
 DELETE_SUFFIX: Final = "-delete"
+FUTURE_SUFFIX: Final = "-future"
+INDEXED_SEGMENTS_MAX: Final = 2
+"""Sealed segments of one log of which the indexes stay in memory: those that were searched last."""
 _NAME_LENGTH_MAX: Final = 255
 
 
@@ -109,9 +118,27 @@ class Log:
         self._storage = storage
         self._segments = loaded.segments
         self._active = loaded.segments[-1]
+        # Sealed segments of which the indexes are in memory, the last used one last.
+        self._indexed: list[Segment] = []
+        for segment in loaded.segments[:-1]:
+            segment.forget_indexes()
+        self._deleted = DeletedSegments(clock)
+        self.first_dirty_offset: int | None = None
+        """Up to here the log was compacted; None when it never was."""
         self._epochs = loaded.epochs
         self._snapshots = loaded.snapshots
         self._flushed_at_ms = clock.now_ms()
+        if config.preallocate:
+            self._active.reserve(config.segment_bytes)
+        self.on_storage_error: Callable[[Log, OSError], None] | None = None
+        """Told of every error of the disk, besides the one who asked."""
+        # Files were created whose names a power cut would take; the first time, the directory itself was.
+        self._names_unsynced = True
+        self._directory_unsynced = True
+        self._epochs_unsynced = False
+        self._cuts = 0  # Counts truncations: what was under way to the disk before one says nothing after it.
+        self._flush_timer: Timer | None = None
+        self._is_closed = False
         if self._epochs.dirty:
             self._write_epochs()
 
@@ -212,7 +239,11 @@ class Log:
         if not client:
             return self._append_own(data, leader_epoch)
         config = self.config
-        header = check_client_batch(data, config, zstd_allowed=zstd_allowed)
+        try:
+            header = check_client_batch(data, config, zstd_allowed=zstd_allowed)
+        except BytesBehind as behind:
+            data = data[: behind.size]
+            header = check_client_batch(data, config, zstd_allowed=zstd_allowed)
         has_producer = header.producer_id != NO_PRODUCER_ID
         if has_producer:
             repeated = self.producer_state.check(header, self.topic_partition)
@@ -235,8 +266,8 @@ class Log:
         if has_producer:
             self.producer_state.update(header, first_offset)
         self.log_end_offset = last_offset + 1
-        if config.flush_messages != LONG_MAX:
-            self._flush_if_many()
+        if config.flush_messages != LONG_MAX or config.flush_ms != LONG_MAX:
+            self._flush_if_due()
         append_time_ms = now_ms if header.is_log_append_time else -1
         return AppendInfo(first_offset, last_offset, append_time_ms, self.log_start_offset, False, size, header.record_count)
 
@@ -295,8 +326,8 @@ class Log:
         finally:
             if run:
                 self._append_run(segment, data, run_start, run_end, run)
-        if config.flush_messages != LONG_MAX:
-            self._flush_if_many()
+        if config.flush_messages != LONG_MAX or config.flush_ms != LONG_MAX:
+            self._flush_if_due()
         if first_offset < 0:
             first_offset = self.log_end_offset
         return AppendInfo(first_offset, self.log_end_offset - 1, -1, self.log_start_offset, False, run_end, record_count)
@@ -310,8 +341,17 @@ class Log:
             if header.partition_leader_epoch > self._epochs.latest:
                 self._assign_epoch(header.partition_leader_epoch, header.base_offset)
             if header.producer_id != NO_PRODUCER_ID:
-                self.producer_state.update_from(header, data, pos)
+                aborted = self.producer_state.update_from(header, data, pos)
+                if aborted is not None:
+                    self._note_aborted(segment, aborted)
         self.log_end_offset = run[-1][1].next_offset
+
+    def _note_aborted(self, segment: Segment, aborted: AbortedTransaction) -> None:
+        try:
+            segment.add_aborted(aborted)
+        except OSError as error:
+            raise self._storage_error("writing the transaction index of", error) from error
+        self._names_unsynced = True
 
     def _write(self, segment: Segment, head: bytes, body: bytes | memoryview) -> None:
         try:
@@ -331,7 +371,7 @@ class Log:
         age_ms = max_timestamp - first_timestamp if first_timestamp >= 0 <= max_timestamp else now_ms - segment.created_ms
         if (
             segment.size + size > config.segment_bytes
-            or age_ms > config.segment_ms - self._jitter_ms(segment)
+            or age_ms > config.max_segment_ms - self._jitter_ms(segment)
             or segment.index_is_full(config.segment_index_bytes)
         ):
             return self._roll_to(self.log_end_offset)
@@ -343,7 +383,7 @@ class Log:
             return 0
         # Any spread will do as long as it stays the same for this segment.
         spread = zlib.crc32(f"{self.topic_partition}/{segment.base_offset}".encode())
-        return spread % (min(jitter_ms, self.config.segment_ms) + 1)
+        return spread % min(jitter_ms, self.config.segment_ms)
 
     def roll(self) -> None:
         """Begin a new segment, unless the active one is still empty."""
@@ -355,6 +395,9 @@ class Log:
         try:
             if old.size:
                 old.become_inactive()
+                self._indexed.append(old)
+                if len(self._indexed) > INDEXED_SEGMENTS_MAX:
+                    self._indexed.pop(0).forget_indexes()
                 self._write_snapshot(base_offset)
             else:
                 # Nothing was written since its base was chosen, and now the base lies too far back.
@@ -363,10 +406,16 @@ class Log:
             segment = Segment(self._storage, self.directory, base_offset, size=0, created_ms=self._clock.wall_ms())
             # A segment is a file from its beginning, so that the next start knows of it.
             segment.file.truncate(0)
+            if self.config.preallocate:
+                segment.reserve(self.config.segment_bytes)
         except OSError as error:
             raise self._storage_error("rolling", error) from error
         self._segments.append(segment)
         self._active = segment
+        self._names_unsynced = True
+        if old.unsynced and len(self._segments) > 1:
+            # What will not change any more goes to the disk now, so that little is left to validate after a kill.
+            self.flush_later()
         return segment
 
     # --- read ---------------------------------------------------------------------------------------
@@ -376,6 +425,17 @@ class Log:
 
         Batches that reach ``max_offset`` are left out. The first comes even when it alone is larger
         than ``max_bytes``, unless ``min_one`` is off.
+
+        :raises ApiError: OFFSET_OUT_OF_RANGE outside the log.
+        """
+        chunk = self.read_chunk(offset, max_bytes, max_offset=max_offset, min_one=min_one)
+        assert isinstance(chunk, bytes), "regions are given to those who ask for them"
+        return chunk
+
+    def read_chunk(
+        self, offset: int, max_bytes: int, *, max_offset: int | None = None, min_one: bool = True, region_from: int = NO_REGIONS
+    ) -> bytes | FileRegion:
+        """As :meth:`read`; ``region_from`` bytes and more are not read, but told where they lie.
 
         :raises ApiError: OFFSET_OUT_OF_RANGE outside the log.
         """
@@ -392,6 +452,7 @@ class Log:
         if offset < segment.base_offset:
             number = self._segment_number(offset)
             segment = self._segments[number]
+            self._use_indexes(segment)
         try:
             start = segment.locate(offset)
             while start >= segment.size:
@@ -404,9 +465,42 @@ class Log:
             limit = segment.size
             if max_offset is not None and max_offset < self.log_end_offset:
                 limit = segment.locate(max_offset)
-            return segment.read(start, limit, max_bytes, min_one)
+            return segment.read(start, limit, max_bytes, min_one, region_from)
         except OSError as error:
             raise self._storage_error("reading", error) from error
+
+    def last_stable_offset(self, high_watermark: int) -> int:
+        """Where the oldest transaction begins of which the end is not committed yet; the high watermark when there is none."""
+        return self.producer_state.last_stable_offset(high_watermark)
+
+    def aborted_transactions(self, offset: int, chunk: bytes | FileRegion) -> list[AbortedTransaction]:
+        """The aborted transactions with records among those that were just read at ``offset``, and perhaps a few others."""
+        number = self._segment_number(offset)
+        found: list[AbortedTransaction] = []
+        try:
+            # Most logs know of none, and then it does not matter how far the chunk reaches.
+            with_any = [segment for segment in self._segments[number:] if segment.transactions.entries]
+            if with_any:
+                to_offset = self._upper_bound(number, offset, len(chunk))
+                for segment in with_any:
+                    if segment.transactions.collect(offset, to_offset, found):
+                        break
+        except OSError as error:
+            raise self._storage_error("reading the transaction index of", error) from error
+        return found
+
+    def _upper_bound(self, number: int, offset: int, size: int) -> int:
+        """An offset after all batches in ``size`` bytes that were read at ``offset``."""
+        segments = self._segments
+        segment = segments[number]
+        start = segment.locate(offset)
+        while start >= segment.size and number + 1 < len(segments):
+            number += 1
+            segment, start = segments[number], 0
+        bound = segment.upper_bound(start + size)
+        if bound is not None:
+            return bound
+        return segments[number + 1].base_offset if number + 1 < len(segments) else self.log_end_offset
 
     def iter_batches(self, from_offset: int) -> Iterator[tuple[BatchHeader, bytes]]:
         """Every batch from the one that contains ``from_offset`` on, up to the end as it is now."""
@@ -425,7 +519,8 @@ class Log:
         for segment in self._segments:
             if segment.max_timestamp < timestamp:
                 continue
-            position = segment.index.lookup(segment.time_index.lookup(timestamp))
+            self._use_indexes(segment)
+            position = segment.position_before(timestamp)
             for _, header, data in segment.batches(position):
                 if header.max_timestamp < timestamp or header.last_offset < self.log_start_offset:
                     continue
@@ -439,15 +534,27 @@ class Log:
         newest = max(self._segments, key=lambda segment: segment.max_timestamp)
         if newest.max_timestamp < 0:
             return None
+        self._use_indexes(newest)
         position = newest.locate(newest.max_timestamp_offset)
-        best: TimestampOffset | None = None
         for _, header, data in newest.batches(position):
-            if best is not None and header.max_timestamp <= best.timestamp:
-                continue
-            for record in records_of(data, 0, header):
-                if best is None or record.timestamp > best.timestamp:
-                    best = TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
-        return best
+            if header.max_timestamp == newest.max_timestamp:
+                for record in records_of(data, 0, header):
+                    if record.timestamp == header.max_timestamp:
+                        return TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
+        return None
+
+    def _use_indexes(self, segment: Segment) -> None:
+        """A sealed segment is searched: of those that were searched before, only a few keep their indexes in memory."""
+        indexed = self._indexed
+        if segment is self._active or (indexed and indexed[-1] is segment):
+            return
+        if segment in indexed:
+            indexed.remove(segment)
+        indexed.append(segment)
+        if len(indexed) > INDEXED_SEGMENTS_MAX:
+            oldest = indexed.pop(0)
+            if oldest is not self._active:
+                oldest.forget_indexes()
 
     def _segment_number(self, offset: int) -> int:
         return max(0, bisect_right(self._segments, offset, key=_base_offset) - 1)
@@ -479,6 +586,8 @@ class Log:
         except OSError as error:
             raise self._storage_error("writing the leader epochs of", error) from error
         self._epochs.dirty = False
+        self._epochs_unsynced = True
+        self._names_unsynced = True
 
     # --- cut ----------------------------------------------------------------------------------------
 
@@ -504,6 +613,7 @@ class Log:
                 end_offset = min(offset, header.base_offset)
                 break
             active.truncate(position)
+            active.truncate_transactions(end_offset)
             active.prepare_to_append(end_offset)
             self.producer_state, self._snapshots = producers_from(
                 self._storage, self.directory, self._segments, self._snapshots, end_offset
@@ -529,6 +639,7 @@ class Log:
             raise self._storage_error("truncating", error) from error
         self._segments = [active]
         self._active = active
+        self._names_unsynced = True
         self._snapshots = []
         self.producer_state.clear()
         self.log_start_offset = offset
@@ -538,54 +649,112 @@ class Log:
             self._write_epochs()
 
     def _end_at(self, offset: int) -> None:
+        self._cuts += 1
         self.log_end_offset = offset
         self.log_start_offset = min(self.log_start_offset, offset)
         self.recovery_point = min(self.recovery_point, offset)
+        if self.first_dirty_offset is not None:
+            self.first_dirty_offset = min(self.first_dirty_offset, offset)
 
     def increment_log_start_offset(self, offset: int) -> None:
-        """Records before ``offset`` are gone for readers; whole segments before it go from the disk."""
+        """Records before ``offset`` are gone for readers; whole segments before it go with the next look at what is old."""
         assert offset <= self.log_end_offset, "a log does not start after its end"
         if offset > self.log_start_offset:
             self.log_start_offset = offset
-            self._remove_segments_before(offset)
             self._epochs.truncate_from_start(offset)
             if self._epochs.dirty:
                 self._write_epochs()
 
-    def delete_old_segments(self, high_watermark: int) -> int:
-        """Apply ``retention.ms`` and ``retention.bytes`` to what is below the high watermark; how many segments went."""
-        config = self.config
-        if not config.deletes_old_segments:
-            return 0
-        now_ms = self._clock.wall_ms()
-        excess = self.size_bytes - config.retention_bytes if config.retention_bytes >= 0 else 0
-        start_offset = self.log_start_offset
-        for number, segment in enumerate(self._segments):
-            end_offset = self._segments[number + 1].base_offset if number + 1 < len(self._segments) else self.log_end_offset
-            too_old = config.retention_ms >= 0 and now_ms - segment.max_timestamp > config.retention_ms
-            too_much = config.retention_bytes >= 0 and excess >= segment.size
-            if not segment.size or end_offset > high_watermark or not (too_old or too_much):
-                break
-            excess -= segment.size
-            start_offset = end_offset
-        before = len(self._segments)
-        if start_offset == self.log_end_offset > self._active.base_offset:
-            self.roll()
-            before += 1
-        self.increment_log_start_offset(start_offset)
-        return before - len(self._segments)
-
-    def _remove_segments_before(self, offset: int) -> None:
-        segments = self._segments
+    def delete_old_segments(self, high_watermark: int, on_deleted: Callable[[Cause, list[SegmentInfo]], None] | None = None) -> int:
+        """Delete what lies before the log start, is too much or too old, as ``cleanup.policy`` says; how many segments went."""
         try:
-            while len(segments) > 1 and segments[1].base_offset <= offset:
-                segments[0].remove_files()
-                del segments[0]
-            for snapshot in [snapshot for snapshot in self._snapshots if snapshot < segments[0].base_offset]:
-                self._storage.remove(self.directory / segment_file_name(snapshot, SNAPSHOT_SUFFIX))
-                self._snapshots.remove(snapshot)
+            expired = expired_segments(
+                self._segments,
+                self.config,
+                log_start_offset=self.log_start_offset,
+                log_end_offset=self.log_end_offset,
+                high_watermark=high_watermark,
+                wall_ms=self._clock.wall_ms(),
+            )
+        except OSError as error:
+            raise self._storage_error("reading", error) from error
+        count = sum(number for number, _ in expired)
+        if not count:
+            return 0
+        if count == len(self._segments):
+            self.roll()
+        self.increment_log_start_offset(self._segments[count].base_offset)
+        for number, cause in expired:
+            gone = self._segments[:number]
+            infos = [segment.info() for segment in gone]
+            self._delete_segments(gone)
+            if on_deleted is not None:
+                on_deleted(cause, infos)
+        return count
+
+    def _delete_segments(self, gone: list[Segment]) -> None:
+        """Take sealed segments out of the log; their files go after a while."""
+        leaving = set(gone)
+        self._segments = [segment for segment in self._segments if segment not in leaving]
+        try:
+            for segment in gone:
+                self._deleted.add(segment, self.config.file_delete_delay_ms)
+            self._remove_snapshots({segment.base_offset for segment in gone})
         except OSError as error:
             raise self._storage_error("deleting segments of", error) from error
+
+    def _remove_snapshots(self, bases: set[int]) -> None:
+        first_base = self._segments[0].base_offset
+        for snapshot in [snapshot for snapshot in self._snapshots if snapshot in bases or snapshot < first_base]:
+            self._storage.remove(self.directory / segment_file_name(snapshot, SNAPSHOT_SUFFIX))
+            self._snapshots.remove(snapshot)
+
+    # --- compaction ---------------------------------------------------------------------------------
+
+    @property
+    def active_base_offset(self) -> int:
+        """Where the segment begins that still grows."""
+        return self._active.base_offset
+
+    def sealed_segments(self) -> list[Segment]:
+        """All segments but the active one; their files do not change any more, except by truncation."""
+        return self._segments[:-1]
+
+    def aborted_between(self, from_offset: int, to_offset: int) -> list[AbortedTransaction]:
+        """The aborted transactions with records among these offsets, and perhaps a few others."""
+        found: list[AbortedTransaction] = []
+        for segment in self._segments[self._segment_number(from_offset) :]:
+            if segment.transactions.collect(from_offset, to_offset, found):
+                break
+        return found
+
+    @property
+    def truncations(self) -> int:
+        """How often the log was cut in this life; what was learnt of its segments before one may not hold after it."""
+        return self._cuts
+
+    def is_sealed(self, segment: Segment) -> bool:
+        """Whether this very segment is still part of the log and does not grow."""
+        number = self._segment_number(segment.base_offset)
+        return self._segments[number] is segment and segment is not self._active
+
+    def replace_segments(self, cleaned: Segment, replaced: list[Segment]) -> None:
+        """Put a compacted segment, complete and synced, in the place of neighbouring sealed ones.
+
+        From the first renaming on the new segment is what counts: a start after a kill goes on with it.
+        """
+        first = self._segments.index(replaced[0])
+        assert self._segments[first : first + len(replaced)] == replaced, "neighbours of this log are replaced"
+        assert first + len(replaced) < len(self._segments), "the active segment is not compacted"
+        try:
+            cleaned.change_suffix(SWAP_SUFFIX)
+            self._segments[first : first + len(replaced)] = [cleaned]
+            for segment in replaced:
+                self._deleted.add(segment, self.config.file_delete_delay_ms)
+            cleaned.change_suffix("")
+            self._remove_snapshots({segment.base_offset for segment in replaced[1:]})
+        except OSError as error:
+            raise self._storage_error("replacing segments of", error) from error
 
     # --- to the disk --------------------------------------------------------------------------------
 
@@ -616,11 +785,96 @@ class Log:
                 segment.sync()
                 if segment.base_offset <= self.recovery_point:
                     break
+            if self._names_unsynced:
+                self._sync_names()
         except OSError as error:
             raise self._storage_error("flushing", error) from error
 
-    def _flush_if_many(self) -> None:
-        if self.log_end_offset - self.recovery_point >= self.config.flush_messages:
+    def _sync_names(self) -> None:
+        """A synced file is lost all the same when its directory does not know it."""
+        if self._epochs_unsynced:
+            # Recovery finds newer epochs in the batches from the recovery point on only.
+            write_leader_epochs(self._storage, self.directory / LEADER_EPOCH_FILE, self._epochs.entries, sync=True)
+            self._epochs_unsynced = False
+        else:
+            self._storage.sync_dir(self.directory)
+        if self._directory_unsynced:
+            self._storage.sync_dir(self.directory.parent)
+            self._directory_unsynced = False
+        self._names_unsynced = False
+
+    def flush_later(self) -> None:
+        """As :meth:`flush_inactive`, without waiting for the disk: the recovery point follows when it is done."""
+        segments = self._segments[:-1]
+        first = bisect_right(segments, self.recovery_point, key=_base_offset) - 1
+        for segment in segments[max(0, first) :]:
+            if segment.unsynced:
+                self._storage.sync_later(segment.file, partial(self._synced_later, segment, self._cuts))
+
+    def flush_all_later(self, done: Callable[[], None]) -> None:
+        """As :meth:`flush`, without waiting for the disk; ``done`` is called, perhaps at once, when what is there now is on it."""
+        end_offset, cuts = self.log_end_offset, self._cuts
+        pending = {segment: segment.size for segment in self._segments if segment.unsynced}
+
+        def synced(segment: Segment, error: OSError | None) -> None:
+            size = pending.pop(segment)
+            if self._is_closed or cuts != self._cuts:
+                return
+            if error is not None:
+                self._storage_error("flushing", error)
+                return
+            if segment.size == size:
+                segment.unsynced = False
+            if not pending:
+                finish()
+
+        def finish() -> None:
+            try:
+                if self._names_unsynced:
+                    self._sync_names()
+            except OSError as failure:
+                self._storage_error("flushing", failure)
+                return
+            self.recovery_point = max(self.recovery_point, end_offset)
+            done()
+
+        if not pending:
+            finish()
+        for segment in list(pending):
+            self._storage.sync_later(segment.file, partial(synced, segment))
+
+    def _synced_later(self, segment: Segment, cuts: int, error: OSError | None) -> None:
+        if self._is_closed:
+            return
+        if error is not None:
+            self._storage_error("flushing", error)
+            return
+        if cuts != self._cuts:
+            return
+        segment.unsynced = False
+        try:
+            if self._names_unsynced:
+                self._sync_names()
+        except OSError as failure:
+            self._storage_error("flushing", failure)
+            return
+        # Up to the first segment that is not on the disk.
+        for one in self._segments:
+            if one.unsynced or one is self._active:
+                self.recovery_point = max(self.recovery_point, one.base_offset)
+                break
+
+    def _flush_if_due(self) -> None:
+        config = self.config
+        if self.log_end_offset - self.recovery_point >= config.flush_messages:
+            self.flush()
+        elif config.flush_ms != LONG_MAX and self._flush_timer is None:
+            self._flush_timer = self._clock.call_later(config.flush_ms, self._flush_in_time)
+
+    def _flush_in_time(self) -> None:
+        self._flush_timer = None
+        # The disk's refusal was told to whoever keeps the directory; nobody else waits for this.
+        with contextlib.suppress(ApiError):
             self.flush()
 
     def expire_producers(self, expiration_ms: int) -> None:
@@ -642,6 +896,7 @@ class Log:
             if not self._active.size:
                 # A log that was never written to still has its files.
                 self._active.file.truncate(0)
+            self._active.release()
             for segment in self._segments:
                 if segment is self._active or segment.indexes_dirty:
                     segment.write_indexes()
@@ -658,6 +913,11 @@ class Log:
 
     def abandon(self) -> None:
         """Let go of the files as a killed process does: nothing is written."""
+        self._deleted.close()
+        self._is_closed = True
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
         for segment in self._segments:
             segment.close()
 
@@ -667,14 +927,25 @@ class Log:
         unique = uuid.uuid5(self.topic_id or _NO_TOPIC_ID, f"{self.directory}/{self.log_end_offset}/{self._clock.wall_ms()}").hex
         suffix = f"-{self.topic_partition.partition}.{unique}{DELETE_SUFFIX}"
         renamed = self.directory.with_name(self.topic_partition.topic[: _NAME_LENGTH_MAX - len(suffix)] + suffix)
+        self._rename(renamed)
+        return renamed
+
+    def take_its_place(self) -> None:
+        """A copy that was made under another name becomes the replica: its directory gets the partition's name."""
+        for segment in self._segments:
+            # Windows renames no directory in which a file is open; each is opened again when it is needed.
+            segment.close()
+        self._rename(self.directory.with_name(str(self.topic_partition)))
+
+    def _rename(self, renamed: Path) -> None:
         try:
             self._storage.rename(self.directory, renamed)
+            self._storage.sync_dir(renamed.parent)
         except OSError as error:
             raise self._storage_error("renaming", error) from error
         self.directory = renamed
         for segment in self._segments:
             segment.moved(renamed)
-        return renamed
 
     def delete(self) -> None:
         """Remove the directory and everything in it."""
@@ -687,6 +958,8 @@ class Log:
             raise self._storage_error("deleting", error) from error
 
     def _storage_error(self, doing: str, error: OSError) -> ApiError:
+        if self.on_storage_error is not None:
+            self.on_storage_error(self, error)
         return ApiError(Errors.KAFKA_STORAGE_ERROR, f"Error while {doing} the log {self.directory.name}: {error.strerror or error}")
 
     def _larger_than_segment(self, size: int) -> ApiError:

@@ -7,50 +7,101 @@ stops the start with its name and line.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from kafkalab.engine.common.errors import ApiError
 from kafkalab.engine.common.ids import METADATA_TOPIC, TopicPartition
 from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.log.checkpoint import (
+    CLEANER_OFFSET_FILE,
     HIGH_WATERMARK_FILE,
     LOG_START_OFFSET_FILE,
     RECOVERY_POINT_FILE,
     read_offsets,
     write_offsets,
 )
+from kafkalab.engine.log.cleaner import CleanerConfig, LogCleaner
+from kafkalab.engine.log.cleaning import CleaningStats
 from kafkalab.engine.log.config import LogConfig
-from kafkalab.engine.log.log import DELETE_SUFFIX, Log
+from kafkalab.engine.log.directories import LogDirectories
+from kafkalab.engine.log.log import DELETE_SUFFIX, FUTURE_SUFFIX, Log
 from kafkalab.engine.log.meta_properties import META_PROPERTIES_FILE, MetaProperties
 from kafkalab.engine.log.producer_state import PRODUCER_ID_EXPIRATION_MS
+from kafkalab.engine.log.retention import Cause
+from kafkalab.engine.log.segment import SegmentInfo
 from kafkalab.engine.log.storage import Storage, StorageError
-from kafkalab.engine.telemetry.events import LogRecovered
+from kafkalab.engine.telemetry.events import LogCompacted, LogRecovered, LogUncleanable, SegmentsDeleted
 from kafkalab.engine.telemetry.hub import TelemetrySink
 
 CLEAN_SHUTDOWN_FILE: Final = ".kafka_cleanshutdown"
 CHECKPOINT_INTERVAL_MS: Final = 60_000
 RETENTION_CHECK_INTERVAL_MS: Final = 300_000
+INITIAL_DELAY_MS: Final = 30_000
+"""After a start retention is first looked at then, however long its interval."""
+
+_FUTURE_NAME: Final = re.compile(r"(?P<replica>.+-\d+)\.[0-9a-f]{32}-future")
+_NO_IDS: Final[Mapping[Path, uuid.UUID]] = MappingProxyType({})
+_NO_FAILURES: Final[Mapping[Path, str]] = MappingProxyType({})
 
 _log = logging.getLogger(__name__)
 
 
-class LogManager:
-    """The logs by partition. :meth:`load` comes first, :meth:`close` or :meth:`abandon` last."""
+class ReplicaTwice(StorageError):
+    """A partition's replica is in two directories, and nobody can say which is the right one."""
 
-    def __init__(self, dirs: list[Path], defaults: LogConfig, clock: Clock, storage: Storage, sink: TelemetrySink, node_id: int) -> None:
+
+class DirectoryListener(Protocol):
+    """Who must know when a log directory goes out of use."""
+
+    def directory_failed(self, directory: Path, replicas: Collection[TopicPartition], why: str) -> None:
+        """Everything in the directory is out of reach; its logs are let go of after this."""
+
+
+class LogManager:
+    """The logs by partition. :meth:`load` comes first, :meth:`close` or :meth:`abandon` last.
+
+    :param directory_ids: what the directories' ``meta.properties`` say.
+    :param failures: directories that turned out to be unusable before they came here, and why.
+    """
+
+    def __init__(
+        self,
+        dirs: list[Path],
+        defaults: LogConfig,
+        clock: Clock,
+        storage: Storage,
+        sink: TelemetrySink,
+        node_id: int,
+        *,
+        directory_ids: Mapping[Path, uuid.UUID] = _NO_IDS,
+        failures: Mapping[Path, str] = _NO_FAILURES,
+    ) -> None:
         assert dirs, "a broker has a log directory"
+        self.directories = LogDirectories(dirs, directory_ids, failures)
+        self.directory_listener: DirectoryListener | None = None
         self._dirs = dirs
+        # Copies on their way to another directory.
+        self._futures: dict[TopicPartition, Log] = {}
         self.defaults = defaults
         self._clock = clock
         self._storage = storage
         self._sink = sink
         self._node_id = node_id
         self._logs: dict[TopicPartition, Log] = {}
+        self.cleaner = LogCleaner(self._logs, clock, storage, CleanerConfig())
+        self.cleaner.on_compacted = self._compacted
+        self.cleaner.on_uncleanable = self._uncleanable
+        self.on_segments_changed: Callable[[TopicPartition], None] | None = None
+        """Called when retention or compaction changed what segments a log has."""
         # Renamed logs, and when the files go.
         self._deleting: dict[Log, Timer] = {}
         self._timers: dict[str, Timer] = {}
@@ -73,12 +124,27 @@ class LogManager:
 
         :raises StorageError: naming the file that cannot be believed.
         """
-        for directory in self._dirs:
+        for directory in self.directories.live:
             try:
                 self._storage.make_dirs(directory)
                 self._load_dir(directory)
-            except OSError as error:
-                raise StorageError(f"{error.filename or directory}: {error.strerror or error}") from error
+            except ReplicaTwice:
+                raise
+            except (OSError, StorageError) as error:
+                self._could_not_load(directory, error)
+
+    def _could_not_load(self, directory: Path, error: OSError | StorageError) -> None:
+        why = str(error)
+        if isinstance(error, OSError):
+            why = f"{error.filename or directory}: {error.strerror or error}"
+        if self.directories.live == [directory]:
+            raise StorageError(why) from error
+        # The others go on without it.
+        _log.error("log directory %s is not used: %s", directory, why)
+        self.directories.fail(directory, why)
+        for logs in (self._logs, self._futures):
+            for tp in [tp for tp, log in logs.items() if log.directory.parent == directory]:
+                logs.pop(tp).abandon()
 
     def _load_dir(self, directory: Path) -> None:
         marker = directory / CLEAN_SHUTDOWN_FILE
@@ -87,19 +153,34 @@ class LogManager:
             self.clean_shutdown_epoch = max(self.clean_shutdown_epoch, self._read_marker(marker))
         recovery_points = read_offsets(self._storage, directory / RECOVERY_POINT_FILE)
         start_offsets = read_offsets(self._storage, directory / LOG_START_OFFSET_FILE)
-        # From here on a kill must find that this stop was not clean.
+        first_dirty_offsets = self._read_first_dirty_offsets(directory / CLEANER_OFFSET_FILE)
+        # From here on a kill, and a power cut, must find that this stop was not clean.
         self._storage.remove(marker)
+        if clean:
+            self._storage.sync_dir(directory)
         for name in sorted(self._storage.list_dir(directory)):
             if name.endswith(DELETE_SUFFIX):
                 self._storage.remove_tree(directory / name)
                 continue
-            tp = parse_directory_name(name)
+            future = _FUTURE_NAME.fullmatch(name)
+            tp = parse_directory_name(name if future is None else future["replica"])
             if tp is None or not self._storage.is_dir(directory / name):
                 continue
-            if tp in self._logs:
-                raise StorageError(f"{directory / name}: the partition is also in {self._logs[tp].directory}")
+            known = (self._logs if future is None else self._futures).get(tp)
+            if known is not None:
+                raise ReplicaTwice(
+                    f"Duplicate log directories for {tp} are found in both {directory / name} and {known.directory}. It is likely because "
+                    "log directory failure happened while broker was replacing current replica with future replica. Recover broker from "
+                    "this failure by manually deleting one of the two directories for this partition. It is recommended to delete the "
+                    "partition in the log directory that is known to have failed recently."
+                )
+            if future is not None:
+                # How much of a copy was synced is not written down anywhere.
+                self._open(directory / name, tp, self.defaults, None, 0, clean, 0, future=True)
+                continue
             recovery_point = recovery_points.get(tp, 0)
             log = self._open(directory / name, tp, self.defaults, None, recovery_point, clean, start_offsets.get(tp, 0))
+            log.first_dirty_offset = first_dirty_offsets.get(tp)
             if log.recovered and (log.recovered_cut_bytes or log.log_end_offset > recovery_point):
                 self._sink.emit(
                     LogRecovered(
@@ -111,6 +192,14 @@ class LogManager:
                         cut_bytes=log.recovered_cut_bytes,
                     )
                 )
+
+    def _read_first_dirty_offsets(self, path: Path) -> dict[TopicPartition, int]:
+        try:
+            return read_offsets(self._storage, path)
+        except StorageError as error:
+            # Without it everything counts as dirty: more work, and nothing else.
+            _log.warning("%s", error)
+            return {}
 
     def _read_marker(self, marker: Path) -> int:
         try:
@@ -130,8 +219,10 @@ class LogManager:
         recovery_point: int,
         clean: bool,
         log_start_offset: int,
+        *,
+        future: bool = False,
     ) -> Log:
-        log = self._logs[tp] = Log.open(
+        log = Log.open(
             path,
             tp,
             config,
@@ -142,6 +233,8 @@ class LogManager:
             topic_id=topic_id,
             log_start_offset=log_start_offset,
         )
+        log.on_storage_error = self._log_failed
+        (self._futures if future else self._logs)[tp] = log
         return log
 
     def start(
@@ -151,21 +244,40 @@ class LogManager:
         checkpoint_interval_ms: float = CHECKPOINT_INTERVAL_MS,
         retention_check_interval_ms: float = RETENTION_CHECK_INTERVAL_MS,
         producer_id_expiration_ms: int = PRODUCER_ID_EXPIRATION_MS,
+        cleaner: CleanerConfig | None = None,
+        activity: Callable[[], int] | None = None,
     ) -> None:
-        """Keep house from now on: recovery points, retention below the high watermark, silent producers."""
+        """Keep house from now on: recovery points, retention below the high watermark, compaction, silent producers.
+
+        :param activity: a number that changes as long as clients are served; compaction makes room for them.
+        """
+        self.producer_id_expiration_ms = producer_id_expiration_ms
+        if cleaner is not None:
+            self.cleaner.config = cleaner
+
+        def last_stable_offset(log: Log) -> int | None:
+            limit = high_watermark(log.topic_partition)
+            return None if limit is None else log.producer_state.last_stable_offset(limit)
+
+        def delete_old(log: Log) -> None:
+            self._delete_old(log, high_watermark(log.topic_partition))
+
+        self.cleaner.start(last_stable_offset=last_stable_offset, delete_old=delete_old, activity=activity)
 
         def keep_checkpoints() -> None:
-            self.checkpoint()
+            # A disk that refuses was told of: its directory goes out of use.
+            with contextlib.suppress(ApiError, StorageError):
+                self.checkpoint()
             self._timers["checkpoint"] = self._clock.call_later(checkpoint_interval_ms, keep_checkpoints)
 
         def keep_retention() -> None:
             self.apply_retention(high_watermark)
             for log in self._logs.values():
-                log.expire_producers(producer_id_expiration_ms)
+                log.expire_producers(self.producer_id_expiration_ms)
             self._timers["retention"] = self._clock.call_later(retention_check_interval_ms, keep_retention)
 
         self._timers["checkpoint"] = self._clock.call_later(checkpoint_interval_ms, keep_checkpoints)
-        self._timers["retention"] = self._clock.call_later(retention_check_interval_ms, keep_retention)
+        self._timers["retention"] = self._clock.call_later(min(INITIAL_DELAY_MS, retention_check_interval_ms), keep_retention)
 
     # --- the logs -----------------------------------------------------------------------------------
 
@@ -175,8 +287,10 @@ class LogManager:
     def logs(self) -> Collection[Log]:
         return self._logs.values()
 
-    def get_or_create(self, tp: TopicPartition, topic_id: uuid.UUID | None, config: LogConfig) -> Log:
-        """The partition's log; a new one goes to the directory with the fewest.
+    def get_or_create(
+        self, tp: TopicPartition, topic_id: uuid.UUID | None, config: LogConfig, *, directory_id: uuid.UUID | None = None
+    ) -> Log:
+        """The partition's log; a new one goes where somebody wants it, else to ``directory_id``, else to the directory with the fewest.
 
         :raises StorageError: when the files are another topic's, or cannot be made.
         """
@@ -186,33 +300,210 @@ class LogManager:
                 log.claim(topic_id)
             log.config = config
             return log
-        counts = dict.fromkeys(self._dirs, 0)
-        for other in self._logs.values():
-            counts[other.directory.parent] += 1
-        directory = min(self._dirs, key=counts.__getitem__)
-        return self._open(directory / str(tp), tp, config, topic_id, 0, False, 0)
+        directory = self.directories.preferred.pop(tp, None)
+        if directory is None and directory_id is not None:
+            directory = self.directories.live_path(directory_id)
+        if directory is None or directory in self.directories.failures:
+            directory = self._least_used()
+        try:
+            return self._open(directory / str(tp), tp, config, topic_id, 0, False, 0)
+        except StorageError as error:
+            if isinstance(error.__cause__, OSError):
+                self.fail_directory(directory, str(error))
+            raise
+
+    def _least_used(self) -> Path:
+        counts = dict.fromkeys(self.directories.live, 0)
+        if not counts:
+            raise StorageError("No log directory is in use any more")
+        for other in (*self._logs.values(), *self._futures.values()):
+            if other.directory.parent in counts:
+                counts[other.directory.parent] += 1
+        return min(counts, key=counts.__getitem__)
+
+    # --- copies in another directory ------------------------------------------------------------------
+
+    def future(self, tp: TopicPartition) -> Log | None:
+        """The copy of a replica that is on its way to another directory."""
+        return self._futures.get(tp)
+
+    def futures(self) -> Collection[Log]:
+        return self._futures.values()
+
+    def space(self, directory: Path) -> tuple[int, int]:
+        """The size of a directory's disk and what can still be written; -1 where the system does not tell."""
+        try:
+            return self._storage.space(directory)
+        except OSError:
+            return -1, -1
+
+    def create_future(self, tp: TopicPartition, directory: Path) -> Log:
+        """Begin a copy of a replica in another directory, from the log start on.
+
+        :raises StorageError: when it cannot be made.
+        """
+        log = self._logs[tp]
+        assert tp not in self._futures, "a replica moves to one place at a time"
+        assert log.directory.parent != directory, "a replica moves somewhere else"
+        unique = uuid.uuid5(log.topic_id or uuid.UUID(int=0), f"{directory}/{self._clock.wall_ms()}").hex
+        path = directory / f"{tp}.{unique}{FUTURE_SUFFIX}"
+        try:
+            return self._open(path, tp, log.config, log.topic_id, 0, False, log.log_start_offset, future=True)
+        except StorageError as error:
+            self.fail_directory(directory, str(error))
+            raise
+
+    def drop_future(self, tp: TopicPartition) -> None:
+        """Give a copy up.
+
+        :raises ApiError: KAFKA_STORAGE_ERROR when its disk refuses.
+        """
+        log = self._futures.pop(tp, None)
+        if log is not None:
+            self._delete_later(log)
+
+    def promote_future(self, tp: TopicPartition) -> Log:
+        """Put a complete copy in the place of the replica, whose files go after a while.
+
+        :raises ApiError: KAFKA_STORAGE_ERROR when a disk refuses.
+        """
+        old, new = self._logs[tp], self._futures[tp]
+        self.cleaner.forget(tp)
+        assert new.log_end_offset == old.log_end_offset, "a copy is complete before it is used"
+        new.increment_log_start_offset(old.log_start_offset)
+        new.take_its_place()
+        del self._futures[tp]
+        self._logs[tp] = new
+        new.config = old.config
+        if old.first_dirty_offset is not None:
+            # A copy has what the original has.
+            new.first_dirty_offset = min(old.first_dirty_offset, new.log_end_offset)
+        # From here on two directories hold it until the old one is renamed, which a start after a crash refuses to guess about.
+        self._delete_later(old)
+        return new
+
+    # --- directories that fail --------------------------------------------------------------------------
+
+    def _log_failed(self, log: Log, error: OSError) -> None:
+        self.fail_directory(log.directory.parent, f"{error.filename or log.directory}: {error.strerror or error}")
+
+    def fail_directory(self, directory: Path, why: str) -> None:
+        """A disk refused: its directory is used no longer. What that means for others is told in the next turn of the loop."""
+        if self.directories.fail(directory, why):
+            _log.error("log directory %s is out of use: %s", directory, why)
+            self._clock.call_later(0.0, partial(self._leave_directory, directory, why))
+
+    def _leave_directory(self, directory: Path, why: str) -> None:
+        replicas = [tp for tp, log in self._logs.items() if log.directory.parent == directory]
+        copies = [tp for tp, log in self._futures.items() if log.directory.parent == directory]
+        if self.directory_listener is not None:
+            self.directory_listener.directory_failed(directory, replicas, why)
+        for tp in copies:
+            self._futures.pop(tp).abandon()
+        for tp in replicas:
+            self.cleaner.forget(tp)
+            self._logs.pop(tp).abandon()
+        for log in [log for log in self._deleting if log.directory.parent == directory]:
+            self._deleting.pop(log).cancel()
+
+    # --- deleting -------------------------------------------------------------------------------------
 
     def delete(self, tp: TopicPartition) -> None:
         """Take the partition away: its name is free at once, its files go after ``file.delete.delay.ms``."""
-        log = self._logs.pop(tp, None)
-        if log is None:
-            return
+        self.directories.preferred.pop(tp, None)
+        self.cleaner.forget(tp)
+        try:
+            self.drop_future(tp)
+        finally:
+            log = self._logs.pop(tp, None)
+            if log is not None:
+                self._delete_later(log)
+
+    def _delete_later(self, log: Log) -> None:
         log.rename_for_delete()
 
         def remove() -> None:
             del self._deleting[log]
-            log.delete()
+            # A disk that refuses goes out of use; what is left of the files goes with the next start.
+            with contextlib.suppress(ApiError):
+                log.delete()
 
         self._deleting[log] = self._clock.call_later(log.config.file_delete_delay_ms, remove)
 
     def apply_retention(self, high_watermark: Callable[[TopicPartition], int | None]) -> int:
-        """Delete old segments of every log whose high watermark is known; how many went."""
+        """Delete old segments of every log whose high watermark is known, but of compacted ones; how many went.
+
+        In compacted logs the cleaner does it, between one compaction and the next.
+        """
         removed = 0
-        for tp, log in self._logs.items():
-            limit = high_watermark(tp)
-            if limit is not None:
-                removed += log.delete_old_segments(limit)
+        for tp, log in list(self._logs.items()):
+            if not log.config.compacted:
+                # The disk's refusal was told: its directory goes out of use.
+                with contextlib.suppress(ApiError):
+                    removed += self._delete_old(log, high_watermark(tp))
         return removed
+
+    def _delete_old(self, log: Log, high_watermark: int | None) -> int:
+        if high_watermark is None or log.directory.parent in self.directories.failures:
+            return 0
+        return log.delete_old_segments(high_watermark, partial(self._segments_deleted, log))
+
+    def _segments_deleted(self, log: Log, cause: Cause, segments: list[SegmentInfo]) -> None:
+        size_bytes = sum(segment.size_bytes for segment in segments)
+        _log.info("%s: %d segments with %d bytes go because of %s", log.topic_partition, len(segments), size_bytes, cause.value)
+        self._sink.emit(
+            SegmentsDeleted(
+                at_ms=self._clock.wall_ms(),
+                node_id=self._node_id,
+                topic=log.topic_partition.topic,
+                partition=log.topic_partition.partition,
+                count=len(segments),
+                size_bytes=size_bytes,
+                log_start_offset=log.log_start_offset,
+                cause=cause.value,
+            )
+        )
+        if self.on_segments_changed is not None:
+            self.on_segments_changed(log.topic_partition)
+
+    # --- compaction -----------------------------------------------------------------------------------
+
+    def _compacted(self, log: Log, stats: CleaningStats) -> None:
+        directory = log.directory.parent
+        if directory not in self.directories.failures:
+            # The disk's refusal was told: its directory goes out of use.
+            with contextlib.suppress(StorageError):
+                self._write_first_dirty_offsets(directory)
+        self._sink.emit(
+            LogCompacted(
+                at_ms=self._clock.wall_ms(),
+                node_id=self._node_id,
+                topic=log.topic_partition.topic,
+                partition=log.topic_partition.partition,
+                bytes_before=stats.bytes_before,
+                bytes_after=stats.bytes_after,
+                records_dropped=stats.records_dropped,
+                first_dirty_offset=log.first_dirty_offset or 0,
+                duration_ms=stats.duration_ms,
+            )
+        )
+        if self.on_segments_changed is not None:
+            self.on_segments_changed(log.topic_partition)
+
+    def _uncleanable(self, log: Log, cause: str) -> None:
+        self._sink.emit(
+            LogUncleanable(
+                at_ms=self._clock.wall_ms(),
+                node_id=self._node_id,
+                topic=log.topic_partition.topic,
+                partition=log.topic_partition.partition,
+                cause=cause,
+            )
+        )
+
+    def _write_first_dirty_offsets(self, directory: Path) -> None:
+        offsets = {log.topic_partition: log.first_dirty_offset for log in self._logs_in(directory) if log.first_dirty_offset is not None}
+        self._write(directory / CLEANER_OFFSET_FILE, offsets)
 
     # --- checkpoints --------------------------------------------------------------------------------
 
@@ -222,17 +513,20 @@ class LogManager:
         :raises ApiError: KAFKA_STORAGE_ERROR when a log's disk refuses.
         :raises StorageError: when a checkpoint cannot be written.
         """
-        for log in self._logs.values():
-            log.maybe_flush()
-            log.flush_inactive()
+        for log in list(self._logs.values()):
+            if log.directory.parent not in self.directories.failures:
+                log.maybe_flush()
+                log.flush_inactive()
         self._write_recovery_points()
 
     def _write_recovery_points(self) -> None:
-        for directory in self._dirs:
+        for directory in self.directories.live:
             logs = self._logs_in(directory)
             self._write(directory / RECOVERY_POINT_FILE, {log.topic_partition: log.recovery_point for log in logs})
             starts = {log.topic_partition: log.log_start_offset for log in logs if log.starts_inside_segment}
             self._write(directory / LOG_START_OFFSET_FILE, starts)
+            # Truncation and deletion may have moved them.
+            self._write_first_dirty_offsets(directory)
 
     def read_high_watermarks(self) -> dict[TopicPartition, int]:
         """The high watermarks as last written, at the start.
@@ -240,15 +534,20 @@ class LogManager:
         :raises StorageError: naming file and line when it is no checkpoint.
         """
         high_watermarks: dict[TopicPartition, int] = {}
-        for directory in self._dirs:
-            high_watermarks.update(read_offsets(self._storage, directory / HIGH_WATERMARK_FILE))
+        for directory in self.directories.live:
+            try:
+                high_watermarks.update(read_offsets(self._storage, directory / HIGH_WATERMARK_FILE))
+            except StorageError as error:
+                if self.directories.live == [directory]:
+                    raise
+                self.fail_directory(directory, str(error))
         return high_watermarks
 
     def write_high_watermarks(self, high_watermarks: Mapping[TopicPartition, int]) -> None:
         """
         :raises StorageError: when a checkpoint cannot be written.
         """
-        for directory in self._dirs:
+        for directory in self.directories.live:
             if len(self._dirs) == 1:
                 own = dict(high_watermarks)
             else:
@@ -262,7 +561,9 @@ class LogManager:
         try:
             write_offsets(self._storage, path, offsets)
         except OSError as error:
-            raise StorageError(f"{path}: {error.strerror or error}") from error
+            why = f"{path}: {error.strerror or error}"
+            self.fail_directory(path.parent, why)
+            raise StorageError(why) from error
         self._written[path] = offsets
 
     def _logs_in(self, directory: Path) -> Iterable[Log]:
@@ -275,9 +576,13 @@ class LogManager:
 
         :raises StorageError: naming the logs that could not be closed; the marker is missing then.
         """
+        self.cleaner.stop()
         self._cancel_timers()
         failed = []
-        for log in self._logs.values():
+        for log in (*self._logs.values(), *self._futures.values()):
+            if log.directory.parent in self.directories.failures:
+                log.abandon()
+                continue
             try:
                 log.close()
             except ApiError as error:
@@ -286,7 +591,7 @@ class LogManager:
         if failed:
             raise StorageError("; ".join(failed))
         marker = json.dumps({"version": 0, "brokerEpoch": broker_epoch}, separators=(",", ":")).encode()
-        for directory in self._dirs:
+        for directory in self.directories.live:
             try:
                 self._storage.replace(directory / CLEAN_SHUTDOWN_FILE, marker)
             except OSError as error:
@@ -295,8 +600,9 @@ class LogManager:
 
     def abandon(self) -> None:
         """Let go of everything as a killed process does."""
+        self.cleaner.abandon()
         self._cancel_timers()
-        for log in self._logs.values():
+        for log in (*self._logs.values(), *self._futures.values()):
             log.abandon()
         self._storage.close()
 

@@ -16,8 +16,9 @@ from typing import Final, NamedTuple
 from crc32c import crc32c
 
 from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.log.txn_index import AbortedTransaction
 from kafkalab.engine.record.batch import NO_SEQUENCE, SEQUENCE_MAX, BatchHeader, Buffer, records_of
-from kafkalab.engine.record.control import decode_end_transaction_marker
+from kafkalab.engine.record.control import ControlType, decode_end_transaction_marker, decode_key
 
 BATCHES_KEPT: Final = 5
 NO_EPOCH: Final = -1
@@ -64,15 +65,28 @@ class CorruptSnapshot(Exception):
 class ProducerState:
     """The entries by producer id; :meth:`check` before the append, :meth:`update` after it."""
 
-    __slots__ = ("entries",)
+    __slots__ = ("_ended", "_open", "entries")
 
     def __init__(self) -> None:
         self.entries: dict[int, ProducerEntry] = {}
+        # Open transactions' producers by first offset, oldest first.
+        self._open: dict[int, int] = {}
+        # First and last offset of transactions that have ended, as long as nobody has seen their markers committed.
+        self._ended: list[tuple[int, int]] = []
 
     @property
     def first_unstable_offset(self) -> int | None:
         """Where the oldest open transaction began."""
-        return min((entry.transaction_first_offset for entry in self.entries.values() if entry.transaction_first_offset >= 0), default=None)
+        return next(iter(self._open), None)
+
+    def last_stable_offset(self, high_watermark: int) -> int:
+        """Up to where the outcome of every transaction is known and committed."""
+        if not self._open and not self._ended:
+            return high_watermark
+        if self._ended:
+            self._ended = [ended for ended in self._ended if ended[1] >= high_watermark]
+        stable = min((first for first, _ in self._ended), default=high_watermark)
+        return min(stable, next(iter(self._open), stable), high_watermark)
 
     def check(self, header: BatchHeader, where: object) -> BatchMetadata | None:
         """Whether a client's batch may come next; the remembered batch when it came before.
@@ -121,21 +135,35 @@ class ProducerState:
         entry.last_timestamp = header.max_timestamp
         if header.is_control:
             # A marker ends the transaction, whichever way.
-            entry.transaction_first_offset = -1
+            if entry.transaction_first_offset >= 0:
+                self._open.pop(entry.transaction_first_offset, None)
+                self._ended.append((entry.transaction_first_offset, first_offset))
+                entry.transaction_first_offset = -1
             return
         last_offset = first_offset + header.last_offset_delta
         entry.batches.append(BatchMetadata(header.base_sequence, header.last_sequence, first_offset, last_offset, header.max_timestamp))
         if header.is_transactional and entry.transaction_first_offset < 0:
             entry.transaction_first_offset = first_offset
+            self._open[first_offset] = header.producer_id
 
-    def update_from(self, header: BatchHeader, data: Buffer, pos: int = 0) -> None:
-        """Account for a stored batch, of which ``data`` holds the bytes at ``pos``."""
+    def update_from(self, header: BatchHeader, data: Buffer, pos: int = 0) -> AbortedTransaction | None:
+        """Account for a stored batch, of which ``data`` holds the bytes at ``pos``; the transaction that it aborts, if it does."""
+        if not header.is_control:
+            self.update(header, header.base_offset)
+            return None
+        entry = self.entries.get(header.producer_id)
+        first_offset = entry.transaction_first_offset if entry is not None else -1
         self.update(header, header.base_offset)
-        if header.is_control:
-            # The marker says which coordinator wrote it; a broken one is as good as an unknown one.
-            with contextlib.suppress(ApiError):
-                marker = next(records_of(data, pos, header))
-                self.entries[header.producer_id].coordinator_epoch = decode_end_transaction_marker(marker.value)
+        aborted: AbortedTransaction | None = None
+        # The marker says which coordinator wrote it; a broken one is as good as an unknown one.
+        with contextlib.suppress(ApiError, StopIteration):
+            marker = next(records_of(data, pos, header))
+            if first_offset >= 0 and decode_key(marker.key) is ControlType.ABORT:
+                last_offset = header.base_offset
+                stable = next(iter(self._open), last_offset + 1)
+                aborted = AbortedTransaction(header.producer_id, first_offset, last_offset, stable)
+            self.entries[header.producer_id].coordinator_epoch = decode_end_transaction_marker(marker.value)
+        return aborted
 
     def expire(self, wall_ms: int, expiration_ms: int = PRODUCER_ID_EXPIRATION_MS) -> None:
         """Forget producers that have been silent too long and have no transaction open."""
@@ -149,6 +177,8 @@ class ProducerState:
 
     def clear(self) -> None:
         self.entries.clear()
+        self._open.clear()
+        self._ended.clear()
 
     def dump(self) -> bytes:
         """The snapshot file's bytes."""
@@ -202,3 +232,8 @@ class ProducerState:
                 first_sequence = (last_sequence - delta) & SEQUENCE_MAX
                 entry.batches.append(BatchMetadata(first_sequence, last_sequence, last_offset - delta, last_offset, timestamp))
             self.entries[producer_id] = entry
+        self._open = {
+            entry.transaction_first_offset: entry.producer_id
+            for entry in sorted(self.entries.values(), key=lambda one: one.transaction_first_offset)
+            if entry.transaction_first_offset >= 0
+        }

@@ -17,27 +17,24 @@ from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.epochs import LeaderEpochs
 from kafkalab.engine.log.producer_state import CorruptSnapshot, ProducerState
 from kafkalab.engine.log.segment import (
-    INDEX_SUFFIX,
     LOG_SUFFIX,
+    SEGMENT_SUFFIXES,
     SNAPSHOT_SUFFIX,
-    TIME_INDEX_SUFFIX,
-    TRANSACTION_INDEX_SUFFIX,
     Segment,
     segment_file_name,
 )
 from kafkalab.engine.log.storage import Storage, StorageError
+from kafkalab.engine.log.swap import settle_files
 from kafkalab.engine.record.batch import NO_PRODUCER_ID, validate
 
-SWAP_SUFFIX: Final = ".swap"
-LEFTOVER_SUFFIXES: Final = (".deleted", ".cleaned", ".tmp", ".part")
-_SEGMENT_SUFFIXES: Final = (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX)
 _OFFSET_DIGITS: Final = 20
+NOT_RECOVERED: Final = 2**63
 
 
 class LoadedLog:
     """What was found, in order: segments (one at least), the end of the log, epochs and producers."""
 
-    __slots__ = ("cut_bytes", "end_offset", "epochs", "producer_state", "recovered", "segments", "snapshots")
+    __slots__ = ("cut_bytes", "end_offset", "epochs", "producer_state", "recovered", "recovered_from", "segments", "snapshots")
 
     def __init__(self) -> None:
         self.segments: list[Segment] = []
@@ -46,6 +43,7 @@ class LoadedLog:
         self.producer_state = ProducerState()
         self.snapshots: list[int] = []
         self.recovered = False
+        self.recovered_from = NOT_RECOVERED
         self.cut_bytes = 0
 
 
@@ -99,11 +97,12 @@ def load_log(
 
 
 def producers_from(
-    storage: Storage, directory: Path, segments: list[Segment], snapshots: list[int], end_offset: int
+    storage: Storage, directory: Path, segments: list[Segment], snapshots: list[int], end_offset: int, *, index_from: int | None = None
 ) -> tuple[ProducerState, list[int]]:
     """The producers' state at ``end_offset``: the newest good snapshot, and the batches after it.
 
     Snapshots beyond the end and broken ones are removed; what remains is returned with the state.
+    From the segment with the base ``index_from`` on the transaction indexes are made again.
     """
     state = ProducerState()
     start = segments[0].base_offset
@@ -113,7 +112,12 @@ def producers_from(
             storage.remove(directory / segment_file_name(offset, SNAPSHOT_SUFFIX))
         else:
             kept.append(offset)
+    indexed = [] if index_from is None else [segment for segment in segments if segment.base_offset >= index_from]
+    for segment in indexed:
+        segment.clear_transactions()
     for offset in reversed(kept.copy()):
+        if indexed and offset > indexed[0].base_offset:
+            continue
         try:
             state = ProducerState.load(storage.read(directory / segment_file_name(offset, SNAPSHOT_SUFFIX)))
         except CorruptSnapshot:
@@ -130,48 +134,26 @@ def producers_from(
             for at, header in segment.headers(position):
                 if header.producer_id != NO_PRODUCER_ID and header.base_offset >= start:
                     data = segment.file.read(at, header.size_bytes) if header.is_control else b""
-                    state.update_from(header, data)
+                    aborted = state.update_from(header, data)
+                    if aborted is not None and indexed and segment.base_offset >= indexed[0].base_offset:
+                        segment.add_aborted(aborted)
     return state, kept
 
 
 def _load_segments(storage: Storage, directory: Path, loaded: LoadedLog, wall_ms: int) -> None:
-    names = storage.list_dir(directory)
     by_offset: dict[int, set[str]] = defaultdict(set)
-    for name in names:
-        if name.endswith(LEFTOVER_SUFFIXES) and not name.startswith("quorum-state"):
-            storage.remove(directory / name)
-        elif name.endswith(SWAP_SUFFIX):
-            # A finished cleaning that was not yet put in place: only the log counts, indexes are made again.
-            if not name.endswith(LOG_SUFFIX + SWAP_SUFFIX):
-                storage.remove(directory / name)
-        elif name[:_OFFSET_DIGITS].isdecimal() and len(name) > _OFFSET_DIGITS:
+    for name in settle_files(storage, directory):
+        if name[:_OFFSET_DIGITS].isdecimal() and len(name) > _OFFSET_DIGITS:
             by_offset[int(name[:_OFFSET_DIGITS])].add(name[_OFFSET_DIGITS:])
-    for name in sorted(name for name in names if name.endswith(LOG_SUFFIX + SWAP_SUFFIX)):
-        _swap_in(storage, directory, name, by_offset)
     for offset, suffixes in sorted(by_offset.items()):
         if LOG_SUFFIX in suffixes:
             size = storage.size(directory / segment_file_name(offset, LOG_SUFFIX))
             loaded.segments.append(Segment(storage, directory, offset, size=size, created_ms=wall_ms))
         else:
-            for suffix in suffixes.intersection(_SEGMENT_SUFFIXES):
+            for suffix in suffixes.intersection(SEGMENT_SUFFIXES):
                 storage.remove(directory / segment_file_name(offset, suffix))
         if SNAPSHOT_SUFFIX in suffixes:
             loaded.snapshots.append(offset)
-
-
-def _swap_in(storage: Storage, directory: Path, name: str, by_offset: dict[int, set[str]]) -> None:
-    base_offset = int(name[:_OFFSET_DIGITS])
-    old, new = directory / name, directory / segment_file_name(base_offset, LOG_SUFFIX)
-    cleaned = Segment(storage, directory, base_offset, size=storage.size(old), created_ms=0)
-    cleaned.file.moved(str(old))
-    last_offset = max((header.last_offset for _, header in cleaned.headers()), default=base_offset)
-    cleaned.close()
-    for offset in [offset for offset in by_offset if base_offset <= offset <= last_offset]:
-        for suffix in by_offset[offset].intersection(_SEGMENT_SUFFIXES):
-            storage.remove(directory / segment_file_name(offset, suffix))
-        by_offset[offset] -= set(_SEGMENT_SUFFIXES)
-    storage.rename(old, new)
-    by_offset[base_offset].add(LOG_SUFFIX)
 
 
 def _load_epochs(storage: Storage, directory: Path, loaded: LoadedLog) -> bool:
@@ -212,7 +194,7 @@ def _recover(loaded: LoadedLog, config: LogConfig, *, first: int, recovery_point
     """Validate from segment ``first`` on; the log ends before the first batch that is not right."""
     segments = loaded.segments
     loaded.recovered = True
-    expected = segments[first].base_offset
+    loaded.recovered_from = expected = segments[first].base_offset
     for number in range(first, len(segments)):
         segment = segments[number]
         size = segment.size
@@ -244,8 +226,8 @@ def _recover_segment(segment: Segment, epochs: LeaderEpochs, config: LogConfig, 
                 started = True
             if header.base_offset < expected:
                 break
-            # Below the recovery point the bytes are known to have reached the disk.
-            if header.last_offset >= recovery_point:
+            # Below the recovery point the bytes are known to have reached the disk; a negative delta did not come from us.
+            if header.last_offset >= recovery_point or header.last_offset_delta < 0:
                 validate(data, 0, header)
             segment.note_batch(header.last_offset, header.max_timestamp, header.size_bytes, config.index_interval_bytes)
             expected = header.next_offset
@@ -269,4 +251,13 @@ def _load_producers(storage: Storage, directory: Path, loaded: LoadedLog) -> Non
             keep.append(offset)
         else:
             storage.remove(directory / segment_file_name(offset, SNAPSHOT_SUFFIX))
-    loaded.producer_state, loaded.snapshots = producers_from(storage, directory, segments, keep, end_offset)
+    # What was recovered is indexed again, and what has an index that is none.
+    index_from = min(
+        (
+            segment.base_offset
+            for segment in segments
+            if segment.base_offset >= loaded.recovered_from or not segment.transactions_are_sane()
+        ),
+        default=None,
+    )
+    loaded.producer_state, loaded.snapshots = producers_from(storage, directory, segments, keep, end_offset, index_from=index_from)

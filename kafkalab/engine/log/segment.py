@@ -10,17 +10,20 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.log.index import OFFSET_ENTRY_BYTES, OffsetIndex, TimeIndex
+from kafkalab.engine.log.region import FileRegion
 from kafkalab.engine.log.storage import Storage
+from kafkalab.engine.log.txn_index import AbortedTransaction, CorruptTransactionIndex, TransactionIndex, encode_entry
 from kafkalab.engine.record.batch import HEADER_BYTES, BatchHeader, iter_headers, read_header
 
 RECENT_BATCHES_MAX: Final = 512
 RELATIVE_OFFSET_MAX: Final = 2**31 - 1
+REPAIR_INTERVAL_BYTES: Final = 4096
 _WALK_BYTES: Final = 16 * 1024
 _SCAN_BYTES: Final = 1024 * 1024
 
@@ -29,6 +32,10 @@ INDEX_SUFFIX: Final = ".index"
 TIME_INDEX_SUFFIX: Final = ".timeindex"
 TRANSACTION_INDEX_SUFFIX: Final = ".txnindex"
 SNAPSHOT_SUFFIX: Final = ".snapshot"
+SEGMENT_SUFFIXES: Final = (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX)
+CLEANED_SUFFIX: Final = ".cleaned"
+SWAP_SUFFIX: Final = ".swap"
+DELETED_SUFFIX: Final = ".deleted"
 
 
 def segment_file_name(offset: int, suffix: str) -> str:
@@ -55,6 +62,8 @@ class Segment:
         "_starts",
         "_storage",
         "_time_index",
+        "_transactions",
+        "_transactions_unsynced",
         "base_offset",
         "bytes_since_index",
         "created_ms",
@@ -62,24 +71,31 @@ class Segment:
         "file",
         "first_timestamp",
         "indexes_dirty",
+        "is_reserved",
         "size",
+        "suffix",
         "unsynced",
     )
 
-    def __init__(self, storage: Storage, directory: Path, base_offset: int, *, size: int, created_ms: int) -> None:
+    def __init__(self, storage: Storage, directory: Path, base_offset: int, *, size: int, created_ms: int, suffix: str = "") -> None:
         self.base_offset = base_offset
         self.directory = directory
+        # What its files' names end in while it is not, or not any more, part of the log.
+        self.suffix = suffix
         self.size = size
         self.created_ms = created_ms
-        self.file = storage.open(f"{directory}/{segment_file_name(base_offset, LOG_SUFFIX)}")
+        self.file = storage.open(f"{directory}/{segment_file_name(base_offset, LOG_SUFFIX)}{suffix}")
         self.bytes_since_index = 0
         self.first_timestamp = -1
         # The index files are behind what is in memory.
         self.indexes_dirty = size == 0
         self.unsynced = False
+        self.is_reserved = False
         self._storage = storage
         self._index: OffsetIndex | None = OffsetIndex() if size == 0 else None
         self._time_index: TimeIndex | None = TimeIndex() if size == 0 else None
+        self._transactions: TransactionIndex | None = TransactionIndex() if size == 0 else None
+        self._transactions_unsynced = False
         self._max_timestamp = -1
         self._max_timestamp_offset = base_offset
         # The last offsets and positions of the newest batches; they answer for offsets from _recent_from on.
@@ -91,13 +107,44 @@ class Segment:
 
     @property
     def index(self) -> OffsetIndex:
-        assert self._index is not None, "indexes are loaded or made again before they are used"
-        return self._index
+        index = self._index
+        if index is None:
+            # It was in order when it was forgotten. Without it a search begins with the segment.
+            index = self._index = self._load_index(is_trusted=True) or OffsetIndex()
+        return index
 
     @property
     def time_index(self) -> TimeIndex:
-        assert self._time_index is not None, "indexes are loaded or made again before they are used"
-        return self._time_index
+        index = self._time_index
+        if index is None:
+            index = self._time_index = self._load_time_index(is_trusted=True) or TimeIndex()
+        return index
+
+    def forget_indexes(self) -> None:
+        """Keep in memory only what the files do not have; whoever needs them loads them again."""
+        if not self.indexes_dirty and self.max_timestamp >= 0:
+            self._index = self._time_index = None
+
+    @property
+    def transactions(self) -> TransactionIndex:
+        """The aborted transactions that end in the segment. What cannot be right is as good as nothing."""
+        if self._transactions is None:
+            try:
+                self._transactions = TransactionIndex.load(self._storage.read(self.path(TRANSACTION_INDEX_SUFFIX)), self.base_offset)
+            except (FileNotFoundError, CorruptTransactionIndex):
+                self._transactions = TransactionIndex()
+        return self._transactions
+
+    def transactions_are_sane(self) -> bool:
+        """Whether the transaction index is one, if there is any."""
+        if self._transactions is None:
+            try:
+                self._transactions = TransactionIndex.load(self._storage.read(self.path(TRANSACTION_INDEX_SUFFIX)), self.base_offset)
+            except FileNotFoundError:
+                self._transactions = TransactionIndex()
+            except CorruptTransactionIndex:
+                return False
+        return True
 
     @property
     def max_timestamp(self) -> int:
@@ -158,6 +205,36 @@ class Segment:
         self._starts.append(position)
         self.size = position + size
 
+    def add_aborted(self, transaction: AbortedTransaction) -> None:
+        """Note an aborted transaction; its marker is the newest batch."""
+        transactions = self.transactions
+        file = self._storage.open(str(self.path(TRANSACTION_INDEX_SUFFIX)))
+        if not transactions.entries:
+            # Whatever is there from before is of no use.
+            file.truncate(0)
+        file.append(encode_entry(transaction), b"")
+        file.close()
+        transactions.entries.append(transaction)
+        self._transactions_unsynced = True
+
+    def truncate_transactions(self, offset: int) -> None:
+        """Forget the aborted transactions whose markers are at ``offset`` or after it."""
+        transactions = self.transactions
+        kept = transactions.kept_before(offset)
+        if kept == len(transactions):
+            return
+        del transactions.entries[kept:]
+        if kept:
+            self._storage.replace(self.path(TRANSACTION_INDEX_SUFFIX), transactions.dump(), sync=False)
+            self._transactions_unsynced = True
+        else:
+            self._storage.remove(self.path(TRANSACTION_INDEX_SUFFIX))
+
+    def clear_transactions(self) -> None:
+        """Forget all of them; they are about to be found again."""
+        self._transactions = TransactionIndex()
+        self._storage.remove(self.path(TRANSACTION_INDEX_SUFFIX))
+
     # --- find and read ----------------------------------------------------------------------------
 
     def locate(self, offset: int) -> int:
@@ -165,16 +242,67 @@ class Segment:
         if offset >= self._recent_from:
             at = bisect_left(self._lasts, offset)
             return self._starts[at] if at < len(self._starts) else self.size
-        for position, header in self.headers(self.index.lookup(offset - self.base_offset), chunk_bytes=_WALK_BYTES):
+        try:
+            return self._walk_to(offset)
+        except ApiError:
+            # Perhaps it is only the index that does not fit to the batches.
+            self.repair_indexes()
+            return self._walk_to(offset)
+
+    def _walk_to(self, offset: int) -> int:
+        indexed, start = self.index.entry_before(offset - self.base_offset)
+        for position, header in self.headers(start, chunk_bytes=_WALK_BYTES):
+            if position == start and indexed >= 0 and not self.base_offset <= header.last_offset <= self.base_offset + indexed:
+                raise ApiError(Errors.CORRUPT_MESSAGE, f"{self.directory.name}, segment {self.base_offset}: its index is corrupt")
             if header.last_offset >= offset:
                 return position
         return self.size
 
-    def read(self, start: int, limit: int, max_bytes: int, min_one: bool) -> bytes:
-        """Whole batches from ``start``, as many as fit; the first even if it does not, when ``min_one``."""
+    def position_before(self, timestamp: int) -> int:
+        """Where the search for a timestamp may begin: everything before it is older."""
+        if not self._knows_older(timestamp):
+            self.repair_indexes()
+        return self.index.lookup(self.time_index.lookup(timestamp))
+
+    def _knows_older(self, timestamp: int) -> bool:
+        """Whether what the time index says of an older record is so."""
+        older, relative = self.time_index.entry_before(timestamp)
+        if relative < 0:
+            return True
+        position = self.locate(self.base_offset + relative)
+        return any(header.max_timestamp == older for _, header in islice(self.headers(position, chunk_bytes=HEADER_BYTES), 1))
+
+    def repair_indexes(self) -> None:
+        """Make both indexes again from the batches, if these are in order.
+
+        :raises ApiError: CORRUPT_MESSAGE when they are not; nothing was changed then.
+        """
+        for _ in self.headers():
+            pass
+        lasts, starts, recent_from = self._lasts, self._starts, self._recent_from
+        self.rebuild_indexes(REPAIR_INTERVAL_BYTES)
+        self._lasts, self._starts, self._recent_from = lasts, starts, recent_from
+
+    def read(self, start: int, limit: int, max_bytes: int, min_one: bool, region_from: int) -> bytes | FileRegion:
+        """Whole batches from ``start``, as many as fit; the first even if it does not, when ``min_one``.
+
+        From ``region_from`` bytes on it is told where they lie instead.
+        """
         if limit - start > max_bytes:
             limit = self._floor_boundary(start, start + max_bytes, min_one)
-        return self.file.read(start, limit - start) if limit > start else b""
+        size = limit - start
+        if size <= 0:
+            return b""
+        return self.file.read(start, size) if size < region_from else self.file.region(start, size)
+
+    def upper_bound(self, position: int) -> int | None:
+        """An offset after all batches that begin before ``position``, as near as is known without reading; None: the segment's end."""
+        starts = self._starts
+        if starts and position >= starts[0]:
+            at = bisect_left(starts, position) - 1
+            return self._lasts[max(at, 0)] + 1
+        relative = self.index.ceiling_offset(position)
+        return None if relative is None else self.base_offset + relative
 
     def _floor_boundary(self, start: int, limit: int, min_one: bool) -> int:
         starts = self._starts
@@ -306,9 +434,22 @@ class Segment:
         self._lasts, self._starts = array("q"), array("q")
         self._recent_from = self.base_offset
 
+    def reserve(self, size: int) -> None:
+        """Keep space on the disk for the whole segment."""
+        self.file.reserve(size)
+        self.is_reserved = True
+
+    def release(self) -> None:
+        """Give back what was reserved and not used."""
+        if self.is_reserved:
+            self.file.truncate(self.size)
+            self.is_reserved = False
+
     def become_inactive(self) -> None:
         """No append will follow: complete the time index, write both files, forget the newest batches."""
+        self.release()
         self.write_indexes()
+        self._sync_transactions()
         self._lasts, self._starts = array("q"), array("q")
         self._recent_from = RELATIVE_OFFSET_MAX + self.base_offset + 1
 
@@ -327,21 +468,45 @@ class Segment:
         if self.unsynced:
             self.file.sync()
             self.unsynced = False
+        self._sync_transactions()
+
+    def _sync_transactions(self) -> None:
+        """Unlike the other indexes this one is not missed when it is lost: its absence says that nothing was aborted."""
+        if self._transactions_unsynced:
+            file = self._storage.open(str(self.path(TRANSACTION_INDEX_SUFFIX)))
+            file.sync()
+            file.close()
+            self._transactions_unsynced = False
 
     def close(self) -> None:
         self.file.close()
 
     def moved(self, directory: Path) -> None:
         self.directory = directory
-        self.file.moved(f"{directory}/{segment_file_name(self.base_offset, LOG_SUFFIX)}")
+        self.file.moved(str(self.path(LOG_SUFFIX)))
+
+    def change_suffix(self, suffix: str) -> None:
+        """Give the files other names; they are closed before, because not every system renames open ones."""
+        self.file.close()
+        for kind in SEGMENT_SUFFIXES:
+            old = self.path(kind)
+            if self._storage.exists(old):
+                self._storage.rename(old, self.directory / (segment_file_name(self.base_offset, kind) + suffix))
+        self.suffix = suffix
+        self.file.moved(str(self.path(LOG_SUFFIX)))
+
+    def largest_timestamp(self) -> int:
+        """The largest timestamp in the segment; where no record has one, when its file was last written to."""
+        largest = self.max_timestamp
+        return largest if largest >= 0 else self._storage.modified_ms(self.path(LOG_SUFFIX))
 
     def remove_files(self) -> None:
         self.file.close()
-        for suffix in (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX):
+        for suffix in SEGMENT_SUFFIXES:
             self._storage.remove(self.path(suffix))
 
     def path(self, suffix: str) -> Path:
-        return self.directory / segment_file_name(self.base_offset, suffix)
+        return self.directory / (segment_file_name(self.base_offset, suffix) + self.suffix)
 
     def load_indexes(self) -> bool:
         """Read both files, if that was not done; False when one is missing or cannot be right."""
@@ -352,14 +517,14 @@ class Segment:
         # Closing a segment with records always writes the largest timestamp.
         return self._index is not None and self._time_index is not None and (self.size == 0 or len(self._time_index) > 0)
 
-    def _load_index(self) -> OffsetIndex | None:
+    def _load_index(self, *, is_trusted: bool = False) -> OffsetIndex | None:
         try:
-            return OffsetIndex.load(self._storage.read(self.path(INDEX_SUFFIX)), self.size)
+            return OffsetIndex.load(self._storage.read(self.path(INDEX_SUFFIX)), self.size, is_trusted=is_trusted)
         except FileNotFoundError:
             return None
 
-    def _load_time_index(self) -> TimeIndex | None:
+    def _load_time_index(self, *, is_trusted: bool = False) -> TimeIndex | None:
         try:
-            return TimeIndex.load(self._storage.read(self.path(TIME_INDEX_SUFFIX)))
+            return TimeIndex.load(self._storage.read(self.path(TIME_INDEX_SUFFIX)), is_trusted=is_trusted)
         except FileNotFoundError:
             return None

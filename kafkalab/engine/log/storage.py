@@ -11,8 +11,12 @@ import os
 import shutil
 import sys
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
+
+from kafkalab.engine.log.region import Descriptor, FileRegion
+from kafkalab.engine.log.reserve import reserve_space
 
 OPEN_FILES_MAX: Final = 256
 """Per node: a process may hold six nodes, and most systems start a process with 1024 files."""
@@ -20,6 +24,11 @@ OPEN_FILES_MAX: Final = 256
 
 class StorageError(Exception):
     """A file cannot be read, written or believed. The sentence names the file."""
+
+
+Done = Callable[[OSError | None], None]
+Background = Callable[[Callable[[], None], Done], None]
+"""Runs work beside the node's loop and calls back in the loop; given by whoever has threads."""
 
 
 class DataFile(Protocol):
@@ -31,7 +40,13 @@ class DataFile(Protocol):
     def read(self, position: int, size: int) -> bytes:
         """Up to ``size`` bytes from ``position``; fewer at the end."""
 
+    def region(self, position: int, size: int) -> FileRegion | bytes:
+        """These bytes, all of which are there, to be sent from where they lie; read now where a file cannot give them so."""
+
     def truncate(self, size: int) -> None: ...
+
+    def reserve(self, size: int) -> None:
+        """Keep space on the disk for that many bytes, as far as the system can; cutting the file gives the rest back."""
 
     def sync(self) -> None:
         """Return when everything written is on the disk."""
@@ -68,10 +83,24 @@ class Storage(Protocol):
 
     def rename(self, old: Path, new: Path) -> None: ...
 
+    def modified_ms(self, path: Path) -> int:
+        """When the file was last written to, by the wall clock."""
+
+    def set_modified_ms(self, path: Path, modified_ms: int) -> None: ...
+
     def remove(self, path: Path) -> None:
         """Remove a file; nothing happens when it is not there."""
 
     def remove_tree(self, path: Path) -> None: ...
+
+    def sync_dir(self, path: Path) -> None:
+        """Return when the names in a directory are on the disk: what was created, renamed or removed there."""
+
+    def sync_later(self, file: DataFile, done: Done) -> None:
+        """Sync a file without holding up whoever asks; ``done`` may be called at once."""
+
+    def space(self, path: Path) -> tuple[int, int]:
+        """The bytes of the disk on which a directory lies, and how many of them can still be written."""
 
     def close(self) -> None:
         """Close every open file."""
@@ -85,18 +114,22 @@ _OPEN_FLAGS: Final = os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | get
 class OpenableFile:
     """A data file on a real disk. Its descriptor is opened when needed and may be taken away meanwhile."""
 
-    __slots__ = ("_fd", "_path", "_storage", "recently_used")
+    __slots__ = ("_cuts", "_descriptor", "_fd", "_path", "_storage", "recently_used")
 
     def __init__(self, storage: FileStorage, path: str) -> None:
         self._storage = storage
         self._path = path
+        # The descriptor belongs to an object, because regions that are on their way share it.
+        self._descriptor: Descriptor | None = None
         self._fd = -1
+        self._cuts: list[int] = []
         self.recently_used = False
 
     def append(self, head: bytes, body: bytes | memoryview) -> None:
         fd = self._fd
         if fd < 0:
-            fd = self._open(os.O_CREAT)
+            self._append_closed(head, body)
+            return
         self.recently_used = True
         total = len(head) + len(body)
         written = os.writev(fd, (head, body)) if _HAS_WRITEV else os.write(fd, head + body)
@@ -116,8 +149,20 @@ class OpenableFile:
         os.lseek(fd, position, os.SEEK_SET)
         return os.read(fd, size)
 
+    def region(self, position: int, size: int) -> FileRegion | bytes:
+        if self._fd < 0:
+            self._open(0)
+        self.recently_used = True
+        assert self._descriptor is not None
+        return FileRegion(self._descriptor, position, size, self._cuts)
+
     def truncate(self, size: int) -> None:
+        # Said before it is done: a region must not be sent while it is half true.
+        self._cuts.append(size)
         os.ftruncate(self._fd if self._fd >= 0 else self._open(os.O_CREAT), size)
+
+    def reserve(self, size: int) -> None:
+        reserve_space(self._fd if self._fd >= 0 else self._open(os.O_CREAT), size)
 
     def sync(self) -> None:
         fd = self._fd if self._fd >= 0 else self._open(os.O_CREAT)
@@ -131,8 +176,8 @@ class OpenableFile:
 
     def close(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
             self._fd = -1
+            self._descriptor = None
             self._storage.closed(self)
 
     def moved(self, path: str) -> None:
@@ -140,21 +185,34 @@ class OpenableFile:
 
     def take_away(self) -> None:
         """The storage closes the descriptor to make room for another."""
-        os.close(self._fd)
         self._fd = -1
+        self._descriptor = None
+
+    def duplicate(self) -> int:
+        """A descriptor of the caller's own."""
+        return os.dup(self._fd if self._fd >= 0 else self._open(os.O_CREAT))
+
+    def _append_closed(self, head: bytes, body: bytes | memoryview) -> None:
+        self._open(os.O_CREAT)
+        self.append(head, body)
 
     def _open(self, flags: int) -> int:
         self._storage.make_room()
         self._fd = os.open(self._path, _OPEN_FLAGS | flags, 0o644)
+        self._descriptor = Descriptor(self._fd)
         self._storage.opened(self)
         return self._fd
 
 
 class FileStorage:
-    """Real directories and files. At most ``open_files_max`` data files are open at a time."""
+    """Real directories and files. At most ``open_files_max`` data files are open at a time.
 
-    def __init__(self, *, open_files_max: int = OPEN_FILES_MAX) -> None:
+    Without ``background`` nothing is put off: :meth:`sync_later` syncs at once.
+    """
+
+    def __init__(self, *, open_files_max: int = OPEN_FILES_MAX, background: Background | None = None) -> None:
         assert open_files_max > 0, "one file at least must be open to be written"
+        self._background = background
         self._open_files_max = open_files_max
         # In the order in which they were opened; a used one gets a second chance.
         self._open_files: deque[OpenableFile] = deque()
@@ -198,11 +256,48 @@ class FileStorage:
     def rename(self, old: Path, new: Path) -> None:
         os.replace(old, new)
 
+    def modified_ms(self, path: Path) -> int:
+        return os.stat(path).st_mtime_ns // 1_000_000
+
+    def set_modified_ms(self, path: Path, modified_ms: int) -> None:
+        os.utime(path, ns=(modified_ms * 1_000_000, modified_ms * 1_000_000))
+
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
 
     def remove_tree(self, path: Path) -> None:
         shutil.rmtree(path)
+
+    def sync_dir(self, path: Path) -> None:
+        sync_directory(path)
+
+    def sync_later(self, file: DataFile, done: Done) -> None:
+        if self._background is None or not isinstance(file, OpenableFile):
+            try:
+                file.sync()
+            except OSError as error:
+                done(error)
+            else:
+                done(None)
+            return
+        try:
+            # Of its own: the file may be closed to make room before its turn comes.
+            fd = file.duplicate()
+        except OSError as error:
+            done(error)
+            return
+
+        def work() -> None:
+            try:
+                sync_data(fd)
+            finally:
+                os.close(fd)
+
+        self._background(work, done)
+
+    def space(self, path: Path) -> tuple[int, int]:
+        usage = shutil.disk_usage(path)
+        return usage.total, usage.free
 
     def close(self) -> None:
         while self._open_files:

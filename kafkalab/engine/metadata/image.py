@@ -22,6 +22,9 @@ from kafkalab.engine.protocol.metadata_records import (
     CONFIG_BROKER,
     CONFIG_GROUP,
     CONFIG_TOPIC,
+    DIRECTORY_LOST,
+    DIRECTORY_MIGRATING,
+    DIRECTORY_UNASSIGNED,
     LEADER_RECOVERED,
     LEADER_UNCHANGED,
     NO_LEADER,
@@ -91,6 +94,14 @@ class BrokerRegistration:
     def is_active(self) -> bool:
         """Unfenced and staying: it may lead and may stand in an ISR."""
         return not self.fenced and not self.in_controlled_shutdown
+
+    def has_online_directory(self, directory: uuid.UUID | None) -> bool:
+        """Whether a replica that is recorded in this directory can be used; one that is recorded nowhere can."""
+        if directory in (None, DIRECTORY_UNASSIGNED, DIRECTORY_MIGRATING):
+            return True
+        if directory == DIRECTORY_LOST:
+            return False
+        return not self.log_dirs or directory in self.log_dirs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,11 +32,16 @@ class ApiKey(IntEnum):
     API_VERSIONS = 18
     CREATE_TOPICS = 19
     DELETE_TOPICS = 20
+    DELETE_RECORDS = 21
     INIT_PRODUCER_ID = 22
     OFFSET_FOR_LEADER_EPOCH = 23
     DESCRIBE_CONFIGS = 32
+    ALTER_CONFIGS = 33
+    ALTER_REPLICA_LOG_DIRS = 34
+    DESCRIBE_LOG_DIRS = 35
     CREATE_PARTITIONS = 37
     DELETE_GROUPS = 42
+    INCREMENTAL_ALTER_CONFIGS = 44
     VOTE = 52
     BEGIN_QUORUM_EPOCH = 53
     END_QUORUM_EPOCH = 54
@@ -47,6 +52,8 @@ class ApiKey(IntEnum):
     BROKER_REGISTRATION = 62
     BROKER_HEARTBEAT = 63
     ALLOCATE_PRODUCER_IDS = 67
+    ASSIGN_REPLICAS_TO_DIRS = 73
+    LIST_CONFIG_RESOURCES = 74
     DESCRIBE_TOPIC_PARTITIONS = 75
 
 
@@ -64,6 +71,8 @@ class ApiSpec:
     on_controller: bool
     forwarded: bool
     """Sent on by a broker to the active controller (KIP-590)."""
+    forwarded_as_is: bool
+    """Sent on unread; otherwise the broker's handler looks at it first."""
     advertised_min_version: int
 
 
@@ -87,12 +96,17 @@ _TABLE: Final[Mapping[ApiKey, tuple[int, int, int, tuple[bool, bool], bool]]] = 
     ApiKey.API_VERSIONS: (0, 4, 3, _BC, False),
     ApiKey.CREATE_TOPICS: (2, 7, 5, _BC, True),
     ApiKey.DELETE_TOPICS: (1, 6, 4, _BC, True),
+    ApiKey.DELETE_RECORDS: (0, 2, 2, _B, False),
     # Version 6 is unstable in 4.3, and hidden there too.
     ApiKey.INIT_PRODUCER_ID: (0, 5, 2, _B, False),
     ApiKey.OFFSET_FOR_LEADER_EPOCH: (2, 4, 4, _B, False),
-    ApiKey.DESCRIBE_CONFIGS: (1, 4, 4, _B, False),
+    ApiKey.DESCRIBE_CONFIGS: (1, 4, 4, _BC, False),
+    ApiKey.ALTER_CONFIGS: (0, 2, 2, _BC, True),
+    ApiKey.ALTER_REPLICA_LOG_DIRS: (1, 2, 2, _B, False),
+    ApiKey.DESCRIBE_LOG_DIRS: (1, 5, 2, _B, False),
     ApiKey.CREATE_PARTITIONS: (0, 3, 2, _BC, True),
     ApiKey.DELETE_GROUPS: (0, 2, 2, _B, False),
+    ApiKey.INCREMENTAL_ALTER_CONFIGS: (0, 1, 1, _BC, True),
     ApiKey.VOTE: (0, 2, 0, _C, False),
     ApiKey.BEGIN_QUORUM_EPOCH: (0, 1, 1, _C, False),
     ApiKey.END_QUORUM_EPOCH: (0, 1, 1, _C, False),
@@ -103,8 +117,13 @@ _TABLE: Final[Mapping[ApiKey, tuple[int, int, int, tuple[bool, bool], bool]]] = 
     ApiKey.BROKER_REGISTRATION: (0, 4, 0, _C, False),
     ApiKey.BROKER_HEARTBEAT: (0, 2, 0, _C, False),
     ApiKey.ALLOCATE_PRODUCER_IDS: (0, 0, 0, _C, False),
+    ApiKey.ASSIGN_REPLICAS_TO_DIRS: (0, 0, 0, _C, False),
+    ApiKey.LIST_CONFIG_RESOURCES: (0, 1, 0, _B, False),
     ApiKey.DESCRIBE_TOPIC_PARTITIONS: (0, 0, 0, _B, False),
 }
+
+# The broker checks what concerns itself, and passes on the rest in a request of its own.
+_LOOKED_INTO: Final = frozenset({ApiKey.ALTER_CONFIGS, ApiKey.INCREMENTAL_ALTER_CONFIGS})
 
 
 def _name(key: ApiKey) -> str:
@@ -121,6 +140,7 @@ API_SPECS: Final[Mapping[int, ApiSpec]] = MappingProxyType(
             flexible_from,
             *listeners,
             forwarded,
+            forwarded and key not in _LOOKED_INTO,
             # librdkafka takes a broker without Produce v0 for one that has no message format it knows (KAFKA-18659).
             0 if key is ApiKey.PRODUCE else low,
         )

@@ -22,18 +22,30 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from functools import cache
 from types import EllipsisType, NoneType, UnionType
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Any, Final, Protocol, Union, cast, get_args, get_origin
 
 from kio.index import load_request_schema, load_response_schema
 
 from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
 
 Buffer = bytes | bytearray | memoryview
+
+
+class Region(Protocol):
+    """Bytes of a message that are somewhere else: whoever sends the message knows how to get at them.
+
+    Never smaller than :data:`JOIN_BELOW_BYTES`, so that nobody tries to copy it.
+    """
+
+    def __len__(self) -> int: ...
+
+
+Chunk = Buffer | Region
 Body = Mapping[str, Any]
 Schema = Any
 """A schema class of kio; mypy does not take ``type[Any]`` for hashable."""
 _Reader = Callable[[bytes, int], tuple[Any, int]]
-_Writer = Callable[[list[Buffer], Body], None]
+_Writer = Callable[[list[Any], Body], None]
 
 JOIN_BELOW_BYTES: Final = 16_384
 """Chunks smaller than this are copied together; larger ones go to the socket as they are."""
@@ -587,7 +599,7 @@ def read_response_header(api_key: int, version: int, frame: bytes) -> tuple[int,
     return correlation_id, pos
 
 
-def _frame(out: list[Buffer]) -> list[Buffer]:
+def _frame(out: list[Chunk]) -> list[Chunk]:
     """Put the size in front, and copy small chunks together."""
     size = 0
     large = False
@@ -598,8 +610,8 @@ def _frame(out: list[Buffer]) -> list[Buffer]:
             large = True
     out[0] = _CORRELATION.pack(size)
     if not large:
-        return [b"".join(out)]
-    joined: list[Buffer] = []
+        return [b"".join(cast(list[Buffer], out))]
+    joined: list[Chunk] = []
     small: list[Buffer] = []
     for chunk in out:
         if len(chunk) >= JOIN_BELOW_BYTES:
@@ -607,16 +619,16 @@ def _frame(out: list[Buffer]) -> list[Buffer]:
             joined.append(chunk)
             small = []
         else:
-            small.append(chunk)
+            small.append(cast(Buffer, chunk))
     if small:
         joined.append(b"".join(small))
     return joined
 
 
-def encode_response(api_key: int, version: int, correlation_id: int, body: Body) -> list[Buffer]:
-    """A whole response frame, its size included, as chunks to be sent in order."""
+def encode_response(api_key: int, version: int, correlation_id: int, body: Body) -> list[Any]:
+    """A whole response frame, its size included, as chunks (:data:`Chunk`) to be sent in order."""
     header = _CORRELATION.pack(correlation_id)
-    out: list[Buffer] = [b"", header + b"\x00" if _flexible_response_header(api_key, version) else header]
+    out: list[Chunk] = [b"", header + b"\x00" if _flexible_response_header(api_key, version) else header]
     _response_writer(api_key, version)(out, body)
     return _frame(out)
 
@@ -625,9 +637,9 @@ def encode_request(api_key: int, version: int, correlation_id: int, client_id: s
     """A whole request frame, its size included, as chunks to be sent in order."""
     name = client_id.encode()
     header = _REQUEST_HEADER.pack(api_key, version, correlation_id, len(name)) + name
-    out: list[Buffer] = [b"", header + b"\x00" if _flexible_request(api_key, version) else header]
+    out: list[Chunk] = [b"", header + b"\x00" if _flexible_request(api_key, version) else header]
     _request_writer(api_key, version)(out, body)
-    return _frame(out)
+    return cast(list[Buffer], _frame(out))
 
 
 def encode_request_body(api_key: int, version: int, body: Body) -> bytes:
@@ -644,6 +656,6 @@ def encode_response_body(api_key: int, version: int, body: Body) -> bytes:
     return b"".join(out)
 
 
-def frame_size(chunks: Sequence[Buffer]) -> int:
+def frame_size(chunks: Sequence[Chunk]) -> int:
     """Bytes of a frame given as chunks."""
     return sum(len(chunk) for chunk in chunks)

@@ -179,9 +179,9 @@ class PartitionChangeRecord(MetadataRecord):
     removing_replicas: tuple[int, ...] | None = _f("[]int32", None, tag=3, nullable=True)
     adding_replicas: tuple[int, ...] | None = _f("[]int32", None, tag=4, nullable=True)
     leader_recovery_state: int = _f("int8", -1, tag=5)
+    directories: tuple[uuid.UUID, ...] | None = _f("[]uuid", None, since=1, tag=8, nullable=True)
     eligible_leader_replicas: tuple[int, ...] | None = _f("[]int32", None, since=2, tag=6, nullable=True)
     last_known_elr: tuple[int, ...] | None = _f("[]int32", None, since=2, tag=7, nullable=True)
-    directories: tuple[uuid.UUID, ...] | None = _f("[]uuid", None, since=1, tag=8, nullable=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -485,6 +485,13 @@ def read_varint(data: Buffer, at: int, bytes_max: int = VARINT_BYTES_MAX) -> tup
     raise _malformed("a number does not end")
 
 
+def encode_varint(value: int) -> bytes:
+    """A zigzag varint."""
+    out = bytearray()
+    _write_varint(out, value)
+    return bytes(out)
+
+
 def _write_varint(out: bytearray, value: int) -> None:
     value = value << 1 if value >= 0 else (-value << 1) - 1
     while value >= 0x80:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.log.region import NO_REGIONS
 
 if TYPE_CHECKING:
     from kafkalab.engine.common.time import Timer
@@ -41,7 +42,7 @@ class ProduceResult:
         self.log_start_offset = log_start_offset
         self.message = message
         self.record_errors = record_errors
-        """Which records of the batch made it invalid, by their place in it, and why."""
+        """The records that are to blame, by their place in the batch."""
         self.required_offset = -1
         """The high watermark that acks=all waits for."""
         self.operation: DelayedProduce | None = None
@@ -156,7 +157,9 @@ class FetchOperation:
         "min_bytes",
         "needs_leader",
         "partitions",
+        "rack",
         "read_committed",
+        "region_from",
         "replica_epoch",
         "replica_id",
         "respond",
@@ -176,6 +179,8 @@ class FetchOperation:
         read_committed: bool = False,
         needs_leader: bool = True,
         is_incremental: bool = False,
+        region_from: int = NO_REGIONS,
+        rack: str = "",
     ) -> None:
         self.items = items
         self.respond = respond
@@ -191,6 +196,10 @@ class FetchOperation:
         """Whether only the leader may answer; since version 11 consumers may ask followers (KIP-392)."""
         self.is_incremental = is_incremental
         """Whether partitions without news may be left out."""
+        self.region_from = region_from
+        """From how many bytes on a partition's records may be told as a region of a file."""
+        self.rack = rack
+        """Of the consumer that would rather read from a replica in its rack; "" where that does not matter."""
         self.host: FetchHost | None = None
         """Set while it waits."""
         self.partitions: list[Partition] = []

@@ -100,6 +100,7 @@ class FetchContext:
                 and item.sent_high_watermark == high_watermark
                 and item.sent_log_start_offset == log_start_offset
                 and "diverging_epoch" not in result
+                and "preferred_read_replica" not in result
             ):
                 results[index] = None
                 continue

@@ -48,7 +48,7 @@ class FetcherHost(Protocol):
     def truncated(self, partition: Partition, from_offset: int, cause: str) -> None:
         """A log was cut, because its leader's says otherwise."""
 
-    def storage_failed(self, partition: Partition, error: OSError) -> None:
+    def storage_failed(self, partition: Partition, error: Exception) -> None:
         """A log could not be written."""
 
 
@@ -298,6 +298,8 @@ class ReplicaFetcher:
             records = data.records
             if not records:
                 partition.follow_high_watermark(data.high_watermark)
+                if data.log_start_offset > partition.log.log_start_offset:
+                    self._follow_log_start(key, copy, data.log_start_offset)
                 return
             if partition.log.log_end_offset != copy.fetch_offset:
                 # The log moved while the request was under way; ask from where it is now.
@@ -305,6 +307,7 @@ class ReplicaFetcher:
                 return
             try:
                 partition.append_as_follower(records, data.high_watermark)
+                partition.follow_log_start_offset(data.log_start_offset)
             except ApiError as e:
                 log.warning(
                     "broker %d: what broker %d sent for %s is refused: %s", self._node_id, self.leader_id, partition.topic_partition, e
@@ -320,6 +323,15 @@ class ReplicaFetcher:
             self._find_range(key, copy)
         else:
             # Fenced, not heard of yet, not leader any more: metadata that is under way will say.
+            self._delay(key, copy)
+
+    def _follow_log_start(self, key: PartitionId, copy: _Copy, leader_log_start_offset: int) -> None:
+        """Let go what the leader has let go; it waits to hear of it."""
+        try:
+            if copy.partition.follow_log_start_offset(leader_log_start_offset):
+                self._unsent[key] = None
+        except (ApiError, OSError) as e:
+            self._host.storage_failed(copy.partition, e)
             self._delay(key, copy)
 
     def _truncate(self, copy: _Copy, leader_epoch: int, leader_end_offset: int) -> bool:

@@ -8,28 +8,34 @@ the node's one thread.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
-from kafkalab.engine.common.config import BrokerConfig, topic_config_map
+from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import ApiError, Errors
-from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.engine.common.ids import INTERNAL_TOPICS, TopicPartition
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.storage import StorageError
-from kafkalab.engine.log.validator import InvalidRecords
+from kafkalab.engine.log.validator import InvalidRecords, NotOneBatch
 from kafkalab.engine.metadata.image import CONFIG_TOPIC, MetadataDelta, MetadataImage
 from kafkalab.engine.record.batch import iter_headers
+from kafkalab.engine.replica.assignments import DirectoryAssignments
 from kafkalab.engine.replica.delayed import DelayedProduce, FetchItem, FetchOperation, PartitionResponse, ProduceResult
+from kafkalab.engine.replica.deletion import DelayedDeletion, DeletionResult
 from kafkalab.engine.replica.fetch_session import FetchSessions
 from kafkalab.engine.replica.fetcher import FetcherConfig, ReplicaFetcher
 from kafkalab.engine.replica.isr import ControllerSender, IsrChanges
 from kafkalab.engine.replica.levels import ReplicaLevels
+from kafkalab.engine.replica.log_dirs import LogDirInfo, describe_log_dirs
+from kafkalab.engine.replica.moves import ReplicaMoves
 from kafkalab.engine.replica.offsets import FoundOffset, find_offset
-from kafkalab.engine.replica.partition import HAS_DATA, MUST_ANSWER, IsrProposal, Partition
+from kafkalab.engine.replica.partition import HAS_DATA, MUST_ANSWER, IsrProposal, Partition, RemoteReplica
+from kafkalab.engine.replica.selector import RACK_AWARE_SELECTOR, nearest_by_rack
 from kafkalab.engine.telemetry.events import FirstWriteAcknowledged, LogTruncated
 
 if TYPE_CHECKING:
     import uuid
+    from pathlib import Path
     from random import Random
 
     from kafkalab.engine.common.time import Clock, Timer
@@ -44,10 +50,23 @@ EXPECTED_FETCH_WAIT_MS: Final = 20.0
 """How long a fetch of a follower waits while that follower is expected to ask for more partitions."""
 EXPECTED_FETCH_MAX_MS: Final = 1_000.0
 INTERNAL_READ_BYTES: Final = 1_048_576
+FUTURE_NAME_EXTRA: Final = len(".") + 32 + len("-future")
+NAME_LENGTH_MAX: Final = 255
 
 PartitionKey = tuple[str, int]
 """Topic name and partition: what a TopicPartition is, without making one."""
 DISK_ERRORS: Final = (OSError, StorageError)
+BEFORE_APPEND_ERRORS: Final = frozenset(
+    {
+        Errors.UNKNOWN_TOPIC_OR_PARTITION,
+        Errors.NOT_LEADER_OR_FOLLOWER,
+        Errors.MESSAGE_TOO_LARGE,
+        Errors.RECORD_LIST_TOO_LARGE,
+        Errors.CORRUPT_MESSAGE,
+        Errors.KAFKA_STORAGE_ERROR,
+    }
+)
+"""With these a producer does not hear of the log start offset; with every other refusal it does, as in Kafka."""
 
 
 class LeadershipListener(Protocol):
@@ -89,7 +108,10 @@ class ReplicaManager:
         self._network = network
         self.lag_time_max_ms: float = config.get_int("replica.lag.time.max.ms")
         self.fetch_max_bytes = config.get_int("fetch.max.bytes")
-        self._log_defaults = LogConfig.from_map(topic_config_map(config, {}))
+        self.selects_by_rack = config.get("replica.selector.class") == RACK_AWARE_SELECTOR
+        """Whether consumers are sent to replicas in their own rack."""
+        self._config = config
+        self._log_defaults = LogConfig.from_broker(config)
         self._checkpoint_interval_ms = config.get_int("replica.high.watermark.checkpoint.interval.ms")
         self._fetcher_config = FetcherConfig(
             max_wait_ms=config.get_int("replica.fetch.wait.max.ms"),
@@ -111,7 +133,10 @@ class ReplicaManager:
         """Replicas that should be here and whose logs cannot be used."""
         self._fetchers: dict[int, ReplicaFetcher] = {}
         self._isr_changes = IsrChanges(node_id=node_id, clock=clock, channel=controller_channel, broker_epoch=self.broker_epoch)
+        self._assignments = DirectoryAssignments(node_id=node_id, clock=clock, channel=controller_channel, broker_epoch=self.broker_epoch)
+        self._moves = ReplicaMoves(clock=clock, log_manager=log_manager, assignments=self._assignments, on_moved=self._moved)
         self._levels = ReplicaLevels(node_id=node_id, clock=clock, sink=sink)
+        log_manager.on_segments_changed = self._segments_changed
         self._listeners: list[LeadershipListener] = []
         self._parked: dict[int, dict[FetchOperation, None]] = {}
         """Fetches that wait, by replica id; consumers are -1."""
@@ -154,6 +179,8 @@ class ReplicaManager:
         self._timers.clear()
         self._levels.close()
         self._isr_changes.close()
+        self._assignments.close()
+        self._moves.close()
         for fetcher in self._fetchers.values():
             fetcher.close()
 
@@ -260,14 +287,18 @@ class ReplicaManager:
         key = (topic.name, index)
         partition = self._partitions.get(key)
         if partition is None:
+            if key in self._offline and self._log_manager.directories.may_hold(registration.directory_of(self.node_id)):
+                return
             try:
-                partition = self._open(topic, index)
+                partition = self._open(topic, index, registration)
             except (ApiError, *DISK_ERRORS) as e:
                 log.error("broker %d: the log of %s-%d cannot be opened: %s", self.node_id, topic.name, index, e)
                 self._offline.add(key)
                 return
             self._offline.discard(key)
             self._partitions[key] = partition
+            self._moves.resume(partition)
+        self._report_directory(partition, registration)
         was_leader, old_leader = partition.is_leader, partition.leader_id
         if registration.leader == self.node_id:
             self._stop_copying(partition, old_leader)
@@ -283,7 +314,7 @@ class ReplicaManager:
             if registration.leader >= 0:
                 self._fetcher_of(registration.leader).add(partition)
 
-    def _open(self, topic: TopicImage, index: int) -> Partition:
+    def _open(self, topic: TopicImage, index: int, registration: PartitionRegistration) -> Partition:
         tp = TopicPartition(topic.name, index)
         log_config = LogConfig.from_map(self._image.topic_config(topic.name), self._log_defaults)
         replica_log = self._log_manager.get(tp)
@@ -292,7 +323,10 @@ class ReplicaManager:
             self._delete_log(tp)
             replica_log = None
         if replica_log is None:
-            replica_log = self._log_manager.get_or_create(tp, topic.topic_id, log_config)
+            directory_id = registration.directory_of(self.node_id)
+            if self._log_manager.directories.may_hold(directory_id):
+                raise ApiError(Errors.KAFKA_STORAGE_ERROR, "it may be in a log directory that is out of use")
+            replica_log = self._log_manager.get_or_create(tp, topic.topic_id, log_config, directory_id=directory_id)
         replica_log.config = log_config
         high_watermark = self._checkpointed_high_watermarks.get(tp, 0)
         return Partition(tp, topic.topic_id, self.node_id, replica_log, self, high_watermark=high_watermark)
@@ -306,9 +340,21 @@ class ReplicaManager:
         if partition.is_leader:
             resigned.append(partition.topic_partition)
         self._stop_copying(partition, partition.leader_id)
+        self._moves.cancel(partition)
+        self._assignments.forget((topic_id, key[1]))
         partition.stop()
         self._levels.forget(partition)
         self._delete_log(partition.topic_partition)
+
+    def broker_config_changed(self) -> None:
+        """Settings of the broker have changed that topics without their own go by: take them over at once."""
+        defaults = LogConfig.from_broker(self._config)
+        if defaults == self._log_defaults:
+            return
+        self._log_defaults = self._log_manager.defaults = defaults
+        now_ms = self._clock.now_ms()
+        for topic in self._image.topics_by_name:
+            self._reconfigure(topic, now_ms)
 
     def _reconfigure(self, topic: str, now_ms: float) -> None:
         image = self._image.topics_by_name.get(topic)
@@ -319,6 +365,8 @@ class ReplicaManager:
             partition = self._partitions.get((topic, index))
             if partition is not None:
                 partition.log.config = log_config
+                if partition.future_log is not None:
+                    partition.future_log.config = log_config
                 partition.update_min_isr()
                 # A smaller min.insync.replicas may let it move.
                 partition.maybe_advance_high_watermark(now_ms)
@@ -351,6 +399,8 @@ class ReplicaManager:
                     if replica.log_end_offset >= 0:
                         partition.maybe_expand_isr(replica)
                     partition.maybe_advance_high_watermark(now_ms)
+                    # Nor is a dead one waited for to let records go.
+                    partition.maybe_settle_deletions()
 
     def _expect_followers(self, led: list[Partition], now_ms: float) -> None:
         """Let followers come back soon: their fetches that wait here do not know of the new partitions."""
@@ -379,6 +429,15 @@ class ReplicaManager:
             and (broker_epoch == broker.broker_epoch or broker_epoch == -1)
         )
 
+    def is_alive(self, broker_id: int) -> bool:
+        """Whether the broker is registered and not fenced."""
+        broker = self._image.brokers.get(broker_id)
+        return broker is not None and not broker.fenced
+
+    def nearest_replica(self, partition: Partition, rack: str, candidates: list[RemoteReplica]) -> int | None:
+        """Which follower a consumer in that rack should read from; None for the leader."""
+        return nearest_by_rack(self._image.brokers, self.node_id, rack, candidates)
+
     def registered_epoch(self, broker_id: int) -> int | None:
         """The broker epoch in the metadata, None for a broker that is not registered."""
         broker = self._image.brokers.get(broker_id)
@@ -396,6 +455,11 @@ class ReplicaManager:
     def mark_changed(self, partition: Partition) -> None:
         """The screen and the checkpoint should hear of the partition's offsets."""
         self._levels.mark(partition)
+
+    def _segments_changed(self, tp: TopicPartition) -> None:
+        partition = self._partitions.get(tp)
+        if partition is not None:
+            self.mark_changed(partition)
 
     def first_write_acknowledged(self, partition: Partition, offset: int, client_id: str) -> None:
         """A new leader has answered its first produce request."""
@@ -436,8 +500,70 @@ class ReplicaManager:
         )
 
     def storage_failed(self, partition: Partition, error: Exception) -> None:
-        """A log could not be written."""
-        log.error("broker %d: the log of %s cannot be written: %s", self.node_id, partition.topic_partition, error)
+        """A log could not be read or written: its directory is not used any more."""
+        log.error("broker %d: the log of %s cannot be used: %s", self.node_id, partition.topic_partition, error)
+        if isinstance(error, DISK_ERRORS):
+            self._log_manager.fail_directory(partition.log.directory.parent, str(error))
+
+    # --- log directories -------------------------------------------------------------------------
+
+    def directory_failed(self, directory: Path, replicas: Collection[TopicPartition], why: str) -> None:
+        """A log directory is out of use (:class:`kafkalab.engine.log.manager.DirectoryListener`): its replicas are offline."""
+        self._moves.directory_failed(directory)
+        resigned: list[TopicPartition] = []
+        for tp in replicas:
+            partition = self._partitions.pop(tp, None)
+            self._offline.add(tp)
+            if partition is None:
+                continue
+            if partition.is_leader:
+                resigned.append(tp)
+            self._stop_copying(partition, partition.leader_id)
+            self._assignments.forget((partition.topic_id, tp.partition))
+            self._levels.forget(partition)
+            partition.stop(Errors.KAFKA_STORAGE_ERROR)
+        for tp in resigned:
+            for listener in self._listeners:
+                listener.on_resigned(tp)
+
+    def _report_directory(self, partition: Partition, registration: PartitionRegistration) -> None:
+        """Let the controller know where a replica is, if it thinks otherwise."""
+        directory_id = self._log_manager.directories.id_of(partition.log.directory.parent)
+        if directory_id is not None and partition.future_log is None and registration.directory_of(self.node_id) != directory_id:
+            self._assignments.report((partition.topic_id, partition.topic_partition.partition), directory_id)
+
+    def move_replica(self, key: PartitionKey, destination: str) -> None:
+        """Begin to move a replica to another log directory (AlterReplicaLogDirs).
+
+        :raises ApiError: when it cannot be.
+        """
+        tp = TopicPartition(*key)
+        directories = self._log_manager.directories
+        path = directories.find(destination)
+        if path is None:
+            raise ApiError(Errors.LOG_DIR_NOT_FOUND, f"Log dir '{destination}' is not found in the config.")
+        if path in directories.failures:
+            raise ApiError(Errors.KAFKA_STORAGE_ERROR, f"Log directory {destination} is offline")
+        if key in self._offline:
+            raise ApiError(Errors.KAFKA_STORAGE_ERROR, f"Partition {tp} is offline")
+        if len(str(tp)) + FUTURE_NAME_EXTRA > NAME_LENGTH_MAX:
+            raise ApiError(Errors.INVALID_TOPIC_EXCEPTION, "The topic name is too long.")
+        partition = self._partitions.get(key)
+        if partition is None:
+            # It will be made there, should it become a replica of this broker.
+            directories.preferred[tp] = path
+            raise ApiError(Errors.REPLICA_NOT_AVAILABLE)
+        try:
+            self._moves.start(partition, path)
+        except DISK_ERRORS as e:
+            raise ApiError(Errors.KAFKA_STORAGE_ERROR, str(e)) from e
+
+    def _moved(self, partition: Partition) -> None:
+        self.mark_changed(partition)
+
+    def describe_log_dirs(self) -> list[LogDirInfo]:
+        """Every log directory and what is in it (DescribeLogDirs)."""
+        return describe_log_dirs(self._log_manager, self.high_watermark)
 
     def _shrink_isrs(self) -> None:
         now_ms = self._clock.now_ms()
@@ -505,12 +631,11 @@ class ReplicaManager:
                 continue
             try:
                 info = partition.append_as_leader(records, acks, now_ms, client=is_client)
-            except InvalidRecords as e:
-                start = partition.log.log_start_offset
-                results.append(ProduceResult(e.error, log_start_offset=start, message=e.message, record_errors=e.record_errors))
-                continue
             except ApiError as e:
-                results.append(ProduceResult(e.error, message=e.message))
+                is_early = e.error in BEFORE_APPEND_ERRORS or isinstance(e, NotOneBatch)
+                start_offset = -1 if is_early else partition.log.log_start_offset
+                blamed = e.record_errors if isinstance(e, InvalidRecords) else ()
+                results.append(ProduceResult(e.error, log_start_offset=start_offset, message=e.message, record_errors=blamed))
                 continue
             except DISK_ERRORS as e:
                 self.storage_failed(partition, e)
@@ -570,6 +695,45 @@ class ReplicaManager:
                 return
             offset = _end_of(chunk)
             yield chunk
+
+    # --- deletion of records ---------------------------------------------------------------------
+
+    def delete_records(
+        self, entries: Iterable[tuple[PartitionKey, int]], timeout_ms: float, respond: Callable[[list[DeletionResult]], None]
+    ) -> None:
+        """Let records before an offset go from partitions that are led here; ``respond`` gets a result per entry, in their order.
+
+        That is when all live replicas have let them go, or the time is over. It may be called before this returns.
+        """
+        results: list[DeletionResult] = []
+        waiting: list[tuple[Partition, DeletionResult]] = []
+        for key, wanted in entries:
+            try:
+                if self._image.partition(*key) is None:
+                    raise ApiError(Errors.UNKNOWN_TOPIC_OR_PARTITION)
+                if key[0] in INTERNAL_TOPICS:
+                    raise ApiError(Errors.INVALID_TOPIC_EXCEPTION, f"Cannot delete records of internal topic {key[0]}")
+                partition = self.partition_or_raise(key)
+                offset, low_watermark = partition.delete_records(wanted)
+            except ApiError as e:
+                results.append(DeletionResult(e.error))
+                continue
+            except DISK_ERRORS as e:
+                self.storage_failed(self._partitions[key], e)
+                results.append(DeletionResult(Errors.KAFKA_STORAGE_ERROR))
+                continue
+            result = DeletionResult(Errors.NONE, low_watermark, offset)
+            results.append(result)
+            if low_watermark < offset:
+                waiting.append((partition, result))
+        if not waiting:
+            respond(results)
+            return
+        operation = DelayedDeletion(results, len(waiting), respond)
+        operation.timer = self._clock.call_later(max(0.0, timeout_ms), operation.expire)
+        for partition, result in waiting:
+            result.operation = operation
+            partition.await_deletion(result)
 
     # --- fetch -----------------------------------------------------------------------------------
 
@@ -664,7 +828,9 @@ class ReplicaManager:
 
     # --- offsets ---------------------------------------------------------------------------------
 
-    def find_offset(self, tp: PartitionKey, timestamp: int, *, current_leader_epoch: int = -1, replica_id: int = -1) -> FoundOffset:
+    def find_offset(
+        self, tp: PartitionKey, timestamp: int, *, current_leader_epoch: int = -1, replica_id: int = -1, read_committed: bool = False
+    ) -> FoundOffset:
         """The offset that a timestamp names (ListOffsets).
 
         :raises ApiError: when this broker may not or cannot say.
@@ -672,7 +838,7 @@ class ReplicaManager:
         partition = self.partition_or_raise(tp)
         # -2 is the id of a debugging consumer, which may ask any replica.
         partition.check_readable(current_leader_epoch, needs_leader=replica_id != -2)
-        return find_offset(partition, timestamp, is_follower=replica_id >= 0)
+        return find_offset(partition, timestamp, is_follower=replica_id >= 0, read_committed=read_committed)
 
     def end_offset_for_epoch(self, tp: PartitionKey, epoch: int, *, current_leader_epoch: int = -1) -> tuple[int, int]:
         """The largest leader epoch not above the given one and its end offset (OffsetForLeaderEpoch).

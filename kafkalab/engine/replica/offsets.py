@@ -31,10 +31,11 @@ class FoundOffset(NamedTuple):
 NOT_FOUND: Final = FoundOffset()
 
 
-def find_offset(partition: Partition, timestamp: int, *, is_follower: bool) -> FoundOffset:
+def find_offset(partition: Partition, timestamp: int, *, is_follower: bool, read_committed: bool = False) -> FoundOffset:
     """The offset that ``timestamp`` names, or the first at or after that time.
 
-    Followers see up to the log end, everybody else up to the high watermark.
+    Followers see up to the log end, everybody else up to the high watermark, or up to the last
+    stable offset when only what is committed counts.
 
     :raises ApiError: OFFSET_NOT_AVAILABLE while a new leader does not know what is committed.
     """
@@ -44,7 +45,12 @@ def find_offset(partition: Partition, timestamp: int, *, is_follower: bool) -> F
         return FoundOffset(-1, log.log_start_offset, log.epoch_at(log.log_start_offset))
     if timestamp in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):
         return NOT_FOUND
-    bound = log.log_end_offset if is_follower else partition.high_watermark
+    if is_follower:
+        bound = log.log_end_offset
+    else:
+        bound = partition.high_watermark
+        if read_committed:
+            bound = log.last_stable_offset(bound)
     lags = not is_follower and partition.offset_lags_epoch_start()
     if timestamp == LATEST:
         if lags:

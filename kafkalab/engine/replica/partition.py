@@ -23,10 +23,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.engine.record.batch import HEADER_BYTES, read_header
 from kafkalab.engine.replica.delayed import FetchItem, FetchOperation, PartitionResponse, ProduceResult
+from kafkalab.engine.replica.deletion import INVALID_LOW_WATERMARK, DeletionResult
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kafkalab.engine.log.log import AppendInfo, Log
+    from kafkalab.engine.log.region import FileRegion
     from kafkalab.engine.metadata.image import PartitionRegistration
 
 UNKNOWN_OFFSET: Final = -1
@@ -59,6 +64,12 @@ class PartitionHost(Protocol):
 
     def follower_arrived(self, broker_id: int, partition: Partition) -> None:
         """A follower has fetched for the first time in this leader epoch."""
+
+    def nearest_replica(self, partition: Partition, rack: str, candidates: list[RemoteReplica]) -> int | None:
+        """Which follower a consumer in that rack should read from; None for the leader."""
+
+    def is_alive(self, broker_id: int) -> bool:
+        """Whether the broker is registered and not fenced."""
 
 
 class IsrProposal:
@@ -108,11 +119,13 @@ class Partition:
     """A hosted partition. The manager tells it its role; handlers and fetchers use it."""
 
     __slots__ = (
+        "_deletion_waiters",
         "_host",
         "_produce_waiters",
         "consumer_waiters",
         "first_write_pending",
         "follower_waiters",
+        "future_log",
         "high_watermark",
         "is_changed",
         "is_leader",
@@ -139,6 +152,8 @@ class Partition:
         self.topic_id = topic_id
         self.node_id = node_id
         self.log = log
+        self.future_log: Log | None = None
+        """A copy on its way to another directory."""
         self._host = host
         self.high_watermark = max(log.log_start_offset, min(high_watermark, log.log_end_offset))
         """Records below it are committed. Never above the log end."""
@@ -161,6 +176,7 @@ class Partition:
         self.is_changed = False
         """Already on the list of those whose offsets changed."""
         self._produce_waiters: deque[ProduceResult] = deque()
+        self._deletion_waiters: list[DeletionResult] = []
         # Followers wait for the log end, consumers for the high watermark.
         self.follower_waiters: dict[FetchOperation, FetchItem] = {}
         self.consumer_waiters: dict[FetchOperation, FetchItem] = {}
@@ -227,16 +243,18 @@ class Partition:
         self.first_write_pending = False
         if is_new:
             self._fail_produces(Errors.NOT_LEADER_OR_FOLLOWER)
+            self._fail_deletions(Errors.NOT_LEADER_OR_FOLLOWER)
             self._complete_fetches()
         self._host.mark_changed(self)
         return is_new
 
-    def stop(self) -> None:
+    def stop(self, error: Errors = Errors.NOT_LEADER_OR_FOLLOWER) -> None:
         """The partition is not hosted any more: everybody who waits hears so."""
         self.is_leader = False
         self.leader_id = -1
         self.pending = None
-        self._fail_produces(Errors.NOT_LEADER_OR_FOLLOWER)
+        self._fail_produces(error)
+        self._fail_deletions(Errors.UNKNOWN_TOPIC_OR_PARTITION)
         self._complete_fetches()
 
     def _set_replicas(self, replicas: tuple[int, ...]) -> None:
@@ -403,6 +421,74 @@ class Partition:
             if result.operation is not None:
                 result.operation.settle(result, error)
 
+    # --- deletion of records -------------------------------------------------------------------
+
+    def delete_records(self, offset: int) -> tuple[int, int]:
+        """Let records before ``offset`` go, -1 for all committed ones: the offset that is meant, and the low watermark.
+
+        :raises ApiError: when they may not go, or are not (yet) to be had.
+        """
+        if not self.is_leader:
+            raise ApiError(Errors.NOT_LEADER_OR_FOLLOWER)
+        config = self.log.config
+        if config.compacted and not config.deletes_old_segments:
+            raise ApiError(
+                Errors.POLICY_VIOLATION, f"Records of partition {self.topic_partition} can not be deleted due to the configured policy"
+            )
+        if offset == -1:
+            offset = self.high_watermark
+        if offset < 0:
+            raise ApiError(Errors.OFFSET_OUT_OF_RANGE, f"The offset {offset} for partition {self.topic_partition} is not valid")
+        if offset > self.high_watermark:
+            raise ApiError(
+                Errors.OFFSET_OUT_OF_RANGE,
+                f"Cannot increment the log start offset to {offset} of partition {self.topic_partition} "
+                f"since it is larger than the high watermark {self.high_watermark}",
+            )
+        if offset > self.log.log_start_offset:
+            self.log.increment_log_start_offset(offset)
+            self._host.mark_changed(self)
+            # Followers hear of it now, not when their fetch's time is over.
+            for fetch in list(self.follower_waiters):
+                fetch.complete()
+        return offset, self.low_watermark()
+
+    def low_watermark(self) -> int:
+        """The least log start offset among live replicas; -1 while one has not told its own."""
+        offset = self.log.log_start_offset
+        for replica in self.remotes.values():
+            if replica.log_start_offset < offset and self._host.is_alive(replica.broker_id):
+                offset = replica.log_start_offset
+        return offset
+
+    def await_deletion(self, result: DeletionResult) -> None:
+        """Let a result wait for the low watermark."""
+        self._deletion_waiters.append(result)
+
+    def maybe_settle_deletions(self) -> None:
+        """Answer those whose records are gone everywhere, as far as replicas live."""
+        if self._deletion_waiters:
+            low_watermark = self.low_watermark()
+            waiters = [result for result in self._deletion_waiters if result.operation is not None]
+            self._deletion_waiters = [result for result in waiters if result.required_offset > low_watermark]
+            for result in waiters:
+                if result.required_offset <= low_watermark:
+                    result.settle(Errors.NONE, low_watermark)
+
+    def _fail_deletions(self, error: Errors) -> None:
+        waiters, self._deletion_waiters = self._deletion_waiters, []
+        for result in waiters:
+            result.settle(error, INVALID_LOW_WATERMARK)
+
+    def follow_log_start_offset(self, leader_log_start_offset: int) -> bool:
+        """What the leader has let go goes here too. Tells whether something did."""
+        offset = min(leader_log_start_offset, self.high_watermark)
+        if offset <= self.log.log_start_offset:
+            return False
+        self.log.increment_log_start_offset(offset)
+        self._host.mark_changed(self)
+        return True
+
     # --- fetches -------------------------------------------------------------------------------
 
     def park(self, fetch: FetchOperation, item: FetchItem) -> None:
@@ -474,6 +560,8 @@ class Partition:
             replica.last_caught_up_ms = replica.last_fetch_ms
         replica.log_end_offset = offset
         replica.log_start_offset = item.log_start_offset
+        if self._deletion_waiters:
+            self.maybe_settle_deletions()
         replica.last_fetch_leader_end = log_end
         replica.last_fetch_ms = now_ms
         replica.broker_epoch = fetch.replica_epoch
@@ -495,7 +583,26 @@ class Partition:
             return MUST_ANSWER
         if item.last_fetched_epoch >= 0 and item.last_fetched_epoch != log.latest_epoch and self._diverging(item) is not None:
             return MUST_ANSWER
-        return HAS_DATA if offset < self.high_watermark else NOTHING_NEW
+        if fetch.rack and self.is_leader and self.preferred_replica(fetch, offset) is not None:
+            return MUST_ANSWER
+        high_watermark = self.high_watermark
+        if offset >= high_watermark:
+            return NOTHING_NEW
+        if fetch.read_committed and offset >= log.last_stable_offset(high_watermark):
+            return NOTHING_NEW
+        return HAS_DATA
+
+    def preferred_replica(self, fetch: FetchOperation, offset: int) -> int | None:
+        """The follower that the consumer had better read from, None for the leader (KIP-392)."""
+        return self._host.nearest_replica(
+            self,
+            fetch.rack,
+            [
+                replica
+                for replica in self.remotes.values()
+                if replica.broker_id in self.isr and replica.log_start_offset <= offset <= replica.log_end_offset
+            ],
+        )
 
     def _is_stale(self, fetch: FetchOperation) -> bool:
         """Whether the fetch comes from an earlier life of its broker, or from somebody who is no broker at all."""
@@ -550,6 +657,9 @@ class Partition:
             raise ApiError(Errors.NOT_LEADER_OR_FOLLOWER)
         else:
             bound = high_watermark
+        last_stable_offset = log.last_stable_offset(high_watermark)
+        if fetch.read_committed:
+            bound = last_stable_offset
         log_start_offset = log.log_start_offset
         if item.last_fetched_epoch >= 0 and (item.last_fetched_epoch != log.latest_epoch or offset > log_end):
             diverging = self._diverging(item)
@@ -560,7 +670,7 @@ class Partition:
                     "partition_index": self.topic_partition.partition,
                     "error_code": 0,
                     "high_watermark": high_watermark,
-                    "last_stable_offset": high_watermark,
+                    "last_stable_offset": last_stable_offset,
                     "log_start_offset": log_start_offset,
                     "diverging_epoch": {"epoch": diverging[0], "end_offset": diverging[1]},
                     "aborted_transactions": None,
@@ -570,8 +680,27 @@ class Partition:
             raise ApiError(
                 Errors.OFFSET_OUT_OF_RANGE, f"Offset {offset} of {self.topic_partition} is not in {log_start_offset} to {log_end}"
             )
+        aborted: Sequence[PartitionResponse] | None = () if fetch.read_committed else None
+        # Who waited here until there was something gets it here.
+        preferred = self.preferred_replica(fetch, offset) if fetch.rack and self.is_leader and fetch.host is None else None
+        if preferred is not None:
+            return {
+                "partition_index": self.topic_partition.partition,
+                "error_code": 0,
+                "high_watermark": high_watermark,
+                "last_stable_offset": last_stable_offset,
+                "log_start_offset": log_start_offset,
+                "aborted_transactions": aborted,
+                "preferred_read_replica": preferred,
+                "records": b"",
+            }
+        records: bytes | FileRegion
         if offset < bound and (max_bytes > 0 or min_one):
-            records = log.read(offset, max_bytes, max_offset=bound, min_one=min_one)
+            records = log.read_chunk(offset, max_bytes, max_offset=bound, min_one=min_one, region_from=fetch.region_from)
+            if fetch.read_committed and records:
+                aborted = [
+                    {"producer_id": one.producer_id, "first_offset": one.first_offset} for one in log.aborted_transactions(offset, records)
+                ]
         else:
             records = b""
             if fetch.is_incremental and item.sent_high_watermark == high_watermark and item.sent_log_start_offset == log_start_offset:
@@ -580,9 +709,9 @@ class Partition:
             "partition_index": self.topic_partition.partition,
             "error_code": 0,
             "high_watermark": high_watermark,
-            "last_stable_offset": high_watermark,
+            "last_stable_offset": last_stable_offset,
             "log_start_offset": log_start_offset,
-            "aborted_transactions": () if fetch.read_committed else None,
+            "aborted_transactions": aborted,
             "records": records,
         }
 
@@ -591,7 +720,13 @@ class Partition:
     def append_as_follower(self, data: bytes, leader_high_watermark: int) -> AppendInfo:
         """Append what the leader sent, and follow its high watermark."""
         assert not self.is_leader, "a leader copies from nobody"
-        info = self.log.append_as_follower(data)
+        log = self.log
+        if log.log_end_offset == log.log_start_offset and len(data) >= HEADER_BYTES:
+            first = read_header(data, 0)
+            if first.base_offset < log.log_end_offset <= first.last_offset:
+                # The leader's log starts within a batch, because records were deleted. Batches come whole.
+                self.truncate_fully_and_start_at(first.base_offset)
+        info = log.append_as_follower(data)
         self.follow_high_watermark(leader_high_watermark)
         if not self.is_changed:
             self._host.mark_changed(self)
@@ -610,11 +745,15 @@ class Partition:
     def truncate_to(self, offset: int) -> None:
         """Cut what the leader does not have."""
         self.log.truncate_to(offset)
+        if self.future_log is not None:
+            self.future_log.truncate_to(self.log.log_end_offset)
         self._after_truncation()
 
     def truncate_fully_and_start_at(self, offset: int) -> None:
         """Drop everything: the leader's log starts beyond this one's end."""
         self.log.truncate_fully_and_start_at(offset)
+        if self.future_log is not None:
+            self.future_log.truncate_fully_and_start_at(offset)
         self._after_truncation()
 
     def _after_truncation(self) -> None:

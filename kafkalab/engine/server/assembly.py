@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.controller_channel import ControllerChannel
+from kafkalab.engine.broker.dynamic_config import DynamicConfig
 from kafkalab.engine.broker.handlers import BROKER_HANDLERS, CONTROLLER_HANDLERS
 from kafkalab.engine.broker.lifecycle import BrokerLifecycle
 from kafkalab.engine.broker.producer_ids import ProducerIds
@@ -22,16 +24,17 @@ from kafkalab.engine.broker.router import Router
 from kafkalab.engine.broker.services import BrokerServices, ControllerServices
 from kafkalab.engine.broker.topic_creation import TopicCreation
 from kafkalab.engine.common.config import BrokerConfig, ConfigError
-from kafkalab.engine.common.errors import Errors
-from kafkalab.engine.common.ids import METADATA_PARTITION, METADATA_TOPIC_ID, OFFSETS_TOPIC, TopicPartition, random_uuid
+from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.common.ids import METADATA_PARTITION, METADATA_TOPIC_ID, OFFSETS_TOPIC, ZERO_UUID, TopicPartition, random_uuid
 from kafkalab.engine.controller.controller import QuorumController
 from kafkalab.engine.coordinator.group import GroupCoordinator
+from kafkalab.engine.log.cleaner import CleanerConfig
 from kafkalab.engine.log.config import LogConfig
-from kafkalab.engine.log.dir_lock import DirLock, DirLocked
+from kafkalab.engine.log.dir_lock import DirLocked
+from kafkalab.engine.log.faulty_storage import FaultyStorage
 from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.manager import LogManager
-from kafkalab.engine.log.meta_properties import MetaProperties
-from kafkalab.engine.log.storage import FileStorage, StorageError
+from kafkalab.engine.log.storage import StorageError
 from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
 from kafkalab.engine.metadata.loader import MetadataLoader
 from kafkalab.engine.protocol import codec
@@ -42,14 +45,17 @@ from kafkalab.engine.raft.quorum_state import FileQuorumStateStore, QuorumStateE
 from kafkalab.engine.replica.manager import ReplicaManager
 from kafkalab.engine.server.client import NodeNetwork
 from kafkalab.engine.server.connection import CONTROLLER_LISTENER
+from kafkalab.engine.server.disk_worker import DiskWorker
 from kafkalab.engine.server.identity import BROKER_LISTENER, identity_settings
 from kafkalab.engine.server.levels import LevelSampler
 from kafkalab.engine.server.listener import Listener, PortBusy
 from kafkalab.engine.server.loop_clock import LoopClock
-from kafkalab.engine.telemetry.events import NodeStarted
+from kafkalab.engine.server.node_dirs import ForeignDirectory, NodeDirectories
+from kafkalab.engine.telemetry.events import LogDirectoryFailed, NodeStarted
 from kafkalab.engine.telemetry.hub import TelemetrySink
 
 if TYPE_CHECKING:
+    from kafkalab.engine.faults.disk import DiskFault
     from kafkalab.engine.server.node import NodeSpec
 
 log = logging.getLogger(__name__)
@@ -78,7 +84,10 @@ class Node:
         self._listeners: list[Listener] = []
         self._networks: list[NodeNetwork] = []
         self._sampler = LevelSampler(spec.node_id, self._clock, sink, self._record_bytes)
-        self._lock: DirLock | None = None
+        self._disk_worker = DiskWorker(loop, f"kafkalab-disk-{spec.node_id}")
+        self._storage = FaultyStorage(faults=spec.disk_faults, background=self._disk_worker)
+        self._directories = NodeDirectories(spec.data_dir, spec.directories)
+        self._directory_id = ZERO_UUID
         self._raft_log: Log | None = None
         self._raft: RaftNode | None = None
         self._controller: QuorumController | None = None
@@ -99,19 +108,19 @@ class Node:
         """
         spec = self._spec
         try:
-            meta = self._open_directory()
+            self._directory_id = self._directories.open(self._storage, cluster_id=spec.cluster_id, node_id=spec.node_id, rng=self._rng)
             self._open_raft_log()
             if "broker" in spec.roles:
-                self._open_logs(meta)
+                self._open_logs()
         except DirLocked as e:
-            raise NodeFailed(f"the folder {spec.data_dir} is in use by process {e.pid}") from e
-        except (StorageError, OSError, ConfigError) as e:
+            raise NodeFailed(f"the folder {e.directory} is in use by process {e.pid}") from e
+        except (StorageError, ForeignDirectory, OSError, ConfigError) as e:
             raise NodeFailed(str(e)) from e
-        loader = self._join_quorum(meta)
+        loader = self._join_quorum()
         if "controller" in spec.roles:
             self._assemble_controller(loader)
         if "broker" in spec.roles:
-            self._assemble_broker(loader, meta)
+            self._assemble_broker(loader)
         try:
             await self._bind()
         except PortBusy as e:
@@ -129,48 +138,72 @@ class Node:
                 high_watermark=self._high_watermark,
                 retention_check_interval_ms=self._config.get_int("log.retention.check.interval.ms"),
                 producer_id_expiration_ms=self._config.get_int("producer.id.expiration.ms"),
+                cleaner=CleanerConfig.from_broker(self._config),
+                activity=self._bytes_served,
             )
             self._lifecycle.start()
 
-    def _open_directory(self) -> MetaProperties:
-        spec = self._spec
-        spec.data_dir.mkdir(parents=True, exist_ok=True)
-        self._lock = DirLock(spec.data_dir)
-        path = spec.data_dir / "meta.properties"
-        if path.exists():
-            meta = MetaProperties.read(path)
-        else:
-            meta = MetaProperties(cluster_id=spec.cluster_id, node_id=spec.node_id, directory_id=random_uuid(self._rng))
-            meta.write(path)
-        if meta.cluster_id != spec.cluster_id:
-            raise NodeFailed(f"{path} belongs to cluster {meta.cluster_id}, this one is {spec.cluster_id}")
-        if meta.node_id != spec.node_id:
-            raise NodeFailed(f"{path} belongs to node {meta.node_id}, this one is {spec.node_id}")
-        return meta
+    def _bytes_served(self) -> int:
+        assert self._replica_manager is not None
+        return self._replica_manager.produced_bytes + self._replica_manager.fetched_bytes
 
     def _open_raft_log(self) -> None:
         # Validated from its start each time: it is small, and nothing else is worth as much.
         self._raft_log = Log.open(
-            self._spec.data_dir / str(METADATA_PARTITION),
+            self._directories.metadata_dir / str(METADATA_PARTITION),
             METADATA_PARTITION,
             LogConfig.from_map({"retention.ms": "-1", "max.message.bytes": str(2**31 - 1)}),
             self._clock,
-            storage=FileStorage(),
+            storage=self._storage,
             recovery_point=0,
             clean=False,
             topic_id=METADATA_TOPIC_ID,
         )
+        self._raft_log.on_storage_error = self._metadata_log_failed
 
-    def _open_logs(self, meta: MetaProperties) -> None:
+    def _metadata_log_failed(self, _log: Log, error: OSError) -> None:
+        why = f"the metadata log in {self._directories.metadata_dir} cannot be used: {error.strerror or error}"
+        # Not amid what raft is doing.
+        self._clock.call_later(0.0, lambda: self._fail(why))
+
+    def _open_logs(self) -> None:
+        directories = self._directories
         self._log_manager = LogManager(
-            [self._spec.data_dir],
+            list(directories.paths),
             LogConfig.from_broker(self._config),
             self._clock,
-            FileStorage(),
+            self._storage,
             self._sink,
             self._spec.node_id,
+            directory_ids=directories.ids,
+            failures=directories.failures,
         )
         self._log_manager.load()
+        self._log_manager.directory_listener = self
+
+    def directory_failed(self, directory: Path, replicas: Collection[TopicPartition], why: str) -> None:
+        """A log directory is out of use; without the metadata log, or without any directory, there is no node."""
+        assert self._log_manager is not None
+        self._sink.emit(
+            LogDirectoryFailed(
+                at_ms=self._clock.wall_ms(),
+                node_id=self._spec.node_id,
+                directory=str(directory),
+                replicas=len(replicas),
+                cause=why,
+            )
+        )
+        if directory == self._directories.metadata_dir or not self._log_manager.directories.live:
+            self._fail(f"log directory {directory} failed and the node cannot do without it: {why}")
+            return
+        if self._replica_manager is not None:
+            self._replica_manager.directory_failed(directory, replicas, why)
+        if self._lifecycle is not None:
+            self._lifecycle.directories_changed()
+
+    def set_disk_faults(self, faults: tuple[DiskFault, ...]) -> None:
+        """From now on these things are wrong with the node's disks, and no others."""
+        self._storage.set_faults(faults)
 
     def _network(self, purpose: str, address_of: Callable[[int], tuple[str, int] | None]) -> NodeNetwork:
         network = NodeNetwork(self._loop, purpose, address_of)
@@ -184,17 +217,18 @@ class Node:
         broker = self._image.brokers.get(node_id)
         return None if broker is None else broker.listeners.get(BROKER_LISTENER)
 
-    def _join_quorum(self, meta: MetaProperties) -> MetadataLoader:
+    def _join_quorum(self) -> MetadataLoader:
         spec = self._spec
         assert self._raft_log is not None
         loader = MetadataLoader(self._image)
+        loader.add_publisher(DynamicConfig(spec.node_id, self._config))
         self._raft = RaftNode(
             node_id=spec.node_id,
-            directory_id=meta.directory_id,
+            directory_id=self._directory_id,
             cluster_id=spec.cluster_id,
             voters=spec.voters,
             log=self._raft_log,
-            store=FileQuorumStateStore(spec.data_dir / str(METADATA_PARTITION), spec.voters),
+            store=FileQuorumStateStore(self._directories.metadata_dir / str(METADATA_PARTITION), spec.voters),
             clock=self._clock,
             rng=self._rng,
             network=self._network(f"raft-client-{spec.node_id}", self._voter_address),
@@ -247,7 +281,7 @@ class Node:
         self._channels.append(channel)
         return channel
 
-    def _assemble_broker(self, loader: MetadataLoader, meta: MetaProperties) -> None:
+    def _assemble_broker(self, loader: MetadataLoader) -> None:
         spec = self._spec
         assert self._raft is not None and self._log_manager is not None and spec.broker_port is not None
         name = f"broker-{spec.node_id}"
@@ -264,6 +298,7 @@ class Node:
             controller_channel=partition_channel,
             is_caught_up=self._is_caught_up,
         )
+        self._config.subscribe(self._broker_config_changed)
         self._group_coordinator = GroupCoordinator(
             node_id=spec.node_id,
             config=self._config,
@@ -277,7 +312,7 @@ class Node:
             node_id=spec.node_id,
             cluster_id=spec.cluster_id,
             incarnation_id=random_uuid(self._rng),
-            directory_id=meta.directory_id,
+            directories=self._log_manager.directories,
             previous_broker_epoch=self._log_manager.clean_shutdown_epoch,
             listeners={BROKER_LISTENER: (spec.host, spec.broker_port)},
             config=self._config,
@@ -323,6 +358,12 @@ class Node:
         )
         self._listeners.append(self._listener(BROKER_LISTENER, router, 1))
         loader.add_publisher(self._BrokerPublisher(self._replica_manager, self._group_coordinator, self._lifecycle))
+
+    def _broker_config_changed(self, changed: frozenset[str]) -> None:
+        assert self._replica_manager is not None and self._log_manager is not None
+        self._replica_manager.broker_config_changed()
+        self._log_manager.producer_id_expiration_ms = self._config.get_int("producer.id.expiration.ms")
+        self._log_manager.cleaner.config = CleanerConfig.from_broker(self._config)
 
     def _is_caught_up(self, image: MetadataImage) -> bool:
         """Whether the image has come to this life's registration: what stands before it is of the past."""
@@ -437,10 +478,19 @@ class Node:
                 listener.end()
             if self._log_manager is not None:
                 assert self._lifecycle is not None
-                self._log_manager.close(self._lifecycle.broker_epoch)
+                try:
+                    self._log_manager.close(self._lifecycle.broker_epoch)
+                except (StorageError, ApiError) as e:
+                    # Its next start finds no word of a clean stop and looks at everything.
+                    log.error("node %d could not close its logs: %s", self._spec.node_id, e)
             if self._raft_log is not None:
-                self._raft_log.close()
-            self._release()
+                try:
+                    self._raft_log.close()
+                except ApiError as e:
+                    log.error("node %d could not close its metadata log: %s", self._spec.node_id, e)
+            self._disk_worker.close(wait=True)
+            self._storage.close()
+            self._directories.release()
             on_stopped()
 
         if self._raft is None:
@@ -448,8 +498,11 @@ class Node:
         else:
             self._raft.shutdown(finish)
 
-    def abandon(self) -> None:
-        """What a kill leaves behind: sockets reset, files as they are, nothing said."""
+    def abandon(self, *, torn_tail_bytes: int | None = None) -> None:
+        """What a kill leaves behind: sockets reset, files as they are, nothing said.
+
+        With ``torn_tail_bytes`` the power went: of what was not synced only so much is left in each file.
+        """
         if self._is_ended:
             return
         self._is_ended = True
@@ -470,12 +523,11 @@ class Node:
             self._log_manager.abandon()
         if self._raft_log is not None:
             self._raft_log.abandon()
-        self._release()
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        self._disk_worker.close(wait=torn_tail_bytes is not None)
+        self._storage.close()
+        if torn_tail_bytes is not None:
+            self._storage.lose_unsynced(torn_tail_bytes)
+        self._directories.release()
 
 
 class _OffsetsLeadership:

@@ -2,7 +2,8 @@
 
 A frame is gathered in the pieces that arrive, so a declared length costs nothing until its bytes
 are there. Requests of one connection are begun in order and may be under way together; responses
-leave in order, as the protocol promises.
+leave in order, as the protocol promises. Records that lie in files go from there to the socket by
+way of a :class:`~kafkalab.engine.server.file_sender.FileSender`, everything else through the loop's transport.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from kafkalab.engine.broker.context import ConnectionInfo, RequestContext
+from kafkalab.engine.log.region import FileRegion
 from kafkalab.engine.protocol import codec
+from kafkalab.engine.server.file_sender import FileSender, can_send_files
 
 if TYPE_CHECKING:
     from kafkalab.engine.server.listener import Listener
@@ -61,11 +64,17 @@ class Connection(asyncio.Protocol):
         self._need = 4
         self._queue: deque[RequestContext] = deque()
         self._reading_paused = False
-        self._writing_paused = False
+        # What is full: the transport's buffer, the way around it.
+        self._transport_is_full = False
+        self._files_are_blocked = False
         self._backlog: bytes | None = None
         self._frame_deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
+        self._taken_at_deadline = 0
         self._transport: asyncio.Transport | None = None
+        self._files: FileSender | None = None
+        self._closing: asyncio.Transport | None = None
+        """Closes once what waits in ``_files`` has left."""
         self.last_active_ms = 0.0
         self.info: ConnectionInfo
         self.client_id = ""
@@ -93,11 +102,15 @@ class Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.info.sends_files = can_send_files(transport)
         self.last_active_ms = self._listener.clock.now_ms()
         self._listener.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        self._transport = self._closing = None
+        if self._files is not None:
+            self._files.discard()
+            self._files = None
         self._queue.clear()
         self._pieces.clear()
         self._backlog = None
@@ -126,16 +139,57 @@ class Connection(asyncio.Protocol):
         self._take_frames(data)
 
     def pause_writing(self) -> None:
-        self._writing_paused = True
-        self._pause_reading()
-        self._write_deadline = self._listener.loop.call_later(WRITE_DEADLINE_MS / 1000, self._write_overdue)
+        self._transport_is_full = True
+        self._writing_stopped()
 
     def resume_writing(self) -> None:
-        self._writing_paused = False
+        self._transport_is_full = False
+        self._writing_goes_on()
+
+    # --- files ---------------------------------------------------------------------------------
+
+    def files_blocked(self) -> None:
+        """Records from files wait for the client to take what was sent before."""
+        self._files_are_blocked = True
+        self._writing_stopped()
+
+    def files_sent(self) -> None:
+        """The way around the transport is free again."""
+        self._files_are_blocked = False
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            closing.close()
+        self._writing_goes_on()
+
+    def files_failed(self, error: Exception) -> None:
+        """A response has begun that cannot be finished: nothing can follow it."""
+        log.info("connection %d of %s is dropped: %s", self._id, self.info.client_host, error)
+        self._drop()
+
+    def _writing_stopped(self) -> None:
+        self._pause_reading()
+        if self._write_deadline is None:
+            self._watch_writing()
+
+    def _writing_goes_on(self) -> None:
+        if self._transport_is_full or self._files_are_blocked:
+            return
         if self._write_deadline is not None:
             self._write_deadline.cancel()
             self._write_deadline = None
         self._resume_reading()
+
+    def _watch_writing(self) -> None:
+        self._taken_at_deadline = self._taken_bytes()
+        self._write_deadline = self._listener.loop.call_later(WRITE_DEADLINE_MS / 1000, self._write_overdue)
+
+    def _taken_bytes(self) -> int:
+        """What of the answers has left for the client so far."""
+        transport = self._transport or self._closing
+        waiting = 0 if transport is None else transport.get_write_buffer_size()
+        if self._files is not None:
+            waiting += self._files.queued_bytes
+        return self.info.stats.bytes_out - waiting
 
     # --- frames --------------------------------------------------------------------------------
 
@@ -186,7 +240,14 @@ class Connection(asyncio.Protocol):
         self.close("frame_overdue", f"a frame of {self._need} bytes stopped at {self._have}")
 
     def _write_overdue(self) -> None:
-        self.close("not_reading", f"answers waited {WRITE_DEADLINE_MS} ms for the client to take them")
+        if self._taken_bytes() > self._taken_at_deadline:
+            # Slow, but it takes something.
+            self._watch_writing()
+            return
+        self._write_deadline = None
+        if self._transport is not None:
+            self._listener.bad_input(self, "not_reading", f"answers waited {WRITE_DEADLINE_MS} ms for the client to take them")
+        self._drop()
 
     def _pause_reading(self) -> None:
         if not self._reading_paused and self._transport is not None:
@@ -194,7 +255,13 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if not self._reading_paused or self._writing_paused or len(self._queue) >= REQUESTS_UNDER_WAY_MAX or self._transport is None:
+        if (
+            not self._reading_paused
+            or self._transport_is_full
+            or self._files_are_blocked
+            or len(self._queue) >= REQUESTS_UNDER_WAY_MAX
+            or self._transport is None
+        ):
             return
         self._reading_paused = False
         if self._backlog is not None:
@@ -240,8 +307,15 @@ class Connection(asyncio.Protocol):
         assert transport is not None
         if out:
             self.info.stats.bytes_out += codec.frame_size(out)
-            if len(out) == 1:
+            files = self._files
+            if files is not None and files.is_busy:
+                files.send(out)
+            elif len(out) == 1:
                 transport.write(out[0])
+            elif FileRegion in map(type, out):
+                if files is None:
+                    files = self._files = FileSender(self._listener.loop, transport, self.info.stats, self)
+                files.send(out)
             else:
                 transport.writelines(out)
         if self._reading_paused:
@@ -252,20 +326,37 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return
         self._listener.bad_input(self, reason, detail)
-        transport, self._transport = self._transport, None
-        transport.close()
+        self.end()
+
+    def _drop(self) -> None:
+        """Let go of the connection at once, whatever waits."""
+        transport = self._transport or self._closing
+        self._transport = self._closing = None
+        if self._files is not None:
+            # The socket is not closed before both of its descriptors are.
+            self._files.discard()
+            self._files = None
+        if transport is not None:
+            transport.abort()
 
     def reset(self) -> None:
         """Drop the connection as a killed process does: RST, nothing flushed."""
-        transport, self._transport = self._transport, None
+        transport = self._transport or self._closing
         if transport is None:
             return
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
-        transport.abort()
+        self._drop()
 
     def end(self) -> None:
         """Close in order: what was written leaves first."""
-        if self._transport is not None:
-            self._transport.close()
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        if self._files is not None and self._files.is_busy:
+            if not self._reading_paused:
+                transport.pause_reading()
+            self._closing = transport
+        else:
+            transport.close()

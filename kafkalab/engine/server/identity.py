@@ -30,5 +30,5 @@ def identity_settings(spec: NodeSpec) -> dict[str, str]:
         "inter.broker.listener.name": BROKER_LISTENER,
         "controller.listener.names": CONTROLLER_LISTENER,
         "controller.quorum.voters": ",".join(f"{voter}@{host}:{port}" for voter, (host, port) in sorted(spec.voters.items())),
-        "log.dirs": str(spec.data_dir),
+        "log.dirs": ",".join(map(str, spec.directories)),
     }

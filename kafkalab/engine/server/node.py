@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.faults.disk import DiskFault
 from kafkalab.engine.server.assembly import Node, NodeFailed
 from kafkalab.engine.telemetry.hub import TelemetrySink
 
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 GOODBYE_SHARE: Final = 0.7
 """The part of a stop's time that is left to the controller to move leadership away."""
 KILL_WAIT_S: Final = 10.0
+FAULT_POLL_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,17 @@ class NodeSpec:
     controller_port: int | None
     voters: Mapping[int, tuple[str, int]]
     config: Mapping[str, str] = field(default_factory=dict)
+    log_dirs: int = 1
+    """How many log directories the node has: its own folder, or folders ``dir-1`` and so on in it."""
+    disk_faults: tuple[DiskFault, ...] = ()
+    """What is wrong with its disks."""
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """The log directories; the first one holds the metadata log."""
+        if self.log_dirs == 1:
+            return (self.data_dir,)
+        return tuple(self.data_dir / f"dir-{number}" for number in range(1, self.log_dirs + 1))
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -67,6 +81,7 @@ class NodeRunner:
         self._awake = threading.Event()
         self._awake.set()
         self._dying = False
+        self._torn_tail_bytes: int | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"kafkalab-node-{spec.node_id}", daemon=True)
 
@@ -105,6 +120,28 @@ class NodeRunner:
         self._awake.set()
         self._ended.wait(KILL_WAIT_S)
         self._thread.join(KILL_WAIT_S)
+
+    def power_loss(self, torn_tail_bytes: int = 0) -> None:
+        """End the node as a power cut would: as killed, and what was not synced is not on its disks."""
+        self._torn_tail_bytes = torn_tail_bytes
+        self.kill()
+
+    def set_disk_faults(self, faults: tuple[DiskFault, ...]) -> None:
+        """From now on these things are wrong with the node's disks and no others; returns when that is so."""
+        done: Future[None] = Future()
+
+        def apply() -> None:
+            if self._node is not None:
+                self._node.set_disk_faults(faults)
+            done.set_result(None)
+
+        self._post(apply)
+        while not self._ended.is_set() and self._awake.is_set():
+            try:
+                done.result(FAULT_POLL_S)
+            except TimeoutError:
+                continue
+            return
 
     def pause(self) -> None:
         """Stop answering; sockets stay open."""
@@ -171,6 +208,10 @@ class NodeRunner:
     def _broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback raised. A broken invariant stops the node; anything else is told and the node goes on."""
         error = context.get("exception")
+        if isinstance(error, ApiError) and error.error is Errors.KAFKA_STORAGE_ERROR:
+            # Its disk was told of already, and what follows from that is decided elsewhere.
+            log.error("node %d: %s", self.spec.node_id, error)
+            return
         log.error("node %d: %s", self.spec.node_id, context.get("message"), exc_info=error)
         if isinstance(error, AssertionError):
             self._give_up(f"a broken invariant: {error}")
@@ -184,5 +225,5 @@ class NodeRunner:
     def _die(self) -> None:
         self._dying = True
         if self._node is not None:
-            self._node.abandon()
+            self._node.abandon(torn_tail_bytes=self._torn_tail_bytes)
         self._loop.stop()

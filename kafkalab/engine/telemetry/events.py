@@ -172,6 +172,49 @@ class LogRecovered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogDirectoryFailed(Event):
+    """A broker's log directory went out of use, and the replicas in it with it."""
+
+    directory: str
+    replicas: int
+    cause: str  # "/data/dir-2/orders-0: No space left on device"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogCompacted(Event):
+    """A compaction came to its end; the sizes are those of the segments that it went through."""
+
+    topic: str
+    partition: int
+    bytes_before: int
+    bytes_after: int
+    records_dropped: int
+    first_dirty_offset: int
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogUncleanable(Event):
+    """A log is not compacted any more while this broker lives."""
+
+    topic: str
+    partition: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentsDeleted(Event):
+    """The oldest segments of a log went."""
+
+    topic: str
+    partition: int
+    count: int
+    size_bytes: int
+    log_start_offset: int
+    cause: str  # "retention.ms", "retention.bytes" or "log start offset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FirstWriteAcknowledged(Event):
     """The first produce request a new leader answered without error in its leader epoch."""
 

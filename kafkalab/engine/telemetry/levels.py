@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 LEVEL_INTERVAL_MS: Final = 50.0
+SEGMENTS_INTERVAL_MS: Final = 500.0
+"""Segments change by their size only, most of the time; they are told less often."""
+SEGMENTS_TOLD_MAX: Final = 256
+"""Of one replica, the newest ones."""
 
 
 # ``kind`` keeps keys of different classes apart: as tuples they would be equal.
@@ -41,6 +45,13 @@ class ReplicaKey(NamedTuple):
     kind: str = "replica"
 
 
+class SegmentsKey(NamedTuple):
+    node_id: int
+    topic: str
+    partition: int
+    kind: str = "segments"
+
+
 class ConnectionKey(NamedTuple):
     node_id: int
     connection_id: int
@@ -64,7 +75,7 @@ class BrokerKey(NamedTuple):
     kind: str = "broker"
 
 
-LevelKey = NodeKey | QuorumKey | PartitionKey | TopicKey | ReplicaKey | ConnectionKey | GroupKey | GroupOffsetKey | BrokerKey
+LevelKey = NodeKey | QuorumKey | PartitionKey | TopicKey | ReplicaKey | SegmentsKey | ConnectionKey | GroupKey | GroupOffsetKey | BrokerKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +151,25 @@ class ReplicaLevel:
     segments: int
 
 
+class SegmentFacts(NamedTuple):
+    """One segment: what it holds is from ``base_offset`` to before ``end_offset``, with holes where compaction went."""
+
+    base_offset: int
+    end_offset: int
+    size_bytes: int
+    max_timestamp: int  # -1: empty
+    is_active: bool  # appends go there; it is neither deleted nor compacted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentsLevel:
+    """The segments of one replica by offset, by the broker that hosts it."""
+
+    segments: tuple[SegmentFacts, ...]
+    omitted: int  # older ones that are not among them
+    first_dirty_offset: int  # from here on nothing was compacted yet; -1: this log is not compacted
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLevel:
     """One live TCP connection, by the node that accepted it."""
@@ -194,4 +224,15 @@ class GroupOffsetLevel:
     commit_ms: int
 
 
-Level = NodeLevel | QuorumLevel | PartitionLevel | TopicLevel | ReplicaLevel | ConnectionLevel | GroupLevel | GroupOffsetLevel | BrokerLevel
+Level = (
+    NodeLevel
+    | QuorumLevel
+    | PartitionLevel
+    | TopicLevel
+    | ReplicaLevel
+    | SegmentsLevel
+    | ConnectionLevel
+    | GroupLevel
+    | GroupOffsetLevel
+    | BrokerLevel
+)

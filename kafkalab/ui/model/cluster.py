@@ -297,6 +297,9 @@ class ClusterModel:
         for key, level in kinds.get("replica", ()):
             assert isinstance(key, lv.ReplicaKey) and (level is None or isinstance(level, lv.ReplicaLevel))
             self._replica_level(key, level, stale, change)
+        for key, level in kinds.get("segments", ()):
+            assert isinstance(key, lv.SegmentsKey) and (level is None or isinstance(level, lv.SegmentsLevel))
+            self._segments_level(key, level, change)
         for tp in stale:
             self._refresh_lags(tp)
         for key, level in kinds.get("group", ()):
@@ -742,6 +745,16 @@ class ClusterModel:
         stale.add(tp)
         change.parts.add(Part.REPLICAS)
         change.partitions.add(tp)
+
+    def _segments_level(self, key: lv.SegmentsKey, level: lv.SegmentsLevel | None, change: ChangeSet) -> None:
+        partition = self.partition(key.topic, key.partition)
+        replica = partition.replicas.get(key.node_id) if partition is not None else None
+        # The first word of a replica comes with its offsets.
+        if level is None or replica is None:
+            return
+        replica.segment_list, replica.first_dirty_offset = level.segments, level.first_dirty_offset
+        change.parts.add(Part.REPLICAS)
+        change.partitions.add(TopicPartition(key.topic, key.partition))
 
     def _refresh_lags(self, tp: TopicPartition) -> None:
         partition = self.partition(*tp)

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from kafkalab.engine.common.ids import TopicPartition
-from kafkalab.engine.telemetry.levels import ConnectionKey, ConnectionLevel, GroupMemberLevel
+from kafkalab.engine.telemetry.levels import ConnectionKey, ConnectionLevel, GroupMemberLevel, SegmentFacts
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.rates import History, RateMeter
 from kafkalab.ui.model.states import DOWN_STATES, HealthLevel, NodeState, ReplicaRole, Tone
@@ -115,6 +115,8 @@ class Replica:
     high_watermark: int = -1
     size_bytes: int = 0
     segments: int = 0
+    segment_list: tuple[SegmentFacts, ...] = ()  # the newest of them, by offset
+    first_dirty_offset: int = -1  # from here on nothing was compacted yet, -1: the log is not compacted
     lag: int = 0  # records behind the leader's log end
     left_isr_at_ms: float = -1.0  # when it last left the ISR, -1: it is in
     offline_since_ms: float = -1.0  # -1: not offline

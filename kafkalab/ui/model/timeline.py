@@ -156,6 +156,10 @@ class Narrator:
             ev.PartitionsAdded: self._partitions_added,
             ev.LogTruncated: self._log_truncated,
             ev.LogRecovered: self._log_recovered,
+            ev.LogDirectoryFailed: self._directory_failed,
+            ev.LogCompacted: self._log_compacted,
+            ev.LogUncleanable: self._log_uncleanable,
+            ev.SegmentsDeleted: self._segments_deleted,
             ev.FirstWriteAcknowledged: self._first_write,
             ev.CoordinatorLoaded: self._coordinator_loaded,
             ev.BadInput: self._bad_input,
@@ -429,6 +433,52 @@ class Narrator:
         joined.names.append(name)
         joined.total += event.cut_bytes
         self._timeline.rewrite(joined.row, f"{name} recovered {plural(len(joined.names), 'log')}", _cut(joined.total))
+
+    def _directory_failed(self, event: ev.LogDirectoryFailed) -> None:
+        headline = f"{self._facts.node_name(event.node_id)} lost a log directory with {plural(event.replicas, 'replica')}"
+        self._timeline.add(event, "✕", Tone.ERROR, headline, event.cause, Link.node(event.node_id))
+
+    def _log_compacted(self, event: ev.LogCompacted) -> None:
+        name = f"{event.topic}-{event.partition}"
+        key: tuple[object, ...] = ("compacted", event.node_id)
+        saved = event.bytes_before - event.bytes_after
+        joined = self._join(key, event)
+        if joined is None:
+            node = self._facts.node_name(event.node_id)
+            detail = _dots(
+                f"{format_bytes(event.bytes_before)} became {format_bytes(event.bytes_after)}",
+                f"{format_count(event.records_dropped)} records dropped",
+            )
+            row = self._timeline.add(
+                event, "▼", Tone.TEXT, f"{name} on {node} compacted", detail, Link.of_partition(event.topic, event.partition)
+            )
+            self._keep(key, row, name, total=saved)
+            return
+        joined.names.append(name)
+        joined.total += saved
+        headline = f"{self._facts.node_name(event.node_id)} compacted {join_names(list(dict.fromkeys(joined.names)))}"
+        self._timeline.rewrite(joined.row, headline, f"{format_bytes(joined.total)} saved")
+
+    def _log_uncleanable(self, event: ev.LogUncleanable) -> None:
+        name = f"{event.topic}-{event.partition}"
+        headline = f"{name} on {self._facts.node_name(event.node_id)} is not compacted any more"
+        self._timeline.add(event, "▲", Tone.WARN, headline, event.cause, Link.of_partition(event.topic, event.partition))
+
+    def _segments_deleted(self, event: ev.SegmentsDeleted) -> None:
+        name = f"{event.topic}-{event.partition}"
+        key: tuple[object, ...] = ("segments deleted", event.node_id, event.cause)
+        joined = self._join(key, event)
+        if joined is None:
+            node = self._facts.node_name(event.node_id)
+            headline = f"{name} on {node}: {plural(event.count, 'old segment')} deleted, log start {format_offset(event.log_start_offset)}"
+            detail = _dots(event.cause, format_bytes(event.size_bytes))
+            row = self._timeline.add(event, "▼", Tone.TEXT, headline, detail, Link.of_partition(event.topic, event.partition))
+            self._keep(key, row, name, total=event.size_bytes)
+            return
+        joined.names.append(name)
+        joined.total += event.size_bytes
+        headline = f"{self._facts.node_name(event.node_id)} deleted old segments of {join_names(list(dict.fromkeys(joined.names)))}"
+        self._timeline.rewrite(joined.row, headline, _dots(event.cause, format_bytes(joined.total)))
 
     def _first_write(self, event: ev.FirstWriteAcknowledged) -> None:
         who = event.client_id or "a client"

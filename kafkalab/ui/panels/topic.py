@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QPushButton, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QPushButton, QScrollArea, QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
-from kafkalab.ui.model.things import Topic
+from kafkalab.ui.model.things import Partition, Topic
 from kafkalab.ui.panels.actions import ActionButton, ActionRegistry
+from kafkalab.ui.panels.segments import SegmentsPanel
 from kafkalab.ui.panels.selection import Selection
 from kafkalab.ui.panels.widgets import DOCK_PADDING, Chooser, ElidedLabel, EmptyState, label
 from kafkalab.ui.plots.replica_bars import ReplicaBars, Scale
@@ -73,8 +74,20 @@ class TopicView(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addLayout(head)
-        column.addWidget(scroll, 1)
-        column.addWidget(legend)
+        bars = QWidget()
+        bars_column = QVBoxLayout(bars)
+        bars_column.setContentsMargins(0, 0, 0, 0)
+        bars_column.setSpacing(0)
+        bars_column.addWidget(scroll, 1)
+        bars_column.addWidget(legend)
+        self._segments = SegmentsPanel()
+        split = QSplitter(Qt.Orientation.Vertical)
+        split.addWidget(bars)
+        split.addWidget(self._segments)
+        split.setStretchFactor(0, 1)
+        split.setStretchFactor(1, 1)
+        split.setSizes([300, 260])
+        column.addWidget(split, 1)
         page.setProperty("role", "stage")
         page.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self._page = page
@@ -97,9 +110,15 @@ class TopicView(QWidget):
         """The painted part."""
         return self._bars
 
+    @property
+    def segments(self) -> SegmentsPanel:
+        """The segments of one of the partitions."""
+        return self._segments
+
     def set_theme(self, theme: Theme) -> None:
         """Draw in these colours."""
         self._bars.set_theme(theme)
+        self._segments.set_theme(theme)
 
     def apply(self, changes: ChangeSet) -> None:
         """Bring up to date what changed; unseen, remember that something did."""
@@ -130,6 +149,17 @@ class TopicView(QWidget):
         self._bars.set_topic(topic)
         if topic is not None:
             self._facts.set_text(topic_line(topic))
+        self._show_segments(topic)
+
+    def _show_segments(self, topic: Topic | None) -> None:
+        shown: Partition | None = None
+        if topic is not None:
+            link = self._selection.link
+            if link is not None and link.topic_partition is not None and link.name == topic.name:
+                shown = topic.partitions.get(link.topic_partition.partition)
+            if shown is None:
+                shown = next(iter(topic.sorted_partitions), None)
+        self._segments.show_partition(shown, topic.colour if topic is not None else 0, self._cluster.now_ms)
 
     def show_topic(self, name: str) -> None:
         """Show this one."""
@@ -155,6 +185,8 @@ class TopicView(QWidget):
             self._stale = True
             if self.isVisible():
                 self.refresh()
+        elif self.isVisible():
+            self._show_segments(self._cluster.topics.get(self._name))
 
     def _menu(self, position: QPoint) -> None:
         partition = self._bars.partition_at(position.y())

@@ -1,7 +1,7 @@
 """BrokerHeartbeat (63), controller listener: a broker lives, and asks to be let in or let go.
 
-Versions 0-2: 1 added directories that went offline, 2 directories that are cordoned; neither has an
-effect here, where a broker whose only directory fails stops altogether.
+Versions 0-2: 1 added directories that went offline, 2 directories that are cordoned, which has no
+effect here.
 """
 
 from __future__ import annotations

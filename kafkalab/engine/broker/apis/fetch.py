@@ -6,8 +6,9 @@ where logs diverge (KIP-595); v13 names topics by id (KIP-516); v15 puts the rep
 epoch beside its id (KIP-903); v16 says where the current leader is (KIP-951); v17 has the
 replica's directory, v18 the high watermark that a fetcher knows, both for the quorum.
 
-Consumers read up to the high watermark, whatever their isolation: without transactions it is the
-last stable offset too. Followers read up to the log end.
+Consumers read up to the high watermark, or up to the last stable offset when they want only what is
+committed; then they are told of the aborted transactions among what they get. Followers read up to
+the log end. Where the system can, records are sent from the log's files without being read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.log.region import NO_REGIONS, REGION_BYTES_MIN
 from kafkalab.engine.replica.delayed import FetchItem, FetchOperation, PartitionResponse
 from kafkalab.engine.replica.fetch_session import FINAL_EPOCH, NO_SESSION, FetchContext, ItemKey
 from kafkalab.engine.replica.leader_hints import LeaderHints
@@ -111,6 +113,8 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
             read_committed=request.isolation_level == READ_COMMITTED and replica_id < 0,
             needs_leader=replica_id >= 0 or version < FOLLOWERS_SERVE_FROM,
             is_incremental=context.is_incremental,
+            rack=request.rack_id if manager.selects_by_rack and replica_id < 0 and version >= FOLLOWERS_SERVE_FROM else "",
+            region_from=REGION_BYTES_MIN if ctx.connection.sends_files else NO_REGIONS,
         )
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kafkalab.engine.broker.services import BrokerServices
 
 NOT_AVAILABLE_FROM: Final = 5
+READ_COMMITTED: Final = 1
 
 
 def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mapping[str, Any]:
@@ -36,7 +37,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mappi
                 "partitions": [
                     _failed(part.partition_index, Errors.INVALID_REQUEST)
                     if (topic.name, part.partition_index) in twice
-                    else _find(services, ctx, topic.name, part, request.replica_id)
+                    else _find(services, ctx, topic.name, part, request.replica_id, request.isolation_level == READ_COMMITTED)
                     for part in topic.partitions
                 ],
             }
@@ -45,13 +46,17 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mappi
     }
 
 
-def _find(services: BrokerServices, ctx: RequestContext, topic: str, part: Any, replica_id: int) -> dict[str, Any]:
+def _find(services: BrokerServices, ctx: RequestContext, topic: str, part: Any, replica_id: int, read_committed: bool) -> dict[str, Any]:
     timestamp = part.timestamp
     if timestamp < 0 and MIN_VERSIONS.get(timestamp, ctx.version + 1) > ctx.version:
         return _failed(part.partition_index, Errors.UNSUPPORTED_VERSION)
     try:
         found = services.replica_manager.find_offset(
-            (topic, part.partition_index), timestamp, current_leader_epoch=part.current_leader_epoch, replica_id=replica_id
+            (topic, part.partition_index),
+            timestamp,
+            current_leader_epoch=part.current_leader_epoch,
+            replica_id=replica_id,
+            read_committed=read_committed,
         )
     except ApiError as e:
         error = e.error

@@ -1,4 +1,9 @@
-"""A node's own settings: what was given over what Kafka defaults to, checked before anything starts."""
+"""A node's own settings: what was given over what Kafka defaults to, checked before anything starts.
+
+Some change while the node runs (KIP-226): what the metadata says for all brokers, and over that
+what it says for this one, lies above what was given at the start. Readers ask the same object
+each time and see what holds; whoever keeps a value of its own subscribes.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from kafkalab.engine.common.config.broker_definitions import BROKER_CONFIGS
+from kafkalab.engine.common.config.broker_definitions import BROKER_CONFIGS, DYNAMIC_ONLY_CONFIGS
 from kafkalab.engine.common.config.definition import ConfigDefinition, ConfigError, ConfigType, ConfigValue, to_text
 from kafkalab.engine.common.config.topic_definitions import TOPIC_CONFIGS, TOPIC_SYNONYMS
 
-_DEFAULTS: Final[Mapping[str, ConfigValue]] = MappingProxyType({name: d.parsed_default() for name, d in BROKER_CONFIGS.items()})
+_DEFAULTS: Final[Mapping[str, ConfigValue]] = MappingProxyType(
+    {name: d.parsed_default() for name, d in {**BROKER_CONFIGS, **DYNAMIC_ONLY_CONFIGS}.items()}
+)
 _LISTENER_PREFIX: Final = "listener.name."
 _NEAREST_MAX: Final = 3
 
@@ -45,22 +52,81 @@ def definition_of(key: str) -> ConfigDefinition:
     return definition
 
 
+OnChanged = Callable[[frozenset[str]], None]
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def dynamic_definition_of(key: str) -> ConfigDefinition | None:
+    """The definition of a setting that the metadata names; None for one that no broker knows."""
+    definition = DYNAMIC_ONLY_CONFIGS.get(key)
+    if definition is None:
+        try:
+            definition = definition_of(key)
+        except ConfigError:
+            return None
+    return definition
+
+
 class BrokerConfig:
     """Typed access to a node's settings. Reading one is a dictionary look-up.
 
     :raises ConfigError: when a key is unknown, a value is not allowed, or two do not go together.
     """
 
-    __slots__ = ("_values", "overrides")
+    __slots__ = ("_subscribers", "_values", "dynamic", "dynamic_default", "overrides")
 
     def __init__(self, overrides: Mapping[str, str] | None = None) -> None:
         self.overrides: Mapping[str, str] = MappingProxyType(dict(overrides or {}))
-        """What was given, as it was given."""
+        """What was given at the start, as it was given."""
+        self.dynamic_default: Mapping[str, str] = _NOTHING
+        """What the metadata says for all brokers, as far as it can be applied."""
+        self.dynamic: Mapping[str, str] = _NOTHING
+        """What the metadata says for this broker alone; it wins."""
+        self._subscribers: list[OnChanged] = []
         self._values: dict[str, ConfigValue] = dict(_DEFAULTS)
         for key, text in self.overrides.items():
             self._values[key] = definition_of(key).parse(text)
         for check in _CHECKS:
             check(self)
+
+    # --- what changes while the node runs --------------------------------------------------------
+
+    def with_dynamic(self, dynamic_default: Mapping[str, str], dynamic: Mapping[str, str]) -> BrokerConfig:
+        """What would hold if the metadata said this. Names that no broker knows are kept and mean nothing.
+
+        :raises ConfigError: when a value is not allowed, or two do not go together.
+        """
+        other = BrokerConfig(self.overrides)
+        other.dynamic_default = MappingProxyType(dict(dynamic_default))
+        other.dynamic = MappingProxyType(dict(dynamic))
+        for texts in (dynamic_default, dynamic):
+            for key, text in texts.items():
+                definition = dynamic_definition_of(key)
+                if definition is not None:
+                    other._values[key] = definition.parse(text)
+        for check in _CHECKS:
+            check(other)
+        return other
+
+    def apply_dynamic(self, dynamic_default: Mapping[str, str], dynamic: Mapping[str, str]) -> frozenset[str]:
+        """Let what the metadata says hold from now on, tell the subscribers, and return the names that changed.
+
+        :raises ConfigError: when that cannot be; nothing has changed then.
+        """
+        other = self.with_dynamic(dynamic_default, dynamic)
+        before, self._values = self._values, other._values
+        self.dynamic_default, self.dynamic = other.dynamic_default, other.dynamic
+        changed = frozenset(
+            key for key in (*before, *(k for k in self._values if k not in before)) if before.get(key) != self._values.get(key)
+        )
+        if changed:
+            for subscriber in tuple(self._subscribers):
+                subscriber(changed)
+        return changed
+
+    def subscribe(self, on_changed: OnChanged) -> None:
+        """Be told the names of settings whose values have changed, after they have."""
+        self._subscribers.append(on_changed)
 
     def get(self, key: str) -> ConfigValue:
         """The value, whatever its type; None is Kafka's null."""
@@ -103,7 +169,7 @@ class BrokerConfig:
 
     def is_overridden(self, key: str) -> bool:
         """Whether the value was given, rather than being Kafka's default."""
-        return key in self.overrides
+        return key in self.overrides or key in self.dynamic_default or key in self.dynamic
 
     def with_overrides(self, more: Mapping[str, str]) -> BrokerConfig:
         """The same with more settings given, which win."""
@@ -192,6 +258,17 @@ def _check_queued_bytes(config: BrokerConfig) -> None:
         _refuse(config, key, f"{key} ({config.text(key)}) must be at least socket.request.max.bytes, or 0 or less for no limit")
 
 
+def _check_cordoned(config: BrokerConfig) -> None:
+    missing = [directory for directory in config.get_list("cordoned.log.dirs") if directory not in config.log_dirs]
+    if missing:
+        key = "cordoned.log.dirs"
+        _refuse(
+            config,
+            key,
+            f"requirement failed: All entries in {key} must be present in log.dirs or log.dir. Missing entries : {', '.join(missing)}",
+        )
+
+
 def _check_group_bounds(kind: str) -> _Check:
     def check(config: BrokerConfig) -> None:
         prefix = f"group.{kind}."
@@ -215,6 +292,7 @@ _CHECKS: Final[tuple[_Check, ...]] = (
     _at_most("replica.fetch.wait.max.ms", "replica.socket.timeout.ms"),
     _at_most("group.min.session.timeout.ms", "group.max.session.timeout.ms"),
     _check_queued_bytes,
+    _check_cordoned,
     _check_group_bounds("consumer"),
     _check_group_bounds("share"),
     _check_group_bounds("streams"),

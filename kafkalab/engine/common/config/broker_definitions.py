@@ -434,3 +434,12 @@ BROKER_DEFINITIONS: Final = (
 
 BROKER_CONFIGS: Final = index_by_name(BROKER_DEFINITIONS)
 """All of them by name."""
+
+DYNAMIC_ONLY_CONFIGS: Final = index_by_name(
+    (
+        _c("leader.replication.throttled.rate", LONG, "9223372036854775807", Range(0), mode=CLUSTER_WIDE),
+        _c("follower.replication.throttled.rate", LONG, "9223372036854775807", Range(0), mode=CLUSTER_WIDE),
+        _c("replica.alter.log.dirs.io.max.bytes.per.second", LONG, "9223372036854775807", Range(0), mode=CLUSTER_WIDE),
+    )
+)
+"""Settings that are never given in a file, only while the broker runs (KIP-73)."""

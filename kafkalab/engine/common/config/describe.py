@@ -1,14 +1,17 @@
-"""What DescribeConfigs tells of a topic, broker, group or client metrics subscription: each setting with value, source and synonyms."""
+"""What DescribeConfigs tells of a topic or broker: each setting with value, source and synonyms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kafkalab.engine.common.config.broker_config import BrokerConfig, definition_of
-from kafkalab.engine.common.config.broker_definitions import BROKER_CONFIGS
-from kafkalab.engine.common.config.definition import ConfigDefinition, ConfigSource, ConfigType, UpdateMode, to_text
-from kafkalab.engine.common.config.group_definitions import CLIENT_METRICS_CONFIGS, GROUP_CONFIGS, GROUP_SYNONYMS
+from kafkalab.engine.common.config.broker_definitions import BROKER_CONFIGS, DYNAMIC_ONLY_CONFIGS
+from kafkalab.engine.common.config.client_metrics_config import CLIENT_METRICS_CONFIGS, client_metrics_values
+from kafkalab.engine.common.config.definition import ConfigDefinition, ConfigError, ConfigSource, ConfigType, to_text
+from kafkalab.engine.common.config.dynamic import is_dynamic
+from kafkalab.engine.common.config.group_config import GROUP_CONFIGS, GROUP_SYNONYMS, group_config_values
 from kafkalab.engine.common.config.topic_config import topic_config_values
 from kafkalab.engine.common.config.topic_definitions import TOPIC_CONFIGS, TOPIC_SYNONYMS, Synonym
 
@@ -29,13 +32,15 @@ class ConfigEntry:
     name: str
     value: str | None
     source: ConfigSource
-    type: ConfigType
+    type: ConfigType | None
+    """None for a name that nobody knows."""
     is_read_only: bool
     is_sensitive: bool
     synonyms: tuple[ConfigSynonym, ...]
-    doc: str
+    doc: str | None
 
 
+_LISTENER_CONFIG = re.compile(r"listener\.name\.[^.]*\.(.*)", re.DOTALL)
 # Settings of which one takes the other's place: describing one names them all.
 _BROKER_SYNONYMS: dict[str, tuple[str, ...]] = {}
 for _chain in TOPIC_SYNONYMS.values():
@@ -46,10 +51,12 @@ for _chain in TOPIC_SYNONYMS.values():
 _BROKER_SYNONYMS["log.flush.scheduler.interval.ms"] = ("log.flush.scheduler.interval.ms",)
 
 
-def _broker_synonyms(
-    name: str, broker_config: BrokerConfig, dynamic: Mapping[str, str], dynamic_default: Mapping[str, str], *, is_sensitive: bool
-) -> tuple[ConfigSynonym, ...]:
+def _broker_synonyms(name: str, broker_config: BrokerConfig, *, is_sensitive: bool) -> tuple[ConfigSynonym, ...]:
     names = _BROKER_SYNONYMS.get(name, (name,))
+    listener = _LISTENER_CONFIG.match(name)
+    if listener is not None:
+        # A listener's own setting stands before the one for all listeners.
+        names = (name, listener.group(1))
     found: list[ConfigSynonym] = []
 
     def add(source: ConfigSource, values: Mapping[str, str | None]) -> None:
@@ -58,8 +65,8 @@ def _broker_synonyms(
             if text is not None:
                 found.append(ConfigSynonym(one, None if is_sensitive else text, source))
 
-    add(ConfigSource.DYNAMIC_BROKER_CONFIG, dynamic)
-    add(ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG, dynamic_default)
+    add(ConfigSource.DYNAMIC_BROKER_CONFIG, broker_config.dynamic)
+    add(ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG, broker_config.dynamic_default)
     add(ConfigSource.STATIC_BROKER_CONFIG, broker_config.overrides)
     add(ConfigSource.DEFAULT_CONFIG, {one: BROKER_CONFIGS[one].default for one in names if one in BROKER_CONFIGS})
     # Kafka drops what comes before the first synonym of this very name.
@@ -68,106 +75,110 @@ def _broker_synonyms(
     return tuple(found)
 
 
-def topic_config_view(
-    broker_config: BrokerConfig,
-    topic_overrides: Mapping[str, str],
-    *,
-    dynamic: Mapping[str, str] | None = None,
-    dynamic_default: Mapping[str, str] | None = None,
-) -> tuple[ConfigEntry, ...]:
+def topic_config_view(broker_config: BrokerConfig, topic_overrides: Mapping[str, str]) -> tuple[ConfigEntry, ...]:
     """Every setting of a topic by name, except internal ones that nobody set."""
     values = topic_config_values(broker_config, topic_overrides)
     entries = []
     for name in sorted(TOPIC_CONFIGS):
         definition = TOPIC_CONFIGS[name]
-        if definition.is_internal:
+        if definition.is_internal and name not in topic_overrides:
             continue
         text = to_text(values[name])
         synonyms: tuple[ConfigSynonym, ...] = ()
         chain: tuple[Synonym, ...] = TOPIC_SYNONYMS.get(name, ())
         if chain:
-            synonyms = _broker_synonyms(chain[0].broker_name, broker_config, dynamic or {}, dynamic_default or {}, is_sensitive=False)
+            synonyms = _broker_synonyms(chain[0].broker_name, broker_config, is_sensitive=False)
         if name in topic_overrides:
             synonyms = (ConfigSynonym(name, text, ConfigSource.TOPIC_CONFIG), *synonyms)
-        source = synonyms[0].source if synonyms else ConfigSource.DEFAULT_CONFIG
-        entries.append(_entry(definition, name, text, source, synonyms, is_read_only=False))
+        entries.append(_entry(definition, name, text, synonyms, is_read_only=False))
     return tuple(entries)
 
 
-def broker_config_view(
-    broker_config: BrokerConfig, *, dynamic: Mapping[str, str] | None = None, dynamic_default: Mapping[str, str] | None = None
-) -> tuple[ConfigEntry, ...]:
+def broker_config_view(broker_config: BrokerConfig) -> tuple[ConfigEntry, ...]:
     """Every setting of a broker by name, except internal ones."""
-    names: Iterable[str] = {*BROKER_CONFIGS, *broker_config.overrides}
-    return tuple(
-        broker_entry(name, broker_config, dynamic or {}, dynamic_default or {})
-        for name in sorted(names)
-        if not definition_of(name).is_internal
-    )
+    names = {*BROKER_CONFIGS, *broker_config.overrides, *broker_config.dynamic_default, *broker_config.dynamic}
+    return tuple(entry for name in sorted(names) if (entry := broker_entry(name, broker_config)) is not None)
 
 
-def broker_entry(name: str, broker_config: BrokerConfig, dynamic: Mapping[str, str], dynamic_default: Mapping[str, str]) -> ConfigEntry:
-    """One setting of a broker."""
-    definition = definition_of(name)
-    synonyms = _broker_synonyms(name, broker_config, dynamic, dynamic_default, is_sensitive=definition.is_sensitive)
-    source = synonyms[0].source if synonyms else ConfigSource.DEFAULT_CONFIG
-    text = dynamic.get(name, dynamic_default.get(name, broker_config.text(name)))
-    return _entry(definition, name, text, source, synonyms, is_read_only=definition.update_mode is UpdateMode.READ_ONLY)
+def broker_entry(name: str, broker_config: BrokerConfig) -> ConfigEntry | None:
+    """One setting of a broker; None for an internal one."""
+    definition = _definition(name)
+    if definition is not None and definition.is_internal:
+        return None
+    # What nobody knows may be a plugin's password.
+    is_sensitive = definition is None or definition.is_sensitive
+    synonyms = _broker_synonyms(name, broker_config, is_sensitive=is_sensitive)
+    if definition is None:
+        return _unknown_entry(name, synonyms)
+    return _entry(definition, name, broker_config.text(name), synonyms, is_read_only=not is_dynamic(name))
 
 
-def dynamic_default_view(broker_config: BrokerConfig, dynamic_default: Mapping[str, str]) -> tuple[ConfigEntry, ...]:
+def dynamic_default_view(broker_config: BrokerConfig) -> tuple[ConfigEntry, ...]:
     """The settings that were set for all brokers at once."""
     entries = []
-    for name in sorted(dynamic_default):
-        definition = BROKER_CONFIGS.get(name)
-        if definition is None:
-            continue
-        text = dynamic_default[name]
-        synonym = ConfigSynonym(name, None if definition.is_sensitive else text, ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG)
-        entries.append(
-            _entry(definition, name, text, synonym.source, (synonym,), is_read_only=definition.update_mode is UpdateMode.READ_ONLY)
+    for name, text in sorted(broker_config.dynamic_default.items()):
+        definition = _definition(name)
+        is_sensitive = definition is None or definition.is_sensitive
+        synonyms = tuple(
+            synonym
+            for synonym in _broker_synonyms(name, broker_config, is_sensitive=is_sensitive)
+            if synonym.source is ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG
         )
+        if definition is None:
+            entries.append(_unknown_entry(name, synonyms))
+        else:
+            entries.append(_entry(definition, name, text, synonyms, is_read_only=not is_dynamic(name)))
     return tuple(entries)
 
 
-def group_config_view(
-    broker_config: BrokerConfig,
-    group_overrides: Mapping[str, str],
-    *,
-    dynamic: Mapping[str, str] | None = None,
-    dynamic_default: Mapping[str, str] | None = None,
-) -> tuple[ConfigEntry, ...]:
-    """Every setting of a group by name, whether there is such a group or not."""
+def group_config_view(broker_config: BrokerConfig, group_overrides: Mapping[str, str]) -> tuple[ConfigEntry, ...]:
+    """Every setting of a group by name."""
+    values = group_config_values(broker_config, group_overrides)
     entries = []
     for name in sorted(GROUP_CONFIGS):
         definition = GROUP_CONFIGS[name]
-        if name in GROUP_SYNONYMS:
-            synonyms = _broker_synonyms(GROUP_SYNONYMS[name], broker_config, dynamic or {}, dynamic_default or {}, is_sensitive=False)
+        text = to_text(values[name])
+        broker_name = GROUP_SYNONYMS.get(name)
+        if broker_name is not None:
+            synonyms = _broker_synonyms(broker_name, broker_config, is_sensitive=False)
         else:
             synonyms = (ConfigSynonym(name, definition.default, ConfigSource.DEFAULT_CONFIG),)
         if name in group_overrides:
-            synonyms = (ConfigSynonym(name, group_overrides[name], ConfigSource.GROUP_CONFIG), *synonyms)
-        entries.append(_entry(definition, name, synonyms[0].value, synonyms[0].source, synonyms, is_read_only=False))
+            synonyms = (ConfigSynonym(name, text, ConfigSource.GROUP_CONFIG), *synonyms)
+        entries.append(_entry(definition, name, text, synonyms, is_read_only=False))
     return tuple(entries)
 
 
-def client_metrics_config_view(overrides: Mapping[str, str]) -> tuple[ConfigEntry, ...]:
-    """Every setting of a client metrics subscription by name, whether there is such a subscription or not."""
+def client_metrics_view(overrides: Mapping[str, str]) -> tuple[ConfigEntry, ...]:
+    """Every setting of a metrics subscription by name."""
+    values = client_metrics_values(overrides)
     entries = []
-    for name, definition in CLIENT_METRICS_CONFIGS.items():
-        source = ConfigSource.CLIENT_METRICS_CONFIG if name in overrides else ConfigSource.DEFAULT_CONFIG
-        entries.append(_entry(definition, name, overrides.get(name, definition.default), source, (), is_read_only=False))
+    for name in sorted(CLIENT_METRICS_CONFIGS):
+        text = to_text(values[name])
+        synonyms = (ConfigSynonym(name, text, ConfigSource.CLIENT_METRICS_CONFIG),) if name in overrides else ()
+        entries.append(_entry(CLIENT_METRICS_CONFIGS[name], name, text, synonyms, is_read_only=False))
     return tuple(entries)
+
+
+def _definition(name: str) -> ConfigDefinition | None:
+    if name in DYNAMIC_ONLY_CONFIGS:
+        return DYNAMIC_ONLY_CONFIGS[name]
+    try:
+        return definition_of(name)
+    except ConfigError:
+        return None
 
 
 def _entry(
-    definition: ConfigDefinition,
-    name: str,
-    text: str | None,
-    source: ConfigSource,
-    synonyms: tuple[ConfigSynonym, ...],
-    *,
-    is_read_only: bool,
+    definition: ConfigDefinition, name: str, text: str | None, synonyms: tuple[ConfigSynonym, ...], *, is_read_only: bool
 ) -> ConfigEntry:
+    source = synonyms[0].source if synonyms else ConfigSource.DEFAULT_CONFIG
     is_sensitive = definition.is_sensitive
-    return ConfigEntry(name, None if is_sensitive else text, source, definition.type, is_read_only, is_sensitive, synonyms, definition.doc)
+    return ConfigEntry(
+        name, None if is_sensitive else text, source, definition.type, is_read_only, is_sensitive, synonyms, definition.doc or None
+    )
+
+
+def _unknown_entry(name: str, synonyms: tuple[ConfigSynonym, ...]) -> ConfigEntry:
+    source = synonyms[0].source if synonyms else ConfigSource.DEFAULT_CONFIG
+    return ConfigEntry(name, None, source, None, not is_dynamic(name), True, synonyms, None)

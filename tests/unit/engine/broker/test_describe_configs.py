@@ -22,18 +22,20 @@ class Image:
 
     def __init__(self) -> None:
         self.topics_by_name = {"orders": object()}
-        self.configs = {
-            (TOPIC, "orders"): {"retention.ms": "5"},
-            (BROKER, ""): {"log.retention.ms": "7"},
-            (GROUP, "set"): {"consumer.session.timeout.ms": "50000"},
-        }
+        self.configs = {(TOPIC, "orders"): {"retention.ms": "5"}, (GROUP, "readers"): {"consumer.session.timeout.ms": "50000"}}
+
+    def topic_config(self, name: str) -> Mapping[str, str]:
+        return self.config(TOPIC, name)
 
     def config(self, resource_type: int, name: str) -> Mapping[str, str]:
         return self.configs.get((resource_type, name), {})
 
 
 def describe(*resources: tuple[int, str], version: int = 4, keys: list[str] | None = None, synonyms: bool = True) -> Any:
-    services: Any = SimpleNamespace(node_id=1, config=BrokerConfig({"node.id": "1", "ssl.key.password": "secret"}), image=Image())
+    config = BrokerConfig({"node.id": "1", "ssl.key.password": "secret"}).with_dynamic(
+        {"log.retention.ms": "7", "of.a.plugin": "told nobody"}, {"log.cleaner.backoff.ms": "3"}
+    )
+    services: Any = SimpleNamespace(node_id=1, config=config, image=Image())
     body = {
         "resources": [{"resource_type": kind, "resource_name": name, "configuration_keys": keys} for kind, name in resources],
         "include_synonyms": synonyms,
@@ -82,42 +84,57 @@ def test_a_broker_describes_itself_and_keeps_its_secrets() -> None:
 def test_an_empty_broker_name_asks_for_what_all_brokers_were_given() -> None:
     (result,) = describe((BROKER, ""))
     assert [(config.name, config.value, config.config_source) for config in result.configs] == [
-        ("log.retention.ms", "7", ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG)
+        ("log.retention.ms", "7", ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG),
+        ("of.a.plugin", None, ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG),
     ]
+    assert [config.is_sensitive for config in result.configs] == [False, True]
 
 
-def test_a_group_has_its_settings_before_it_is_there() -> None:
-    unset, given = describe((GROUP, "nobody"), (GROUP, "set"))
-    configs = {config.name: config for config in unset.configs}
-    assert len(configs) == 17
+def test_what_was_set_while_the_broker_runs_is_what_it_goes_by() -> None:
+    (result,) = describe((BROKER, "1"))
+    configs = {config.name: config for config in result.configs}
+    assert (configs["log.cleaner.backoff.ms"].value, configs["log.cleaner.backoff.ms"].config_source) == (
+        "3",
+        ConfigSource.DYNAMIC_BROKER_CONFIG,
+    )
+    assert [(one.value, one.source) for one in configs["log.cleaner.backoff.ms"].synonyms] == [
+        ("3", ConfigSource.DYNAMIC_BROKER_CONFIG),
+        ("15000", ConfigSource.DEFAULT_CONFIG),
+    ]
+    assert configs["log.retention.ms"].value == "7"
+    assert (configs["of.a.plugin"].config_type, configs["of.a.plugin"].read_only) == (0, True)
+
+
+def test_a_group_has_its_brokers_settings_under_its_own() -> None:
+    (result,) = describe((GROUP, "readers"))
+    configs = {config.name: config for config in result.configs}
     timeout = configs["consumer.session.timeout.ms"]
-    assert (timeout.value, timeout.config_source, timeout.read_only) == ("45000", ConfigSource.DEFAULT_CONFIG, False)
-    assert [(one.name, one.value) for one in timeout.synonyms] == [("group.consumer.session.timeout.ms", "45000")]
-    own = configs["share.auto.offset.reset"]
-    assert (own.value, [one.name for one in own.synonyms]) == ("latest", ["share.auto.offset.reset"])
-    timeout = next(config for config in given.configs if config.name == "consumer.session.timeout.ms")
-    assert (timeout.value, timeout.config_source, len(timeout.synonyms)) == ("50000", ConfigSource.GROUP_CONFIG, 2)
-
-
-def test_a_client_metrics_subscription_has_its_settings_before_it_is_there() -> None:
-    (result,) = describe((CLIENT_METRICS, "nobody"))
-    assert [(config.name, config.value, config.config_type, config.synonyms) for config in result.configs] == [
-        ("interval.ms", "300000", ConfigType.INT, ()),
-        ("match", "", ConfigType.LIST, ()),
-        ("metrics", "", ConfigType.LIST, ()),
+    assert [(one.name, one.value, one.source) for one in timeout.synonyms] == [
+        ("consumer.session.timeout.ms", "50000", ConfigSource.GROUP_CONFIG),
+        ("group.consumer.session.timeout.ms", "45000", ConfigSource.DEFAULT_CONFIG),
     ]
+    assert (configs["share.isolation.level"].value, configs["share.isolation.level"].config_source) == (
+        "read_uncommitted",
+        ConfigSource.DEFAULT_CONFIG,
+    )
+    assert len(configs) == 17
+
+
+def test_a_subscription_to_metrics_has_three_settings() -> None:
+    (result,) = describe((CLIENT_METRICS, "all"))
+    assert [(config.name, config.value) for config in result.configs] == [("interval.ms", "300000"), ("match", ""), ("metrics", "")]
 
 
 @pytest.mark.parametrize(
     ("resource", "error", "message"),
     [
-        ((TOPIC, "missing"), Errors.UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition."),
-        ((TOPIC, ""), Errors.INVALID_REQUEST, "Default topic resources are not allowed."),
-        ((BROKER, "2"), Errors.INVALID_REQUEST, "Unexpected broker id, expected 1 or empty string, but received 2"),
-        ((BROKER, "x"), Errors.INVALID_REQUEST, "Broker id must be an integer, but it is: x"),
+        ((TOPIC, "missing"), Errors.UNKNOWN_TOPIC_OR_PARTITION, ""),
+        ((TOPIC, ""), Errors.INVALID_TOPIC_EXCEPTION, "Topic name is invalid: the empty string is not allowed"),
         ((GROUP, ""), Errors.INVALID_REQUEST, "Group name must not be empty"),
         ((CLIENT_METRICS, ""), Errors.INVALID_REQUEST, "Client metrics subscription name must not be empty"),
-        ((99, "x"), Errors.INVALID_REQUEST, "Unsupported resource type: 99"),
+        ((BROKER, "2"), Errors.INVALID_REQUEST, "Unexpected broker id, expected 1 or empty string, but received 2"),
+        ((BROKER, "x"), Errors.INVALID_REQUEST, "Broker id must be an integer, but it is: x"),
+        ((8, ""), Errors.INVALID_REQUEST, "Broker id must not be empty"),
     ],
 )
 def test_what_cannot_be_described_says_why_and_the_rest_is_answered(resource: tuple[int, str], error: Errors, message: str) -> None:

@@ -44,11 +44,12 @@ class Setting:
         self.image = MetadataImage()
         self.running = 0
         self.failures: list[str] = []
+        self.directories = SimpleNamespace(live_ids=[uuid.UUID(int=9)], offline_ids=[])
         self.lifecycle = BrokerLifecycle(
             node_id=2,
             cluster_id="c",
             incarnation_id=INCARNATION,
-            directory_id=uuid.UUID(int=9),
+            directories=self.directories,
             previous_broker_epoch=-1,
             listeners={"PLAINTEXT": ("127.0.0.1", 9093)},
             config=BrokerConfig(config),

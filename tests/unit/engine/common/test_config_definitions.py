@@ -68,7 +68,7 @@ def golden(name: str) -> dict[str, str]:
 
 @needs_oracle
 def test_a_broker_describes_itself_as_apache_kafka_does() -> None:
-    ours = told(broker_config_view(BrokerConfig(STARTED_WITH), dynamic_default=DYNAMIC_DEFAULT))
+    ours = told(broker_config_view(BrokerConfig(STARTED_WITH).with_dynamic(DYNAMIC_DEFAULT, {})))
     theirs = golden("configs-broker.txt")
     # The folders were taken out of Kafka's answer.
     assert set(ours) - set(theirs) == {"log.dir", "log.dirs"}
@@ -77,7 +77,7 @@ def test_a_broker_describes_itself_as_apache_kafka_does() -> None:
 
 @needs_oracle
 def test_a_topic_is_described_as_apache_kafka_does() -> None:
-    ours = told(topic_config_view(BrokerConfig(STARTED_WITH), {}, dynamic_default=DYNAMIC_DEFAULT))
+    ours = told(topic_config_view(BrokerConfig(STARTED_WITH).with_dynamic(DYNAMIC_DEFAULT, {}), {}))
     assert ours == golden("configs-topic.txt")
 
 

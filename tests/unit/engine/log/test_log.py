@@ -108,7 +108,25 @@ def test_timestamps_must_be_within_bounds(open_log: OpenLog) -> None:
             log.append_as_leader(batch(b"x", b"y", timestamp=timestamp), 0)
         assert error.value.error == Errors.INVALID_TIMESTAMP
         assert [index for index, _ in error.value.record_errors] == [0, 1]
-    assert refusal(log, batch(b"x", timestamp_type=1)) == Errors.INVALID_TIMESTAMP
+
+
+def test_a_client_cannot_give_append_times(open_log: OpenLog) -> None:
+    log = open_log(message_timestamp_type="LogAppendTime")
+    with pytest.raises(InvalidRecords) as error:
+        log.append_as_leader(batch(b"x", b"y", timestamp_type=1), 0)
+    assert error.value.error == Errors.INVALID_TIMESTAMP and [index for index, _ in error.value.record_errors] == [0, 1]
+    log.config = LogConfig()
+    log.append_as_leader(batch(b"x", timestamp_type=1), 0)
+    assert not read_header(log.read(0, 1000)).is_log_append_time, "where records keep their times the bit is cleared"
+
+
+@pytest.mark.parametrize("rest", [b"rest", batch(b"b")[:-1]])
+def test_what_lies_behind_a_batch_and_is_none_is_left_out(open_log: OpenLog, rest: bytes) -> None:
+    log = open_log()
+    log.append_as_leader(batch(b"a") + rest, 0)
+    assert log.size_bytes == len(batch(b"a"))
+    assert refusal(log, batch(b"a") + batch(b"b")) == Errors.INVALID_RECORD
+    assert refusal(log, batch(b"a") + bytes(100)) == Errors.CORRUPT_MESSAGE
 
 
 def test_append_time_replaces_the_records_own(open_log: OpenLog, clock: ManualClock) -> None:
@@ -418,10 +436,11 @@ def test_flushing_moves_the_recovery_point_and_is_idle_when_clean(open_log: Open
     log.flush()
     assert not syncs
     fill(log, 10)
-    assert log.recovery_point == 0
-    log.flush_inactive()
+    # What was rolled is on the disk already; here nothing is put off.
     assert len(syncs) == log.segment_count - 1
     assert log.recovery_point == log.segments()[-1].base_offset
+    log.flush_inactive()
+    assert len(syncs) == log.segment_count - 1
     log.flush()
     assert len(syncs) == log.segment_count and log.recovery_point == 20
     log.flush()
@@ -438,11 +457,9 @@ def test_flush_messages_and_flush_ms(open_log: OpenLog, clock: ManualClock) -> N
     log.config = LogConfig(flush_ms=100)
     log.append_as_leader(batch(b"d"), 0)
     clock.advance(99)
-    log.maybe_flush()
     assert log.recovery_point == 3
     clock.advance(1)
-    log.maybe_flush()
-    assert log.recovery_point == 4
+    assert log.recovery_point == 4, "its own timer flushes it"
 
 
 def test_a_full_disk_is_a_storage_error_and_nothing_stays(open_log: OpenLog, monkeypatch: pytest.MonkeyPatch) -> None:

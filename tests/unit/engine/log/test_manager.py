@@ -187,7 +187,7 @@ def test_two_directories_share_the_load_but_no_partition(house: House, tmp_path:
     manager.close(9)
     (name,) = {path.name for path in house.dirs[0].glob("t-0")} or {"t-1"}
     (house.dirs[1] / name).mkdir(exist_ok=True)
-    with pytest.raises(StorageError, match="the partition is also in"):
+    with pytest.raises(StorageError, match="Duplicate log directories for"):
         house.open()
 
 

@@ -14,7 +14,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from kafkalab.engine.broker.apis import fetch, list_offsets, offset_for_leader_epoch, produce
+from kafkalab.engine.broker.apis import delete_records, fetch, list_offsets, offset_for_leader_epoch, produce
 from kafkalab.engine.broker.context import ConnectionInfo, RequestContext
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import Errors
@@ -45,6 +45,7 @@ LISTENER = "PLAINTEXT"
 _HANDLERS: Mapping[ApiKey, Any] = {
     ApiKey.PRODUCE: produce.handle,
     ApiKey.FETCH: fetch.handle,
+    ApiKey.DELETE_RECORDS: delete_records.handle,
     ApiKey.LIST_OFFSETS: list_offsets.handle,
     ApiKey.OFFSET_FOR_LEADER_EPOCH: offset_for_leader_epoch.handle,
 }
@@ -189,8 +190,17 @@ class Broker:
 class World:
     """The brokers, their controller, and the wires between them."""
 
-    def __init__(self, path: Path, *, brokers: int = 3, seed: int = 0, config: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        brokers: int = 3,
+        seed: int = 0,
+        config: Mapping[str, str] | None = None,
+        racks: Mapping[int, str] | None = None,
+    ) -> None:
         self.path = path
+        self.racks = racks or {}
         self.config = dict(config or {})
         self.clock = ManualClock()
         self.rng = Random(seed)
@@ -254,6 +264,7 @@ class World:
                 incarnation_id=uuid.UUID(int=1000 + len(self.metadata)),
                 broker_epoch=broker.epoch,
                 end_points=(BrokerEndpoint(name=LISTENER, host="localhost", port=9000 + node_id),),
+                rack=self.racks.get(node_id),
             ),
         )
         broker.learn(len(self.metadata))
@@ -496,8 +507,9 @@ class World:
         return self.brokers[node_id].handle(ApiKey.FETCH, body | more, version)
 
     def list_offsets(self, node_id: int, topic: str, timestamp: int, *, index: int = 0, version: int = 11, **more: Any) -> Answer:
+        asked = more.pop("request", {})
         part = {"partition_index": index, "timestamp": timestamp} | more
-        body = {"replica_id": -1, "isolation_level": 0, "topics": [{"name": topic, "partitions": [part]}]}
+        body = {"replica_id": -1, "isolation_level": 0, "topics": [{"name": topic, "partitions": [part]}]} | asked
         return self.brokers[node_id].handle(ApiKey.LIST_OFFSETS, body, version)
 
     def values(self, node_id: int, topic: str, index: int = 0) -> list[bytes]:

@@ -1,9 +1,10 @@
-"""A listener with two APIs behind it, on a free port of this machine."""
+"""A listener with a few APIs behind it, on a free port of this machine."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest_asyncio
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.router import Router
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.log.storage import DataFile
 from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
 from kafkalab.engine.server.levels import LevelSampler
 from kafkalab.engine.server.listener import Listener
@@ -31,6 +33,15 @@ class Served:
     listener: Listener
     kept: list[RequestContext] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    file: DataFile | None = None
+    """What fetches are answered from: an offset is a position in it."""
+
+
+def _fetch(served: Served, ctx: RequestContext, request: Any) -> Mapping[str, Any]:
+    assert served.file is not None and ctx.connection.sends_files
+    part = request.topics[0].partitions[0]
+    records = served.file.region(part.fetch_offset, part.partition_max_bytes)
+    return {"responses": [{"topic": "t", "partitions": [{"partition_index": 0, "high_watermark": 1, "records": records}]}]}
 
 
 def _api_versions(served: Served, ctx: RequestContext, request: Any) -> Mapping[str, Any]:
@@ -52,15 +63,15 @@ def _error(request: Any, error: Errors, message: str | None, version: int) -> Ma
     return {"brokers": [], "topics": [], "error_code": error, "cluster_id": error.name}
 
 
-@pytest_asyncio.fixture
-async def served() -> AsyncIterator[Served]:
-    """The listener, for the length of a test."""
+@asynccontextmanager
+async def serving() -> AsyncIterator[Served]:
+    """The listener, on the loop that runs."""
     loop = asyncio.get_running_loop()
     clock = LoopClock(loop)
     hub = TelemetryHub()
     sampler = LevelSampler(1, clock, hub, lambda: (0, 0))
-    specs = [API_SPECS[ApiKey.API_VERSIONS], API_SPECS[ApiKey.METADATA]]
-    handlers = {ApiKey.API_VERSIONS: (_api_versions, _error), ApiKey.METADATA: (_metadata, _error)}
+    specs = [API_SPECS[ApiKey.API_VERSIONS], API_SPECS[ApiKey.METADATA], API_SPECS[ApiKey.FETCH]]
+    handlers = {ApiKey.API_VERSIONS: (_api_versions, _error), ApiKey.METADATA: (_metadata, _error), ApiKey.FETCH: (_fetch, _error)}
     services = Served(0, hub, sampler, None)  # type: ignore[arg-type]
     router = Router(services, handlers, specs, node_id=1, clock=clock, sink=hub)
     listener = Listener(
@@ -81,3 +92,10 @@ async def served() -> AsyncIterator[Served]:
     sampler.stop()
     listener.reset()
     await asyncio.sleep(0)
+
+
+@pytest_asyncio.fixture
+async def served() -> AsyncIterator[Served]:
+    """The listener, for the length of a test."""
+    async with serving() as running:
+        yield running

@@ -1,0 +1,262 @@
+"""Disks that fill, break and lose their power under a cluster in use, and what its clients see of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from kafkalab import Lab
+from kafkalab.engine.cluster.errors import HostError
+from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.protocol.apis import ApiKey
+from kafkalab.engine.telemetry.events import LogDirectoryFailed
+from tests.conformance.conftest import FAST_FAILOVER
+from tests.support.raw_client import RawClient
+
+WAIT_S = 30.0
+# A broken disk is told of in the log, and more than once.
+pytestmark = pytest.mark.expects_warnings
+
+
+class Writer:
+    """Writes numbered records as fast as they are acknowledged, until it is stopped."""
+
+    def __init__(self, lab: Lab, topic: str, partitions: int) -> None:
+        self.acknowledged: dict[int, set[int]] = {partition: set() for partition in range(partitions)}
+        self.failed: list[KafkaError] = []
+        self._producer = Producer(
+            {
+                "bootstrap.servers": lab.bootstrap_servers,
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 1,
+                "message.timeout.ms": 60_000,
+            }
+        )
+        self._topic = topic
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        number = 0
+        while not self._stopping.is_set():
+            for partition in self.acknowledged:
+                self._producer.produce(
+                    self._topic, value=b"%d" % number + b"." * 200, partition=partition, on_delivery=self._told(partition, number)
+                )
+            number += 1
+            self._producer.poll(0.002)
+        self._producer.flush(WAIT_S)
+
+    def _told(self, partition: int, number: int) -> Callable[[KafkaError | None, object], None]:
+        def told(error: KafkaError | None, _message: object) -> None:
+            if error is None:
+                self.acknowledged[partition].add(number)
+            else:
+                self.failed.append(error)
+
+        return told
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.acknowledged.values()))
+
+    def go_on(self, more: int = 300) -> None:
+        """Wait until so many more were acknowledged."""
+        goal, deadline = self.count + more, time.monotonic() + WAIT_S
+        while self.count < goal:
+            assert time.monotonic() < deadline, f"writing stopped at {self.count}: {self.failed[-3:]}"
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+
+@contextmanager
+def writing(lab: Lab, topic: str, partitions: int) -> Iterator[Writer]:
+    writer = Writer(lab, topic, partitions)
+    try:
+        writer.go_on()
+        yield writer
+        writer.go_on()
+    finally:
+        writer.stop()
+    assert not writer.failed
+    for partition, numbers in writer.acknowledged.items():
+        found = read_all(lab, topic, partition)
+        assert len(found) == len(set(found)), "no record is there twice"
+        assert numbers <= set(found), f"{len(numbers - set(found))} acknowledged records of partition {partition} are lost"
+
+
+def read_all(lab: Lab, topic: str, partition: int) -> list[int]:
+    consumer = Consumer({"bootstrap.servers": lab.bootstrap_servers, "group.id": "reader", "enable.auto.commit": False})
+    try:
+        place = TopicPartition(topic, partition, 0)
+        _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WAIT_S)
+        consumer.assign([place])
+        found: list[int] = []
+        deadline = time.monotonic() + WAIT_S
+        while end > 0 and consumer.position([place])[0].offset < end:
+            assert time.monotonic() < deadline, "reading stopped"
+            for message in consumer.consume(500, timeout=0.1):
+                assert message.error() is None
+                found.append(int(bytes(message.value()).split(b".")[0]))
+        return found
+    finally:
+        consumer.close()
+
+
+def directories(lab: Lab, broker_id: int) -> dict[str, dict[tuple[str, int, bool], int] | Errors]:
+    """By directory: the replicas and their lag, or the error."""
+    address = next(node.address for node in lab.describe().nodes if node.node_id == broker_id)
+    with RawClient(address) as client:
+        results = client.ask(ApiKey.DESCRIBE_LOG_DIRS, 4, {"topics": None}).results
+    return {
+        result.log_dir.rsplit("/", 1)[-1]: Errors(result.error_code)
+        if result.error_code
+        else {(t.name, p.partition_index, p.is_future_key): p.offset_lag for t in result.topics for p in t.partitions}
+        for result in results
+    }
+
+
+def where(lab: Lab, broker_id: int, topic: str, partition: int) -> str:
+    for name, replicas in directories(lab, broker_id).items():
+        if isinstance(replicas, dict) and (topic, partition, False) in replicas:
+            return name
+    raise AssertionError(f"{topic}-{partition} is nowhere on broker {broker_id}")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "that did not come about"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_a_broker_loses_a_directory_and_goes_on(isolation: str) -> None:
+    with Lab(brokers=3, controllers=1, log_dirs=2, isolation=isolation, config=FAST_FAILOVER) as lab:  # type: ignore[arg-type]
+        lab.create_topic("t", 6, 3, {"min.insync.replicas": 2})
+        events = lab.hub.open_reader()
+        with writing(lab, "t", 6) as writer:
+            lost = {i for i in range(6) if where(lab, 2, "t", i) == "dir-2"}
+            assert lost and len(lost) < 6, "replicas are spread over both"
+            lab.break_disk(2, 2)
+            until(lambda: all(2 not in lab.describe().topics["t"].partitions[i].isr for i in lost))
+            partitions = lab.describe().topics["t"].partitions
+            assert all(partition.leader != 2 for i, partition in enumerate(partitions) if i in lost)
+            assert all(2 in partition.isr for i, partition in enumerate(partitions) if i not in lost)
+            assert directories(lab, 2)["dir-2"] is Errors.KAFKA_STORAGE_ERROR
+            assert next(node for node in lab.describe().nodes if node.node_id == 2).is_running
+            writer.go_on()
+            lab.heal_disk(2)
+            lab.restart(2)
+            lab.wait_until_healthy(WAIT_S)
+            assert {i for i in range(6) if where(lab, 2, "t", i) == "dir-2"} == lost
+        told = [event for event in events.drain(100_000)[0] if isinstance(event, LogDirectoryFailed)]
+        assert [(event.node_id, event.directory.rsplit("/", 1)[-1]) for event in told] == [(2, "dir-2")]
+        events.close()
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_power_cuts_lose_nothing_that_was_acknowledged(isolation: str) -> None:
+    with Lab(brokers=3, controllers=3, isolation=isolation, config=FAST_FAILOVER) as lab:  # type: ignore[arg-type]
+        lab.create_topic("t", 3, 3, {"min.insync.replicas": 2, "segment.bytes": 1 << 20})
+        with writing(lab, "t", 3) as writer:
+            for broker_id, torn_tail in ((1, 0), (2, 333), (3, 50_000)):
+                lab.power_loss(broker_id, torn_tail)
+                writer.go_on()
+                lab.restart(broker_id)
+                lab.wait_until_healthy(WAIT_S)
+            leader = next(node.node_id for node in lab.describe().nodes if node.node_id in lab.controller_ids)
+            lab.power_loss(leader)
+            writer.go_on()
+            lab.restart(leader)
+            lab.wait_until_healthy(WAIT_S)
+
+
+def test_one_replica_keeps_what_was_synced() -> None:
+    with Lab(brokers=1, controllers=1) as lab:
+        lab.create_topic("safe", 1, 1, {"flush.messages": 1})
+        lab.create_topic("fast", 1, 1)
+        for topic in ("safe", "fast"):
+            producer = Producer({"bootstrap.servers": lab.bootstrap_servers, "acks": "all"})
+            for number in range(100):
+                producer.produce(topic, value=b"%d" % number)
+            assert producer.flush(WAIT_S) == 0
+        lab.power_loss(1)
+        lab.restart(1)
+        lab.wait_until_healthy(WAIT_S)
+        assert read_all(lab, "safe", 0) == list(range(100))
+        assert read_all(lab, "fast", 0) == [], "what nobody synced and nobody else had is gone"
+
+
+def test_a_disk_fills_in_the_middle_of_a_batch() -> None:
+    with Lab(brokers=3, controllers=1, log_dirs=2, config=FAST_FAILOVER) as lab:
+        lab.create_topic("t", 4, 3, {"min.insync.replicas": 2})
+        with writing(lab, "t", 4) as writer:
+            lab.fill_disk(3, 2, free_bytes=10_123)
+            until(lambda: directories(lab, 3)["dir-2"] is Errors.KAFKA_STORAGE_ERROR)
+            writer.go_on()
+            lab.heal_disk(3)
+            lab.restart(3)
+            lab.wait_until_healthy(WAIT_S)
+
+
+@pytest.mark.parametrize("kind", ["broken", "read_only", "vanished"])
+def test_the_last_directory_takes_the_broker_with_it(kind: str) -> None:
+    with Lab(brokers=3, controllers=1, config=FAST_FAILOVER) as lab:
+        lab.create_topic("t", 1, 3, {"min.insync.replicas": 2})
+        with writing(lab, "t", 1) as writer:
+            lab.break_disk(2, kind=kind)
+            until(lambda: not next(node for node in lab.describe().nodes if node.node_id == 2).is_running)
+            with pytest.raises(HostError):
+                lab.restart(2)
+            writer.go_on()
+            lab.heal_disk(2)
+            lab.restart(2)
+            lab.wait_until_healthy(WAIT_S)
+
+
+def test_a_replica_moves_to_another_directory_while_it_is_written_and_read() -> None:
+    with Lab(brokers=2, controllers=1, log_dirs=3, config=FAST_FAILOVER) as lab:
+        lab.create_topic("t", 1, 2, {"segment.bytes": 1 << 20})
+        with writing(lab, "t", 1) as writer:
+            writer.go_on(8_000)
+            for broker_id in (1, 2):
+                for name in ("dir-3", "dir-2", "dir-2"):
+                    assert move(lab, broker_id, "t", 0, name) is Errors.NONE
+                    until(lambda broker_id=broker_id, name=name: where(lab, broker_id, "t", 0) == name)  # type: ignore[misc]
+                    writer.go_on(50)
+            assert move(lab, 1, "t", 0, "dir-9") is Errors.LOG_DIR_NOT_FOUND
+            assert move(lab, 1, "other", 0, "dir-3") is Errors.REPLICA_NOT_AVAILABLE
+        lab.create_topic("other", 1, 2)
+        assert where(lab, 1, "other", 0) == "dir-3", "as it was wanted before it was made"
+        lab.wait_until_healthy(WAIT_S)
+        lab.restart(1)
+        lab.restart(2)
+        lab.wait_until_healthy(WAIT_S)
+        assert (where(lab, 1, "t", 0), where(lab, 2, "t", 0)) == ("dir-2", "dir-2")
+        assert len(read_all(lab, "t", 0)) == writer.count
+
+
+def move(lab: Lab, broker_id: int, topic: str, partition: int, name: str) -> Errors:
+    node = next(node for node in lab.describe().nodes if node.node_id == broker_id)
+    path = lab.data_dir / f"broker-{broker_id}" / name
+    with RawClient(node.address) as client:
+        body = {"dirs": [{"path": str(path), "topics": [{"name": topic, "partitions": [partition]}]}]}
+        return Errors(client.ask(ApiKey.ALTER_REPLICA_LOG_DIRS, 2, body).results[0].partitions[0].error_code)
+
+
+def test_what_cannot_be_broken_is_said() -> None:
+    with Lab(brokers=1, controllers=1, log_dirs=2) as lab:
+        for wrong in (lambda: lab.break_disk(1, 3), lambda: lab.break_disk(1, kind="wet"), lambda: lab.fill_disk(7)):
+            with pytest.raises(HostError):
+                wrong()

@@ -1,0 +1,280 @@
+"""Disks that fail on order, and power that goes: what is left, and who hears of it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.engine.common.time import ManualClock
+from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind, DiskFaults
+from kafkalab.engine.log.config import LogConfig
+from kafkalab.engine.log.faulty_storage import FaultyStorage
+from kafkalab.engine.log.log import Log
+from kafkalab.engine.log.storage import Done
+from kafkalab.engine.record.batch import Record, build_batch, iter_records
+
+NOW = 1_700_000_000_000
+TP = TopicPartition("t", 0)
+
+
+class Worker:
+    """Does what was put off when it is told to."""
+
+    def __init__(self) -> None:
+        self.tasks: list[tuple[Callable[[], None], Done]] = []
+
+    def __call__(self, work: Callable[[], None], done: Done) -> None:
+        self.tasks.append((work, done))
+
+    def run(self) -> None:
+        tasks, self.tasks = self.tasks, []
+        for work, done in tasks:
+            work()
+            done(None)
+
+
+class Disk:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.worker = Worker()
+        self.errors: list[OSError] = []
+        self.clock = ManualClock()
+        self.storage = self._power_up()
+
+    def _power_up(self) -> FaultyStorage:
+        return FaultyStorage(background=self.worker)
+
+    def open(self, *, recovery_point: int = 0, **settings: object) -> Log:
+        config = LogConfig(**settings)  # type: ignore[arg-type]
+        log = Log.open(self.path / str(TP), TP, config, self.clock, storage=self.storage, recovery_point=recovery_point)
+        log.on_storage_error = lambda _log, error: self.errors.append(error)
+        return log
+
+    def fail(self, kind: DiskFaultKind, free_bytes: int = 0) -> None:
+        self.storage.set_faults([DiskFault(kind, str(self.path), free_bytes)])
+
+    def cut_power(self, log: Log, torn_tail_bytes: int = 0) -> None:
+        log.abandon()
+        self.worker.tasks.clear()
+        self.storage.lose_unsynced(torn_tail_bytes)
+        self.storage = self._power_up()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    (tmp_path / "logs").mkdir()
+    return Disk(tmp_path / "logs")
+
+
+def append(log: Log, count: int, *, epoch: int = 0) -> None:
+    for _ in range(count):
+        number = log.log_end_offset
+        data = build_batch([Record(0, NOW + number, b"k", b"%d" % number)], producer_id=1, producer_epoch=0, base_sequence=number)
+        log.append_as_leader(data, epoch)
+
+
+def values(log: Log) -> list[int]:
+    return [int(record.value or b"") for _, data in log.iter_batches(log.log_start_offset) for record in iter_records(data)]
+
+
+# --- faults ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("free_bytes", [0, 1, 40, 61, 69])
+def test_a_disk_that_fills_amid_a_batch_leaves_nothing_of_it(disk: Disk, free_bytes: int) -> None:
+    log = disk.open()
+    append(log, 5)
+    size = log.size_bytes
+    disk.fail(DiskFaultKind.FULL, free_bytes)
+    with pytest.raises(ApiError) as error:
+        append(log, 1)
+    assert error.value.error is Errors.KAFKA_STORAGE_ERROR and "No space left" in str(error.value)
+    assert [one.errno for one in disk.errors] == [errno.ENOSPC]
+    assert (log.directory / "00000000000000000000.log").stat().st_size == size, "what was written of it is cut"
+    assert values(log) == list(range(5)), "what was there can be read"
+    disk.storage.set_faults([])
+    log.abandon()
+    again = disk.open()
+    append(again, 2)
+    assert values(again) == list(range(7)) and again.recovered_cut_bytes == 0
+
+
+def test_space_that_is_left_is_used_up_once(disk: Disk) -> None:
+    log = disk.open()
+    append(log, 1)
+    size = log.size_bytes
+    disk.fail(DiskFaultKind.FULL, 3 * size)
+    append(log, 3)
+    with pytest.raises(ApiError):
+        append(log, 1)
+    assert disk.storage.space(disk.path)[1] == 0
+
+
+@pytest.mark.parametrize("what", ["index", "snapshot", "epochs"])
+def test_a_disk_that_fills_amid_a_small_file_leaves_the_old_one(disk: Disk, what: str) -> None:
+    log = disk.open()
+    append(log, 5)
+    before = {path.name: path.read_bytes() for path in log.directory.iterdir()}
+    disk.fail(DiskFaultKind.FULL, 3)
+    with pytest.raises(ApiError) as error:
+        if what == "epochs":
+            log.assign_epoch_start_offset(7, 5)
+        elif what == "index":
+            log.roll()
+        else:
+            log.close()
+    assert error.value.error is Errors.KAFKA_STORAGE_ERROR and disk.errors
+    for name, content in before.items():
+        assert (log.directory / name).read_bytes() == content
+    disk.storage.set_faults([])
+    log.abandon()
+    again = disk.open()
+    append(again, 1, epoch=8)
+    assert values(again) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reads"), [(DiskFaultKind.BROKEN, False), (DiskFaultKind.VANISHED, False), (DiskFaultKind.READ_ONLY, True)]
+)
+def test_a_broken_disk(disk: Disk, kind: DiskFaultKind, reads: bool) -> None:
+    log = disk.open()
+    append(log, 5)
+    disk.fail(kind)
+    with pytest.raises(ApiError) as error:
+        append(log, 1)
+    assert error.value.error is Errors.KAFKA_STORAGE_ERROR
+    if reads:
+        assert values(log) == list(range(5))
+    else:
+        with pytest.raises(ApiError):
+            log.read(0, 1000)
+    other = Disk(disk.path.parent)
+    other.storage = disk.storage
+    log = other.open()
+    append(log, 1)
+    assert values(log) == [0], "other disks are not touched by it"
+
+
+def test_a_refused_sync_is_told(disk: Disk) -> None:
+    log = disk.open()
+    append(log, 5)
+    disk.fail(DiskFaultKind.BROKEN)
+    with pytest.raises(ApiError):
+        log.flush()
+    assert log.recovery_point == 0 and disk.errors
+
+
+def test_faults_are_looked_up_by_directory() -> None:
+    faults = DiskFaults([DiskFault(DiskFaultKind.BROKEN, "/a/dir-1")])
+    assert faults.affects("/a/dir-1") and faults.affects("/a/dir-1/t-0/x.log")
+    assert not faults.affects("/a/dir-10/t-0") and not faults.affects("/a")
+    faults.set([])
+    assert not faults.active
+
+
+# --- power ----------------------------------------------------------------------------------------
+
+
+def test_what_was_synced_outlives_the_power(disk: Disk) -> None:
+    log = disk.open()
+    append(log, 5)
+    log.flush()
+    append(log, 5)
+    disk.cut_power(log)
+    again = disk.open(recovery_point=5)
+    assert values(again) == list(range(5)) and again.recovered_cut_bytes == 0
+    assert again.producer_state.entries[1].last_sequence == 4
+    append(again, 3)
+    assert values(again) == list(range(8))
+
+
+@pytest.mark.parametrize("torn", [1, 30, 61, 75, 76, 100, 1000])
+def test_a_torn_tail_is_cut(disk: Disk, torn: int) -> None:
+    log = disk.open()
+    append(log, 5)
+    log.flush()
+    size = log.size_bytes
+    append(log, 5)
+    disk.cut_power(log, torn)
+    again = disk.open(recovery_point=5)
+    whole = min(5, torn * 5 // size)
+    assert values(again) == list(range(5 + whole))
+    assert again.recovered_cut_bytes == min(torn, size) - whole * size // 5
+
+
+def test_what_was_never_synced_never_was(disk: Disk) -> None:
+    log = disk.open()
+    append(log, 5)
+    disk.cut_power(log)
+    assert not (disk.path / str(TP)).exists()
+    assert disk.open().log_end_offset == 0
+
+
+def test_a_file_without_its_name_is_lost(disk: Disk) -> None:
+    log = disk.open()
+    append(log, 5)
+    log._active.sync()  # The bytes are on the disk, and no directory says so.
+    disk.cut_power(log)
+    assert disk.open().log_end_offset == 0
+
+
+def test_rolled_segments_are_synced_beside_the_loop(disk: Disk) -> None:
+    log = disk.open(segment_bytes=300)
+    append(log, 20)
+    assert log.recovery_point == 0 and disk.worker.tasks, "nobody waits for the disk"
+    disk.worker.run()
+    base_offset = log.segments()[-1].base_offset
+    assert log.recovery_point == base_offset > 0
+    disk.cut_power(log)
+    again = disk.open(segment_bytes=300, recovery_point=base_offset)
+    assert values(again) == list(range(base_offset)), "all but the active segment"
+
+
+def test_a_sync_under_way_says_nothing_after_a_cut(disk: Disk) -> None:
+    log = disk.open(segment_bytes=300)
+    append(log, 8)
+    log.truncate_to(2)
+    append(log, 10)
+    del disk.worker.tasks[1:]
+    recovery_point = log.recovery_point
+    disk.worker.run()
+    assert log.recovery_point == recovery_point == 0
+    done: list[bool] = []
+    log.flush_all_later(lambda: done.append(True))
+    disk.worker.run()
+    assert done and log.recovery_point == log.log_end_offset
+
+
+def test_epochs_are_synced_with_the_batches_that_have_them(disk: Disk) -> None:
+    log = disk.open()
+    for epoch in range(4):
+        append(log, 2, epoch=epoch)
+    log.flush()
+    log.assign_epoch_start_offset(9, 8)
+    disk.cut_power(log)
+    again = disk.open(recovery_point=8)
+    assert again.leader_epochs == [(0, 0), (1, 2), (2, 4), (3, 6)]
+
+
+def test_small_files_are_as_they_were_synced(disk: Disk) -> None:
+    path, other = disk.path / "a", disk.path / "b"
+    disk.storage.replace(path, b"old")
+    disk.storage.replace(path, b"newer", sync=False)
+    disk.storage.replace(other, b"never synced", sync=False)
+    disk.storage.replace(path, b"newest", sync=False)
+    disk.storage.lose_unsynced()
+    assert path.read_bytes() == b"old" and not other.exists()
+
+
+def test_renamed_and_removed_files_are_not_made_again(disk: Disk) -> None:
+    log = disk.open()
+    append(log, 3)
+    renamed = log.rename_for_delete()
+    disk.storage.lose_unsynced()
+    assert renamed.is_dir() and not list(renamed.glob("*.log")), "the new name was synced, nothing in it was"
+    assert not (disk.path / str(TP)).exists()
