@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import Final, Self
 
 VERSION: Final = "4.3.1"
 CLUSTER_ID: Final = "S2Fma2FMYWJCZW5jaG1hcg"
+_PORTS: Final = range(12_000, 20_000)
 _POM: Final = Path(__file__).with_name("kafka-pom.xml")
 _CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kafkalab" / f"apache-kafka-{VERSION}.classpath"
 
@@ -43,10 +45,15 @@ def java(main: str, *arguments: str, heap: str = "256m") -> list[str]:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port below those that the system gives to outgoing connections: nothing takes it before the server starts."""
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no port is free")
 
 
 @dataclass
