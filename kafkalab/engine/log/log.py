@@ -135,7 +135,8 @@ class Log:
         # Files were created whose names a power cut would take; the first time, the directory itself was.
         self._names_unsynced = True
         self._directory_unsynced = True
-        self._epochs_unsynced = False
+        # What an earlier life wrote may be in the page cache still.
+        self._epochs_unsynced = loaded.recovered
         self._cuts = 0  # Counts truncations: what was under way to the disk before one says nothing after it.
         self._flush_timer: Timer | None = None
         self._is_closed = False
@@ -781,10 +782,14 @@ class Log:
 
     def _flush_segments(self, segments: list[Segment]) -> None:
         try:
+            pending = []
             for segment in reversed(segments):
-                segment.sync()
+                pending.append(segment)
                 if segment.base_offset <= self.recovery_point:
                     break
+            # The oldest first: power that goes amid this leaves no hole.
+            while pending:
+                pending.pop().sync()
             if self._names_unsynced:
                 self._sync_names()
         except OSError as error:

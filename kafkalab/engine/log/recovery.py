@@ -7,6 +7,7 @@ again, and what they and the snapshots may say beyond that end is removed.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from pathlib import Path
 from typing import Final
@@ -86,10 +87,14 @@ def load_log(
         loaded.end_offset = log_start_offset
     segments[-1].prepare_to_append(loaded.end_offset)
     if not epochs_from_file:
-        for segment in segments:
-            for _, header in segment.headers():
-                if header.partition_leader_epoch > loaded.epochs.latest:
-                    loaded.epochs.assign(header.partition_leader_epoch, header.base_offset)
+        # What was recovered has only told of its own part.
+        loaded.epochs.clear()
+        # A segment that a clean stop vouched for and that is corrupt all the same tells what it can.
+        with contextlib.suppress(ApiError):
+            for segment in segments:
+                for _, header in segment.headers():
+                    if header.partition_leader_epoch > loaded.epochs.latest:
+                        loaded.epochs.assign(header.partition_leader_epoch, header.base_offset)
     loaded.epochs.truncate_from_end(loaded.end_offset)
     loaded.epochs.truncate_from_start(max(log_start_offset, segments[0].base_offset))
     _load_producers(storage, directory, loaded)
@@ -198,6 +203,7 @@ def _recover(loaded: LoadedLog, config: LogConfig, *, first: int, recovery_point
     for number in range(first, len(segments)):
         segment = segments[number]
         size = segment.size
+        # A gap may be compaction's: what lay there is not missed.
         expected = max(expected, segment.base_offset)
         expected = _recover_segment(segment, loaded.epochs, config, recovery_point, expected)
         # The recovered bytes may never have reached the disk.
@@ -205,14 +211,18 @@ def _recover(loaded: LoadedLog, config: LogConfig, *, first: int, recovery_point
         if segment.size < size:
             loaded.cut_bytes += size - segment.size
             segment.file.truncate(segment.size)
-            for lost in segments[number + 1 :]:
-                loaded.cut_bytes += lost.size
-                lost.remove_files()
-            del segments[number + 1 :]
+            _remove_from(loaded, number + 1)
             break
         if number + 1 < len(segments):
             segment.become_inactive()
     loaded.end_offset = expected
+
+
+def _remove_from(loaded: LoadedLog, number: int) -> None:
+    for lost in loaded.segments[number:]:
+        loaded.cut_bytes += lost.size
+        lost.remove_files()
+    del loaded.segments[number:]
 
 
 def _recover_segment(segment: Segment, epochs: LeaderEpochs, config: LogConfig, recovery_point: int, expected: int) -> int:
