@@ -247,7 +247,7 @@ class CompactionMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-CompactionMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+CompactionMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.timeout(300)

@@ -92,7 +92,7 @@ class PowerMachine(LogMachine):
         super().teardown()
 
 
-PowerMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+PowerMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
 @pytest.mark.timeout(300)
