@@ -85,6 +85,8 @@ class BrokerRegistration:
     in_controlled_shutdown: bool = False
     rack: str | None = None
     log_dirs: tuple[uuid.UUID, ...] = ()
+    cordoned_log_dirs: tuple[uuid.UUID, ...] | None = None
+    """Directories that get no new replicas (KIP-1066); None while the broker has not told."""
     features: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """(lowest, highest) supported level by feature."""
     security_protocols: Mapping[str, int] = field(default_factory=dict)
@@ -94,6 +96,13 @@ class BrokerRegistration:
     def is_active(self) -> bool:
         """Unfenced and staying: it may lead and may stand in an ISR."""
         return not self.fenced and not self.in_controlled_shutdown
+
+    @property
+    def has_uncordoned_directory(self) -> bool:
+        """Whether it may get new replicas: not when all its directories are cordoned."""
+        if not self.log_dirs or self.cordoned_log_dirs is None:
+            return True
+        return any(directory not in self.cordoned_log_dirs for directory in self.log_dirs)
 
     def has_online_directory(self, directory: uuid.UUID | None) -> bool:
         """Whether a replica that is recorded in this directory can be used; one that is recorded nowhere can."""
@@ -111,6 +120,10 @@ class ControllerRegistration:
     controller_id: int
     incarnation_id: uuid.UUID
     listeners: Mapping[str, tuple[str, int]]
+    features: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """(lowest, highest) supported level by feature."""
+    security_protocols: Mapping[str, int] = field(default_factory=dict)
+    """Security protocol id by listener name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,6 +369,7 @@ class MetadataImage:
                 in_controlled_shutdown=record.in_controlled_shutdown,
                 rack=record.rack,
                 log_dirs=record.log_dirs,
+                cordoned_log_dirs=record.cordoned_log_dirs,
                 features=MappingProxyType({f.name: (f.min_supported_version, f.max_supported_version) for f in record.features}),
                 security_protocols=MappingProxyType({point.name: point.security_protocol for point in record.end_points}),
             ),
@@ -376,6 +390,7 @@ class MetadataImage:
                 fenced=broker.fenced if record.fenced == 0 else record.fenced > 0,
                 in_controlled_shutdown=broker.in_controlled_shutdown or record.in_controlled_shutdown > 0,
                 log_dirs=record.log_dirs or broker.log_dirs,
+                cordoned_log_dirs=broker.cordoned_log_dirs if record.cordoned_log_dirs is None else record.cordoned_log_dirs,
             ),
             delta,
         )
@@ -479,6 +494,8 @@ class MetadataImage:
             controller_id=record.controller_id,
             incarnation_id=record.incarnation_id,
             listeners=MappingProxyType({point.name: (point.host, point.port) for point in record.end_points}),
+            features=MappingProxyType({f.name: (f.min_supported_version, f.max_supported_version) for f in record.features}),
+            security_protocols=MappingProxyType({point.name: point.security_protocol for point in record.end_points}),
         )
 
     def _replay_unregister_controller(self, record: UnregisterControllerRecord, delta: MetadataDelta, offset: int) -> None:
