@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from kafkalab.engine.common.ids import INTERNAL_TOPICS, TopicPartition
 from kafkalab.engine.protocol.metadata_records import (
@@ -28,9 +28,12 @@ from kafkalab.engine.protocol.metadata_records import (
     LEADER_RECOVERED,
     LEADER_UNCHANGED,
     NO_LEADER,
+    AccessControlEntryRecord,
     BrokerRegistrationChangeRecord,
     ClearElrRecord,
+    ClientQuotaRecord,
     ConfigRecord,
+    DelegationTokenRecord,
     FeatureLevelRecord,
     FenceBrokerRecord,
     MetadataRecord,
@@ -39,11 +42,15 @@ from kafkalab.engine.protocol.metadata_records import (
     ProducerIdsRecord,
     RegisterBrokerRecord,
     RegisterControllerRecord,
+    RemoveAccessControlEntryRecord,
+    RemoveDelegationTokenRecord,
     RemoveTopicRecord,
+    RemoveUserScramCredentialRecord,
     TopicRecord,
     UnfenceBrokerRecord,
     UnregisterBrokerRecord,
     UnregisterControllerRecord,
+    UserScramCredentialRecord,
 )
 
 __all__ = [
@@ -58,11 +65,20 @@ __all__ = [
     "MetadataDelta",
     "MetadataImage",
     "PartitionRegistration",
+    "QuotaEntityKey",
     "TopicImage",
 ]
 
 METADATA_VERSION_FEATURE: Final = "metadata.version"
 _NO_CONFIGS: Final[Mapping[str, str]] = MappingProxyType({})
+_Key = TypeVar("_Key")
+
+
+QuotaEntityKey = tuple[tuple[str, str | None], ...]
+"""(type, name) of each part of a quota's entity, sorted by type; no name means the default entity."""
+
+ScramKey = tuple[int, str]
+"""(mechanism, user) of a SCRAM credential."""
 
 
 class ConfigResource(NamedTuple):
@@ -124,6 +140,7 @@ class ControllerRegistration:
     """(lowest, highest) supported level by feature."""
     security_protocols: Mapping[str, int] = field(default_factory=dict)
     """Security protocol id by listener name."""
+    zk_migration_ready: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +162,11 @@ class PartitionRegistration:
     leader_recovery_state: int = LEADER_RECOVERED
     eligible_leader_replicas: tuple[int, ...] = ()
     last_known_elr: tuple[int, ...] = ()
+
+    @property
+    def is_reassigning(self) -> bool:
+        """Whether its replicas are on their way elsewhere."""
+        return bool(self.adding_replicas or self.removing_replicas)
 
     def directory_of(self, broker_id: int) -> uuid.UUID | None:
         """The log directory of a replica, None where the broker holds none or none is recorded."""
@@ -196,11 +218,15 @@ class MetadataDelta:
     """
 
     __slots__ = (
+        "changed_acls",
         "changed_brokers",
         "changed_configs",
         "changed_controllers",
         "changed_features",
         "changed_partitions",
+        "changed_quotas",
+        "changed_scram_credentials",
+        "changed_tokens",
         "created_topics",
         "deleted_topics",
         "producer_ids_changed",
@@ -217,6 +243,10 @@ class MetadataDelta:
         self.changed_controllers: set[int] = set()
         self.changed_configs: set[ConfigResource] = set()
         self.changed_features: set[str] = set()
+        self.changed_quotas: set[QuotaEntityKey] = set()
+        self.changed_acls: set[uuid.UUID] = set()
+        self.changed_scram_credentials: set[ScramKey] = set()
+        self.changed_tokens: set[str] = set()
         self.producer_ids_changed = False
 
     @property
@@ -230,6 +260,10 @@ class MetadataDelta:
             or self.changed_controllers
             or self.changed_configs
             or self.changed_features
+            or self.changed_quotas
+            or self.changed_acls
+            or self.changed_scram_credentials
+            or self.changed_tokens
             or self.producer_ids_changed
         )
 
@@ -245,6 +279,10 @@ class MetadataDelta:
         delta.changed_controllers = set(image.controllers)
         delta.changed_configs = set(image.configs)
         delta.changed_features = set(image.features)
+        delta.changed_quotas = set(image.client_quotas)
+        delta.changed_acls = set(image.acls)
+        delta.changed_scram_credentials = set(image.scram_credentials)
+        delta.changed_tokens = set(image.delegation_tokens)
         delta.producer_ids_changed = image.next_producer_id > 0
         return delta
 
@@ -259,9 +297,17 @@ class MetadataImage:
         self.topics_by_id: dict[uuid.UUID, TopicImage] = {}
         self.configs: dict[ConfigResource, dict[str, str]] = {}
         self.features: dict[str, int] = {}
+        self.client_quotas: dict[QuotaEntityKey, dict[str, float]] = {}
+        self.acls: dict[uuid.UUID, AccessControlEntryRecord] = {}
+        self.scram_credentials: dict[ScramKey, UserScramCredentialRecord] = {}
+        self.delegation_tokens: dict[str, DelegationTokenRecord] = {}
         self.next_producer_id = 0
         self.offset = -1
         """Offset of the last record applied; records of an unfinished transaction do not count."""
+        self.epoch = -1
+        """Raft epoch in which that record was written."""
+        self.timestamp_ms = -1
+        """When it was written, by its leader's wall clock."""
         self._broker_records: dict[int, int] = {}
         self._replicas_of: dict[int, set[tuple[uuid.UUID, int]]] = {}
         self._handlers: dict[type[MetadataRecord], Callable[[Any, MetadataDelta, int], None]] = {
@@ -280,6 +326,13 @@ class MetadataImage:
             RegisterControllerRecord: self._replay_register_controller,
             UnregisterControllerRecord: self._replay_unregister_controller,
             ClearElrRecord: self._replay_clear_elr,
+            ClientQuotaRecord: self._replay_client_quota,
+            AccessControlEntryRecord: self._replay_acl,
+            RemoveAccessControlEntryRecord: self._replay_remove_acl,
+            UserScramCredentialRecord: self._replay_scram_credential,
+            RemoveUserScramCredentialRecord: self._replay_remove_scram_credential,
+            DelegationTokenRecord: self._replay_token,
+            RemoveDelegationTokenRecord: self._replay_remove_token,
         }
 
     # --- questions -----------------------------------------------------------------------------
@@ -338,8 +391,7 @@ class MetadataImage:
     def replay(self, record: MetadataRecord, delta: MetadataDelta | None = None, *, offset: int = -1) -> None:
         """Apply one committed record; what it touches goes into the delta.
 
-        Records of things that this cluster does not serve (quotas, credentials, access control)
-        leave the image as it is.
+        Records that say nothing of the cluster (idle records, a migration's state) leave the image as it is.
         """
         handler = self._handlers.get(type(record))
         if handler is not None:
@@ -449,16 +501,12 @@ class MetadataImage:
 
     def _replay_remove_topic(self, record: RemoveTopicRecord, delta: MetadataDelta, offset: int) -> None:
         topic = self._topic_or_fail(record.topic_id, "a removal")
-        del self.topics_by_id[topic.topic_id]
-        del self.topics_by_name[topic.name]
+        self._drop_topic(topic)
         resource = ConfigResource(CONFIG_TOPIC, topic.name)
         if self.configs.pop(resource, None) is not None:
             delta.changed_configs.add(resource)
-        for partition_id, partition in topic.partitions.items():
-            key = (topic.topic_id, partition_id)
-            delta.changed_partitions.pop(key, None)
-            for broker_id in partition.replicas:
-                self._replicas_of[broker_id].discard(key)
+        for partition_id in topic.partitions:
+            delta.changed_partitions.pop((topic.topic_id, partition_id), None)
         if delta.created_topics.pop(topic.topic_id, None) is None:
             delta.deleted_topics[topic.topic_id] = topic
 
@@ -496,6 +544,7 @@ class MetadataImage:
             listeners=MappingProxyType({point.name: (point.host, point.port) for point in record.end_points}),
             features=MappingProxyType({f.name: (f.min_supported_version, f.max_supported_version) for f in record.features}),
             security_protocols=MappingProxyType({point.name: point.security_protocol for point in record.end_points}),
+            zk_migration_ready=record.zk_migration_ready,
         )
 
     def _replay_unregister_controller(self, record: UnregisterControllerRecord, delta: MetadataDelta, offset: int) -> None:
@@ -509,3 +558,121 @@ class MetadataImage:
                     if old.eligible_leader_replicas or old.last_known_elr:
                         cleared = replace(old, eligible_leader_replicas=(), last_known_elr=(), partition_epoch=old.partition_epoch + 1)
                         self._put_partition(topic, partition_id, cleared, delta)
+
+    def _replay_client_quota(self, record: ClientQuotaRecord, delta: MetadataDelta, offset: int) -> None:
+        entity = tuple((part.entity_type, part.entity_name) for part in sorted(record.entity, key=lambda part: part.entity_type))
+        delta.changed_quotas.add(entity)
+        limits = dict(self.client_quotas.get(entity, {}))
+        if record.remove:
+            limits.pop(record.key, None)
+        else:
+            limits[record.key] = record.value
+        if limits:
+            self.client_quotas[entity] = limits
+        else:
+            self.client_quotas.pop(entity, None)
+
+    def _replay_acl(self, record: AccessControlEntryRecord, delta: MetadataDelta, offset: int) -> None:
+        delta.changed_acls.add(record.id)
+        self.acls[record.id] = record
+
+    def _replay_remove_acl(self, record: RemoveAccessControlEntryRecord, delta: MetadataDelta, offset: int) -> None:
+        delta.changed_acls.add(record.id)
+        assert self.acls.pop(record.id, None) is not None, f"a removal names access control entry {record.id}, which does not exist"
+
+    def _replay_scram_credential(self, record: UserScramCredentialRecord, delta: MetadataDelta, offset: int) -> None:
+        key = (record.mechanism, record.name)
+        delta.changed_scram_credentials.add(key)
+        self.scram_credentials[key] = record
+
+    def _replay_remove_scram_credential(self, record: RemoveUserScramCredentialRecord, delta: MetadataDelta, offset: int) -> None:
+        key = (record.mechanism, record.name)
+        delta.changed_scram_credentials.add(key)
+        self.scram_credentials.pop(key, None)
+
+    def _replay_token(self, record: DelegationTokenRecord, delta: MetadataDelta, offset: int) -> None:
+        delta.changed_tokens.add(record.token_id)
+        self.delegation_tokens[record.token_id] = record
+
+    def _replay_remove_token(self, record: RemoveDelegationTokenRecord, delta: MetadataDelta, offset: int) -> None:
+        delta.changed_tokens.add(record.token_id)
+        self.delegation_tokens.pop(record.token_id, None)
+
+    # --- copies --------------------------------------------------------------------------------
+
+    def copy(self) -> MetadataImage:
+        """The image as it is now, which later records do not change. Costs as much as there are topics and partitions, not more."""
+        copied = MetadataImage()
+        copied.brokers = dict(self.brokers)
+        copied.controllers = dict(self.controllers)
+        for topic in self.topics_by_id.values():
+            kept = TopicImage(
+                name=topic.name, topic_id=topic.topic_id, created_offset=topic.created_offset, partitions=dict(topic.partitions)
+            )
+            copied.topics_by_id[kept.topic_id] = kept
+            copied.topics_by_name[kept.name] = kept
+        # What hangs in these is replaced when it changes, never changed.
+        copied.configs = dict(self.configs)
+        copied.features = dict(self.features)
+        copied.client_quotas = dict(self.client_quotas)
+        copied.acls = dict(self.acls)
+        copied.scram_credentials = dict(self.scram_credentials)
+        copied.delegation_tokens = dict(self.delegation_tokens)
+        copied.next_producer_id = self.next_producer_id
+        copied.offset, copied.epoch, copied.timestamp_ms = self.offset, self.epoch, self.timestamp_ms
+        copied._broker_records = dict(self._broker_records)
+        copied._replicas_of = {broker_id: set(replicas) for broker_id, replicas in self._replicas_of.items()}
+        return copied
+
+    def become(self, other: MetadataImage) -> MetadataDelta:
+        """Take over the content of another image, which is not used afterwards; what differs is the delta.
+
+        Topics and partitions that both have stay the objects that they are here.
+        """
+        delta = MetadataDelta()
+        for topic in [topic for topic in self.topics_by_id.values() if topic.topic_id not in other.topics_by_id]:
+            self._drop_topic(topic)
+            delta.deleted_topics[topic.topic_id] = topic
+        for theirs in other.topics_by_id.values():
+            ours = self.topics_by_id.get(theirs.topic_id)
+            if ours is None:
+                ours = TopicImage(name=theirs.name, topic_id=theirs.topic_id, created_offset=theirs.created_offset)
+                self.topics_by_id[ours.topic_id] = ours
+                self.topics_by_name[ours.name] = ours
+                delta.created_topics[ours.topic_id] = ours
+            for partition_id, partition in theirs.partitions.items():
+                if ours.partitions.get(partition_id) != partition:
+                    self._put_partition(ours, partition_id, partition, delta)
+        for broker_id in changed_keys(self.brokers, other.brokers):
+            delta.changed_brokers[broker_id] = self.brokers.get(broker_id)
+            self._broker_records[broker_id] = other._broker_records.get(broker_id, -1)
+        self._broker_records = {broker_id: offset for broker_id, offset in self._broker_records.items() if broker_id in other.brokers}
+        delta.changed_controllers.update(changed_keys(self.controllers, other.controllers))
+        delta.changed_configs.update(changed_keys(self.configs, other.configs))
+        delta.changed_features.update(changed_keys(self.features, other.features))
+        delta.changed_quotas.update(changed_keys(self.client_quotas, other.client_quotas))
+        delta.changed_acls.update(changed_keys(self.acls, other.acls))
+        delta.changed_scram_credentials.update(changed_keys(self.scram_credentials, other.scram_credentials))
+        delta.changed_tokens.update(changed_keys(self.delegation_tokens, other.delegation_tokens))
+        delta.producer_ids_changed = self.next_producer_id != other.next_producer_id
+        self.brokers, self.controllers = other.brokers, other.controllers
+        self.configs, self.features = other.configs, other.features
+        self.client_quotas, self.acls = other.client_quotas, other.acls
+        self.scram_credentials, self.delegation_tokens = other.scram_credentials, other.delegation_tokens
+        self.next_producer_id = other.next_producer_id
+        self.offset, self.epoch, self.timestamp_ms = other.offset, other.epoch, other.timestamp_ms
+        return delta
+
+    def _drop_topic(self, topic: TopicImage) -> None:
+        del self.topics_by_id[topic.topic_id]
+        if self.topics_by_name.get(topic.name) is topic:
+            del self.topics_by_name[topic.name]
+        for partition_id, partition in topic.partitions.items():
+            for broker_id in partition.replicas:
+                self._replicas_of[broker_id].discard((topic.topic_id, partition_id))
+
+
+def changed_keys(old: Mapping[_Key, object], new: Mapping[_Key, object]) -> list[_Key]:
+    """Keys with another value, or on one side only; in the new mapping's order, what is gone last."""
+    changed = [key for key, value in new.items() if key not in old or old[key] != value]
+    return changed + [key for key in old if key not in new]
