@@ -21,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.name.startswith("test_oracle_"):
+        if item.path.name.startswith(("test_oracle_", "test_interop_")):
             item.add_marker(pytest.mark.oracle)
 
 

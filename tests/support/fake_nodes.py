@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kafkalab.engine.faults.disk import DiskFault
+from kafkalab.engine.faults.network import LinkFault
 from kafkalab.engine.server.node import NodeFailed, NodeSpec
 from kafkalab.engine.telemetry.hub import TelemetrySink
 from kafkalab.engine.telemetry.levels import BrokerKey, BrokerLevel, QuorumKey, QuorumLevel
@@ -45,6 +46,12 @@ class FakeRunner:
     def power_loss(self, torn_tail_bytes: int = 0) -> None:
         self.steps.append(f"power loss {torn_tail_bytes}")
         self._end(None)
+
+    def set_link_faults(self, faults: tuple[LinkFault, ...]) -> None:
+        self.link_faults = faults
+
+    def set_clock_offset(self, offset_ms: int) -> None:
+        self.clock_offset_ms = offset_ms
 
     def set_disk_faults(self, faults: tuple[DiskFault, ...]) -> None:
         self.steps.append(f"faults {[(str(fault.kind), Path(fault.directory).name) for fault in faults]}")

@@ -1,0 +1,79 @@
+"""Single nodes of KafkaLab that join a quorum of somebody else's, or that somebody else joins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from kafkalab.engine.server.node import NodeRunner, NodeSpec
+from kafkalab.engine.telemetry.hub import TelemetryHub
+from tests.support.apache_kafka import free_port
+
+START_TIMEOUT_S: Final = 30.0
+
+
+class LabNodes:
+    """Nodes in threads of this process, each with its own address from the start, none of them started yet."""
+
+    def __init__(self, directory: Path, cluster_id: str, *, config: Mapping[str, str] | None = None) -> None:
+        self.hub = TelemetryHub()
+        self._directory = directory
+        self._cluster_id = cluster_id
+        self._config = dict(config or {})
+        self._specs: dict[int, NodeSpec] = {}
+        self._runners: dict[int, NodeRunner] = {}
+
+    def add(self, node_id: int, role: str, voters: Mapping[int, tuple[str, int]], *, port: int | None = None) -> None:
+        """Plan a node: ``broker`` or ``controller``."""
+        port = free_port() if port is None else port
+        self._specs[node_id] = NodeSpec(
+            node_id=node_id,
+            roles=frozenset({role}),
+            data_dir=self.data_dir(node_id),
+            cluster_id=self._cluster_id,
+            host="127.0.0.1",
+            broker_port=port if role == "broker" else None,
+            controller_port=port if role == "controller" else None,
+            voters=voters,
+            config=self._config,
+        )
+
+    def data_dir(self, node_id: int) -> Path:
+        """Where a node keeps its files."""
+        return self._directory / f"lab-{node_id}"
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The brokers' addresses."""
+        return ",".join(f"{spec.host}:{spec.broker_port}" for spec in self._specs.values() if spec.broker_port is not None)
+
+    def runner(self, node_id: int) -> NodeRunner:
+        """A node that was started."""
+        return self._runners[node_id]
+
+    def start(self, *node_ids: int) -> None:
+        """Start these nodes, or all, and wait until they have their ports."""
+        for node_id in node_ids or self._specs:
+            runner = self._runners[node_id] = NodeRunner(self._specs[node_id], self.hub)
+            runner.start()
+        for node_id in node_ids or self._specs:
+            self._runners[node_id].wait_ready(START_TIMEOUT_S)
+
+    def kill(self, node_id: int) -> None:
+        """End a node as SIGKILL would."""
+        self._runners[node_id].kill()
+
+    def stop(self, node_id: int, timeout: float = 15.0) -> None:
+        """Stop a node in order."""
+        self._runners[node_id].stop(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # Brokers first: they need the quorum to leave in order.
+        for node_id in sorted(self._runners, key=lambda node_id: "broker" not in self._specs[node_id].roles):
+            if self._runners[node_id].is_alive:
+                self._runners[node_id].stop(5.0) if error is None else self._runners[node_id].kill()

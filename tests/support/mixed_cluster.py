@@ -1,0 +1,171 @@
+"""A cluster of both kinds of nodes: KafkaLab's brokers 1 and 2, Apache Kafka's broker 3, and a quorum of either or both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.engine.log.reader import LogDirReader, StoredBatch
+from tests.support.apache_kafka import CLUSTER_ID, free_port
+from tests.support.apache_nodes import ApacheNode, ApacheProcess
+from tests.support.lab_nodes import LabNodes
+
+Quorum = Literal["ours", "theirs", "mixed"]
+OUR_BROKERS: Final = (1, 2)
+THEIR_BROKER: Final = 3
+CONTROLLERS: Final = (101, 102, 103)
+OURS_OF_MIXED: Final = (101, 102)
+WAIT_S: Final = 40.0
+
+SETTINGS: Final = {
+    # Short sessions, so that a kill is noticed within a test's patience; both kinds are told the same.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+    "replica.lag.time.max.ms": "4000",
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    "offsets.topic.replication.factor": "3",
+    "offsets.topic.num.partitions": "4",
+    "group.initial.rebalance.delay.ms": "0",
+}
+
+Answer = TypeVar("Answer")
+
+
+def wait_for(ask: Callable[[], Answer | None], what: str, timeout: float = WAIT_S) -> Answer:
+    """Ask until there is an answer; a broker that has no answer yet is asked again."""
+    deadline = time.monotonic() + timeout
+    problem: object = ""
+    while True:
+        try:
+            answer = ask()
+        except KafkaException as error:
+            answer, problem = None, error
+        if answer is not None and answer is not False:
+            return answer
+        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what} {problem}"
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class MixedCluster:
+    """Its nodes, and a client's view of it."""
+
+    lab: LabNodes
+    """Brokers 1 and 2, and our part of the quorum."""
+    theirs: ApacheProcess
+    """Broker 3, and where the quorum is theirs or mixed controller 103 in the same process."""
+    voters: Mapping[int, tuple[str, int]]
+    admin: AdminClient
+    directory: Path
+    their_majority: ApacheProcess | None = None
+    """Where the quorum is theirs, the other two controllers."""
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """All brokers of both kinds."""
+        return f"{self.lab.bootstrap_servers},{self.their_address}"
+
+    @property
+    def their_address(self) -> str:
+        """Broker 3 alone."""
+        broker = next(node for node in self.theirs.nodes if node.node_id == THEIR_BROKER)
+        return f"127.0.0.1:{broker.port}"
+
+    def log_dir(self, broker_id: int) -> Path:
+        """Where a broker keeps its replicas."""
+        return self.theirs.log_dir(broker_id) if broker_id == THEIR_BROKER else self.lab.data_dir(broker_id)
+
+    def create_topic(self, name: str, assignments: Sequence[Sequence[int]], config: Mapping[str, str] | None = None) -> None:
+        """Create a topic with these replicas of each partition, preferred leader first."""
+        topic = NewTopic(name, len(assignments), replica_assignment=[list(replicas) for replicas in assignments], config=dict(config or {}))
+        self.admin.create_topics([topic], operation_timeout=WAIT_S)[name].result(WAIT_S)
+        self.wait_in_sync(name)
+
+    def partitions(self, topic: str) -> dict[int, Any]:
+        """Leader, replicas and ISR of each partition, as the brokers tell clients."""
+        described = self.admin.list_topics(topic, timeout=WAIT_S).topics[topic]
+        return dict(described.partitions) if described.error is None else {}
+
+    def leaders(self, topic: str) -> dict[int, int]:
+        """The leader of each partition."""
+        return {partition: state.leader for partition, state in self.partitions(topic).items()}
+
+    def wait_in_sync(self, topic: str) -> None:
+        """Until every replica of every partition is in its ISR."""
+
+        def all_in_sync() -> bool:
+            partitions = self.partitions(topic).values()
+            return bool(partitions) and all(set(state.isrs) == set(state.replicas) and state.leader >= 0 for state in partitions)
+
+        wait_for(lambda: all_in_sync() or None, f"all replicas of {topic} in sync")
+
+    def wait_led_without(self, topic: str, broker_id: int) -> None:
+        """Until others lead all partitions."""
+        wait_for(lambda: all(leader not in (-1, broker_id) for leader in self.leaders(topic).values()) or None, f"{topic} led by others")
+
+    def wait_brokers(self, *broker_ids: int) -> None:
+        """Until just these are in service."""
+        wait_for(lambda: set(self.admin.list_topics(timeout=WAIT_S).brokers) == set(broker_ids) or None, f"brokers {broker_ids}")
+
+
+@contextmanager
+def mixed_cluster(directory: Path, quorum: Quorum, *, config: Mapping[str, str] | None = None) -> Iterator[MixedCluster]:
+    """Start one of these, all brokers in service; stopped in order at the end, brokers first."""
+    settings = {**SETTINGS, **(config or {})}
+    voters = {node_id: ("127.0.0.1", free_port()) for node_id in CONTROLLERS}
+    ours = {"ours": CONTROLLERS, "mixed": OURS_OF_MIXED, "theirs": ()}[quorum]
+    lab = LabNodes(directory, CLUSTER_ID, config={**settings, "metadata.max.idle.interval.ms": "0"})
+    for node_id in ours:
+        lab.add(node_id, "controller", voters, port=voters[node_id][1])
+    for node_id in OUR_BROKERS:
+        lab.add(node_id, "broker", voters)
+
+    def controller(node_id: int) -> ApacheNode:
+        return ApacheNode(node_id, "controller", voters, settings, voters[node_id][1])
+
+    beside = [controller(CONTROLLERS[-1])] if quorum != "ours" else []
+    theirs = ApacheProcess(directory, CLUSTER_ID, [*beside, ApacheNode(THEIR_BROKER, "broker", voters, settings)])
+    majority = ApacheProcess(directory, CLUSTER_ID, [controller(node_id) for node_id in CONTROLLERS[:2]]) if quorum == "theirs" else None
+    with ExitStack() as stack:
+        if majority is not None:
+            stack.enter_context(majority)
+        stack.enter_context(lab)
+        if ours:
+            lab.start(*ours)
+        # It ends before the quorum does.
+        stack.enter_context(theirs)
+        theirs.wait_ready()
+        lab.start(*OUR_BROKERS)
+        admin = AdminClient({"bootstrap.servers": lab.bootstrap_servers, "log_level": 0, "reconnect.backoff.max.ms": 500})
+        cluster = MixedCluster(lab, theirs, voters, admin, directory, majority)
+        cluster.wait_brokers(*OUR_BROKERS, THEIR_BROKER)
+        yield cluster
+
+
+def batches_by_replica(cluster: MixedCluster, partition: TopicPartition) -> dict[int, list[StoredBatch]]:
+    """What is in the files of each broker that has the partition."""
+    found = {}
+    for broker_id in (*OUR_BROKERS, THEIR_BROKER):
+        reader = LogDirReader(cluster.log_dir(broker_id)).partitions().get(partition)
+        if reader is not None:
+            found[broker_id] = list(reader.batches())
+    return found
+
+
+def assert_replicas_agree(cluster: MixedCluster, topic: str, partitions: int) -> None:
+    """Every replica of a partition has the same bytes, whoever wrote them."""
+    for number in range(partitions):
+        by_broker = batches_by_replica(cluster, TopicPartition(topic, number))
+        (first_id, first), *others = by_broker.items()
+        assert first and all(batch.is_valid for batch in first)
+        for broker_id, batches in others:
+            assert [batch.data for batch in batches] == [batch.data for batch in first], f"{topic}-{number} at {broker_id} and {first_id}"
