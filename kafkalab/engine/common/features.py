@@ -19,8 +19,15 @@ SUPPORTED_FEATURES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
         "transaction.version": (0, 2),
     }
 )
-"""(lowest, highest) level by feature, by name.
+"""(lowest, highest) level by feature, by name."""
+FINALIZED_AT_FIRST: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "eligible.leader.replicas.version": 1,
+        "metadata.version": METADATA_VERSION,
+    }
+)
+"""Levels that a new cluster starts with.
 
-A new cluster starts without the optional ones, as nothing here rests on them. A directory that Apache Kafka formatted
-names them all, at these levels; its nodes come up here too, and what a client asks of those protocols it is refused by API.
+Those of the protocols that are not served stay out. A directory that Apache Kafka formatted names them
+all; its nodes come up here too, and what a client asks of those protocols it is refused by API.
 """

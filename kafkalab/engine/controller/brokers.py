@@ -8,10 +8,11 @@ which it is the last member); clients are not told of it.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.common.ids import uuid_to_text
 from kafkalab.engine.controller.elections import Elections
 from kafkalab.engine.controller.operation import Plan
 from kafkalab.engine.controller.sessions import BrokerSession, BrokerSessions
@@ -25,6 +26,7 @@ from kafkalab.engine.protocol.metadata_records import (
     FeatureRange,
     MetadataRecord,
     RegisterBrokerRecord,
+    UnregisterBrokerRecord,
 )
 
 _RESERVED_DIRECTORIES: Final = frozenset({DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED, DIRECTORY_LOST})
@@ -84,15 +86,14 @@ class BrokerLifecycles:
             raise ApiError(
                 Errors.DUPLICATE_BROKER_REGISTRATION,
                 "Another broker is registered with that broker id. If the broker was recently restarted "
-                "this should self-resolve once the heartbeat timeout expires.",
+                "this should self-resolve once the heartbeat manager expires the broker's session.",
             )
         directories = self._checked_directories(broker_id, request.log_dirs)
         features = self._checked_features(request.features)
 
         records: list[MetadataRecord] = []
-        if existing is not None and not is_same:
-            # What the old incarnation led or replicated in sync, the new one has yet to earn.
-            records += self._elections.without(broker_id)
+        if not is_same:
+            records += self._shutdown_of(broker_id, existing, request.previous_broker_epoch)
         keeps = existing if is_same else None
         broker_epoch = self._image.offset + 1 if keeps is None else keeps.broker_epoch
         records.append(
@@ -118,6 +119,17 @@ class BrokerLifecycles:
             fence_cause="registered anew",
         )
 
+    def _shutdown_of(self, broker_id: int, existing: BrokerRegistration | None, previous_broker_epoch: int) -> Sequence[MetadataRecord]:
+        """What the incarnation before led or replicated in sync, the new one has yet to earn.
+
+        A broker that stopped cleanly names the epoch that it had then, and is known to have all that it
+        had; any other may lack records, and is no eligible leader any more (KIP-966). Versions of the
+        request that cannot name one count as unclean.
+        """
+        if not self._elections.elr_enabled or (existing is not None and previous_broker_epoch == existing.broker_epoch):
+            return self._elections.without(broker_id)
+        return self._elections.without_lost(broker_id)
+
     def _checked_directories(self, broker_id: int, log_dirs: tuple[uuid.UUID | None, ...]) -> tuple[uuid.UUID, ...]:
         if not log_dirs:
             raise ApiError(Errors.INVALID_REGISTRATION, "No directories specified in request")
@@ -127,16 +139,17 @@ class BrokerLifecycles:
         if len(set(directories)) != len(directories):
             raise ApiError(Errors.INVALID_REGISTRATION, "Duplicate directory ID in request")
         for other in self._image.brokers.values():
-            if other.broker_id != broker_id and not set(other.log_dirs).isdisjoint(directories):
+            taken = next((directory for directory in directories if directory in other.log_dirs), None)
+            if other.broker_id != broker_id and taken is not None:
                 raise ApiError(
-                    Errors.INVALID_REGISTRATION, f"Broker {other.broker_id} is already registered with a directory of broker {broker_id}"
+                    Errors.INVALID_REGISTRATION, f"Broker {other.broker_id} is already registered with directory {uuid_to_text(taken)}"
                 )
         return directories
 
     def _checked_features(self, features: Any) -> tuple[FeatureRange, ...]:
         ranges = {feature.name: (feature.min_supported_version, feature.max_supported_version) for feature in features}
         if METADATA_VERSION_FEATURE not in ranges:
-            raise ApiError(Errors.UNSUPPORTED_VERSION, f"Unable to register because the broker does not name {METADATA_VERSION_FEATURE}")
+            raise ApiError(Errors.INVALID_REGISTRATION, f"Request features do not contain '{METADATA_VERSION_FEATURE}'")
         for name, level in self._image.features.items():
             low, high = ranges.get(name, (0, 0))
             if not low <= level <= high:
@@ -158,6 +171,7 @@ class BrokerLifecycles:
         session.metadata_offset = request.current_metadata_offset
         plan = self._answer(broker, session, request)
         self._take_offline(broker, request.offline_log_dirs, plan)
+        self._cordon(broker, request.cordoned_log_dirs, plan)
         return plan
 
     def _take_offline(self, broker: BrokerRegistration, directories: Iterable[uuid.UUID | None], plan: Plan) -> None:
@@ -171,6 +185,17 @@ class BrokerLifecycles:
         plan.cause = (
             plan.cause or f"broker {broker.broker_id} lost {'a log directory' if len(lost) == 1 else f'{len(lost)} log directories'}"
         )
+
+    def _cordon(self, broker: BrokerRegistration, directories: Iterable[uuid.UUID | None] | None, plan: Plan) -> None:
+        """A broker tells which of its directories get no new replicas; it does not before it has caught up."""
+        if directories is None:
+            return
+        cordoned = tuple(directory for directory in directories if directory is not None)
+        if broker.cordoned_log_dirs is None or set(cordoned) != set(broker.cordoned_log_dirs):
+            change = BrokerRegistrationChangeRecord(
+                broker_id=broker.broker_id, broker_epoch=broker.broker_epoch, cordoned_log_dirs=cordoned
+            )
+            plan.records = [*plan.records, change]
 
     def _answer(self, broker: BrokerRegistration, session: BrokerSession, request: Any) -> Plan:
         is_caught_up = request.current_metadata_offset >= self._image.broker_record_offset(broker.broker_id)
@@ -270,3 +295,17 @@ class BrokerLifecycles:
         plan = self._fence(broker, f"no heartbeat for {timeout} ms (broker.session.timeout.ms)", silent_ms)
         plan.on_committed = lambda _last_offset: self._sessions.remove(broker_id)
         return plan
+
+    # --- leaving for good ----------------------------------------------------------------------
+
+    def unregister(self, request: Any) -> Plan:
+        """UnregisterBroker: a broker that will not come back is forgotten; whether it still runs is not asked."""
+        broker = self._image.brokers.get(request.broker_id)
+        if broker is None:
+            raise ApiError(Errors.BROKER_ID_NOT_REGISTERED, f"Broker ID {request.broker_id} is not currently registered")
+        record = UnregisterBrokerRecord(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch)
+        return Plan(
+            response={"throttle_time": 0, "error_code": 0, "error_message": None},
+            records=[*self._elections.without(broker.broker_id), record],
+            cause=f"broker {broker.broker_id} was unregistered",
+        )

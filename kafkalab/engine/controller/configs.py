@@ -9,7 +9,7 @@ written again, so that it loads files anew that they name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from typing import Any, Final
 
@@ -26,13 +26,20 @@ from kafkalab.engine.common.config import (
     validate_topic_configs,
 )
 from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.controller.elections import MIN_ISR, Elections
 from kafkalab.engine.controller.names import validate_topic_name
-from kafkalab.engine.controller.operation import Plan
+from kafkalab.engine.controller.operation import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS, Plan
 from kafkalab.engine.metadata.image import MetadataImage
-from kafkalab.engine.protocol.metadata_records import CONFIG_BROKER, CONFIG_CLIENT_METRICS, CONFIG_GROUP, CONFIG_TOPIC, ConfigRecord
+from kafkalab.engine.protocol.metadata_records import (
+    CONFIG_BROKER,
+    CONFIG_CLIENT_METRICS,
+    CONFIG_GROUP,
+    CONFIG_TOPIC,
+    ClearElrRecord,
+    ConfigRecord,
+)
 
 VALUE_LENGTH_MAX: Final = 32_767
-RECORDS_PER_REQUEST_MAX: Final = 10_000
 _DEFINITIONS: Final[Mapping[int, Mapping[str, ConfigDefinition]]] = {
     CONFIG_TOPIC: TOPIC_CONFIGS,
     CONFIG_BROKER: BROKER_CONFIGS,
@@ -82,10 +89,11 @@ def changed_value(definition: ConfigDefinition | None, name: str, operation: int
 class ConfigChanges:
     """Computes the records of a change from the committed image."""
 
-    def __init__(self, image: MetadataImage, config: BrokerConfig, controller_ids: frozenset[int]) -> None:
+    def __init__(self, image: MetadataImage, config: BrokerConfig, elections: Elections, controller_ids: frozenset[int]) -> None:
         """``controller_ids`` are nodes that have settings though they may be no brokers."""
         self._image = image
         self._config = config
+        self._elections = elections
         self._controller_ids = controller_ids
 
     def incremental_alter(self, request: Any) -> Plan:
@@ -99,7 +107,7 @@ class ConfigChanges:
     def _alter(self, request: Any, changes_of: Callable[[Any, Mapping[str, str]], Changes]) -> Plan:
         counts = Counter((resource.resource_type, resource.resource_name) for resource in request.resources)
         rows: dict[tuple[int, str], Mapping[str, Any]] = {}
-        records: list[ConfigRecord] = []
+        records: list[ConfigRecord | ClearElrRecord] = []
         for resource in request.resources:
             kind, name = key = (resource.resource_type, resource.resource_name)
             if key in rows:
@@ -122,12 +130,32 @@ class ConfigChanges:
                     if kind == CONFIG_BROKER or current.get(one) != value
                 ]
             rows[key] = result_row(kind, name, refusal)
+        records += self._cleared_elr(records)
         if len(records) > RECORDS_PER_REQUEST_MAX:
-            raise ApiError(Errors.POLICY_VIOLATION, "Unable to perform excessively large batch operation.")
+            raise ApiError(Errors.POLICY_VIOLATION, TOO_MANY_RECORDS)
         return Plan(
             response={"throttle_time": 0, "responses": list(rows.values())},
             records=() if request.validate_only else records,
         )
+
+    def _cleared_elr(self, records: Iterable[ConfigRecord | ClearElrRecord]) -> list[ClearElrRecord]:
+        """Who is eligible to lead was found by another minimum: it does not hold any more (KIP-966)."""
+        if not self._elections.elr_enabled:
+            return []
+        return [
+            ClearElrRecord(topic_name=record.resource_name if record.resource_type == CONFIG_TOPIC else "")
+            for record in records
+            if isinstance(record, ConfigRecord) and record.name == MIN_ISR
+        ]
+
+    def _check_min_isr(self, kind: int, name: str, changes: Changes) -> None:
+        """With eligible leader replicas all must find the same minimum for a topic: there is one for all, and none of single brokers."""
+        if kind != CONFIG_BROKER or MIN_ISR not in changes or not self._elections.elr_enabled:
+            return
+        if name:
+            raise ApiError(Errors.INVALID_CONFIG, f"Broker-level {MIN_ISR} cannot be altered while ELR is enabled.")
+        if changes[MIN_ISR] is None:
+            raise ApiError(Errors.INVALID_CONFIG, f"Cluster-level {MIN_ISR} cannot be removed while ELR is enabled.")
 
     def _incremental_changes(self, resource: Any, current: Mapping[str, str]) -> Changes:
         definitions = _DEFINITIONS[resource.resource_type]
@@ -143,6 +171,7 @@ class ConfigChanges:
         return {**given, **{name: None for name in current if name not in given}}
 
     def _check(self, kind: int, name: str, changes: Changes, current: Mapping[str, str]) -> None:
+        self._check_min_isr(kind, name, changes)
         resulting = dict(current)
         for one, value in changes.items():
             if value is None:

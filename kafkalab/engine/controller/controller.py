@@ -1,10 +1,8 @@
 """The quorum controller: every node of the quorum has one, the raft leader's is active.
 
-A request becomes an operation. Operations run one at a time, in order: one computes from the
-committed image which records it wants and what to answer, the records are appended as one batch,
-and when they are committed and replayed the answer goes out and the next operation starts. Nothing
-but replay changes the image, so what was not committed never happened. An operation without
-records is answered at once.
+A request becomes an operation in a queue (:mod:`~kafkalab.engine.controller.queue`): it computes from
+the committed image which records it wants and what to answer, and the answer goes out when they are
+committed.
 
 When leadership is lost every operation that is waiting is answered NOT_CONTROLLER. Its records may
 still become committed under the next leader; whoever asked has to look again, as with any request
@@ -14,35 +12,33 @@ that was answered by a retriable error.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import ApiError, Errors
-from kafkalab.engine.common.features import METADATA_VERSION
-from kafkalab.engine.common.time import Clock, Timer
+from kafkalab.engine.common.time import Clock
 from kafkalab.engine.controller import responses
+from kafkalab.engine.controller.activation import activation_records, feature_records
 from kafkalab.engine.controller.brokers import BrokerLifecycles, check_broker_epoch
 from kafkalab.engine.controller.configs import ConfigChanges
+from kafkalab.engine.controller.controllers import registration_of_controller
 from kafkalab.engine.controller.directories import DirectoryAssignments
-from kafkalab.engine.controller.elections import IMBALANCED_PER_PASS_MAX, UNCLEAN_ELECTION, Elections
+from kafkalab.engine.controller.elections import UNCLEAN_ELECTION, Elections
 from kafkalab.engine.controller.isr import IsrChanges
 from kafkalab.engine.controller.operation import Body, Operation, Plan, Respond
+from kafkalab.engine.controller.periodic import PeriodicWork
+from kafkalab.engine.controller.queue import MetadataWriter, OperationQueue
+from kafkalab.engine.controller.quotas import QuotaChanges
+from kafkalab.engine.controller.reassignments import Reassignments
+from kafkalab.engine.controller.requested_elections import RequestedElections
+from kafkalab.engine.controller.scram import ScramChanges
 from kafkalab.engine.controller.sessions import BrokerSessions
 from kafkalab.engine.controller.telemetry import ControllerTelemetry
 from kafkalab.engine.controller.topics import TopicChanges
-from kafkalab.engine.metadata.image import METADATA_VERSION_FEATURE, MetadataDelta, MetadataImage
-from kafkalab.engine.protocol.metadata_records import (
-    BeginTransactionRecord,
-    ConfigRecord,
-    EndTransactionRecord,
-    FeatureLevelRecord,
-    NoOpRecord,
-    ProducerIdsRecord,
-    encode_record,
-)
+from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
+from kafkalab.engine.protocol.metadata_records import ConfigRecord, MetadataRecord, ProducerIdsRecord
 from kafkalab.engine.telemetry.hub import TelemetrySink
 
 if TYPE_CHECKING:
@@ -50,22 +46,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
 PRODUCER_ID_BLOCK_LENGTH: Final = 1_000
 _PRODUCER_ID_MAX: Final = 2**63 - 1
 
 ErrorBody = Callable[[Any, Errors, str | None], Body]
-
-
-class MetadataWriter(Protocol):
-    """What the controller needs of raft."""
-
-    def append(self, values: Sequence[bytes], on_commit: Callable[[bool], None]) -> int:
-        """Append one batch as the leader and return its last offset; False when it will not be known to commit."""
-
-    @property
-    def leader_id(self) -> int:
-        """The node id of the quorum's leader, -1 while unknown."""
 
 
 class QuorumController:
@@ -85,17 +69,23 @@ class QuorumController:
         sink: TelemetrySink,
         raft: MetadataWriter,
         image: MetadataImage,
+        *,
+        bootstrap: Sequence[MetadataRecord] | None = None,
+        in_transaction: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``bootstrap`` is what an empty log gets first, this program's features if none is given.
+
+        ``in_transaction`` tells whether a metadata transaction in the log has not ended.
+        """
         self.node_id = node_id
         self.image = image
         self._config = config
         self._clock = clock
         self._raft = raft
+        self._bootstrap = feature_records() if bootstrap is None else bootstrap
+        self._in_transaction = in_transaction
         self._epoch = -1  # of the leadership under which this controller is active, -1 while it is not
-        self._queue: deque[Operation] = deque()
-        self._pending: Operation | None = None  # the one whose records are appended and not yet replayed
-        self._draining = False
-        self._timers: list[Timer | None] = [None, None]  # of the preferred leaders' check, and of idle records
+        self._queue = OperationQueue(clock, raft, image, self._not_controller)
 
         session_timeout_ms = config.get_int("broker.session.timeout.ms")
         self.sessions = BrokerSessions(clock, timeout_ms=session_timeout_ms, on_expired=self._session_expired)
@@ -105,7 +95,14 @@ class QuorumController:
         self._directories = DirectoryAssignments(image, self.elections)
         self._topics = TopicChanges(image, config, self.elections, rng)
         voter_ids = frozenset(int(voter.partition("@")[0]) for voter in config.get_list("controller.quorum.voters"))
-        self._configs = ConfigChanges(image, config, voter_ids | {node_id})
+        self._configs = ConfigChanges(image, config, self.elections, voter_ids | {node_id})
+        self._reassignments = Reassignments(image, self.elections)
+        self._requested = RequestedElections(image, self.elections)
+        self._quotas = QuotaChanges(image)
+        self._scram = ScramChanges(image)
+        self._periodic = PeriodicWork(
+            config=config, clock=clock, image=image, elections=self.elections, queue=self._queue, submit=self._submit_internal
+        )
         self._telemetry = ControllerTelemetry(node_id=node_id, clock=clock, sink=sink, config=config)
 
     @property
@@ -116,7 +113,7 @@ class QuorumController:
     @property
     def queue_length(self) -> int:
         """Operations that wait or are under way."""
-        return len(self._queue) + (self._pending is not None)
+        return len(self._queue)
 
     # --- leadership ----------------------------------------------------------------------------
 
@@ -130,37 +127,25 @@ class QuorumController:
             if not broker.fenced:
                 self.sessions.touch(broker.broker_id, broker.broker_epoch)
         self._telemetry.take_over(self.image)
-        if METADATA_VERSION_FEATURE not in self.image.features:
-            self._submit_internal("bootstrap", self._plan_bootstrap)
-        self._arm_rebalance()
-        self._arm_idle()
+        self._submit_internal("activation", self._plan_activation)
+        self._periodic.start()
 
     def resigned(self) -> None:
         """Raft leads no longer."""
         if not self.is_active:
             return
-        self._epoch = -1
-        self._stop_timers()
-        refused = [self._pending] if self._pending is not None else []
-        refused += self._queue
-        self._pending = None
-        self._queue.clear()
-        for operation in refused:
+        for operation in self._stop():
             operation.refuse(self._not_controller())
 
     def close(self) -> None:
         """The node stops: no timer fires any more, nobody is answered."""
-        self._epoch = -1
-        self._stop_timers()
-        self._queue.clear()
-        self._pending = None
+        self._stop()
 
-    def _stop_timers(self) -> None:
+    def _stop(self) -> list[Operation]:
+        self._epoch = -1
+        self._periodic.stop()
         self.sessions.clear()
-        for timer in self._timers:
-            if timer is not None:
-                timer.cancel()
-        self._timers = [None, None]
+        return self._queue.clear()
 
     def _not_controller(self) -> ApiError:
         leader_id = self._raft.leader_id
@@ -213,6 +198,48 @@ class QuorumController:
             timeout_ms=request.timeout,
         )
 
+    def handle_elect_leaders(self, request: Any, respond: Respond) -> None:
+        """Somebody wants elections."""
+        self._submit("ElectLeaders", request, respond, self._requested.elect, responses.elect_leaders_error, timeout_ms=request.timeout)
+
+    def handle_alter_partition_reassignments(self, request: Any, respond: Respond) -> None:
+        """Somebody wants replicas elsewhere."""
+        self._submit(
+            "AlterPartitionReassignments",
+            request,
+            respond,
+            self._reassignments.alter,
+            responses.alter_partition_reassignments_error,
+            timeout_ms=request.timeout,
+        )
+
+    def handle_list_partition_reassignments(self, request: Any, respond: Respond) -> None:
+        """Somebody wants to know which replicas are on their way."""
+        self._submit(
+            "ListPartitionReassignments",
+            request,
+            respond,
+            self._reassignments.list,
+            responses.list_partition_reassignments_error,
+            timeout_ms=request.timeout,
+        )
+
+    def handle_unregister_broker(self, request: Any, respond: Respond) -> None:
+        """A broker will not come back."""
+        self._submit("UnregisterBroker", request, respond, self._brokers.unregister, responses.plain_error)
+
+    def handle_controller_registration(self, request: Any, respond: Respond) -> None:
+        """A controller tells where it listens and what it supports."""
+        self._submit("ControllerRegistration", request, respond, registration_of_controller, responses.plain_error)
+
+    def handle_alter_client_quotas(self, request: Any, respond: Respond) -> None:
+        """Somebody wants other limits for clients."""
+        self._submit("AlterClientQuotas", request, respond, self._quotas.alter, responses.alter_client_quotas_error)
+
+    def handle_alter_user_scram_credentials(self, request: Any, respond: Respond) -> None:
+        """Somebody wants other credentials."""
+        self._submit("AlterUserScramCredentials", request, respond, self._scram.alter, responses.alter_user_scram_credentials_error)
+
     def handle_incremental_alter_configs(self, request: Any, respond: Respond) -> None:
         """Somebody wants some settings otherwise."""
         self._submit(
@@ -258,41 +285,12 @@ class QuorumController:
 
     # --- what the controller does of its own accord ----------------------------------------------
 
-    def _plan_bootstrap(self) -> Plan:
-        # Only the metadata version: the other features start at level 0.
-        return Plan(
-            records=[
-                BeginTransactionRecord(name="Bootstrap records"),
-                FeatureLevelRecord(name=METADATA_VERSION_FEATURE, feature_level=METADATA_VERSION),
-                EndTransactionRecord(),
-            ]
-        )
+    def _plan_activation(self) -> Plan:
+        in_transaction = self._in_transaction()
+        return Plan(records=activation_records(self.image, self._config, bootstrap=self._bootstrap, in_transaction=in_transaction))
 
     def _session_expired(self, broker_id: int, broker_epoch: int) -> None:
         self._submit_internal(f"fence broker {broker_id}", lambda: self._brokers.fence_silent(broker_id, broker_epoch))
-
-    def _arm_rebalance(self, delay_ms: float | None = None) -> None:
-        if self._config.get_boolean("auto.leader.rebalance.enable"):
-            interval_ms = 1000.0 * self._config.get_int("leader.imbalance.check.interval.seconds")
-            self._timers[0] = self._clock.call_later(interval_ms if delay_ms is None else delay_ms, self._rebalance)
-
-    def _rebalance(self) -> None:
-        def plan() -> Plan:
-            records = self.elections.toward_preferred()
-            self._arm_rebalance(0.0 if len(records) == IMBALANCED_PER_PASS_MAX else None)
-            return Plan(records=records, cause="leadership went back to the preferred replica")
-
-        self._submit_internal("preferred leaders", plan)
-
-    def _arm_idle(self) -> None:
-        interval_ms = self._config.get_int("metadata.max.idle.interval.ms")
-        if interval_ms > 0:
-            self._timers[1] = self._clock.call_later(interval_ms, partial(self._write_idle, self.image.offset))
-
-    def _write_idle(self, offset_before: int) -> None:
-        self._arm_idle()
-        if self.queue_length == 0 and self.image.offset == offset_before:
-            self._submit_internal("idle record", lambda: Plan(records=[NoOpRecord()]))
 
     # --- operations ----------------------------------------------------------------------------
 
@@ -313,77 +311,11 @@ class QuorumController:
             refuse(self._not_controller())
             return
         deadline_ms = None if timeout_ms is None else self._clock.now_ms() + max(0.0, timeout_ms)
-        self._enqueue(Operation(name=name, plan=partial(plan, request), respond=respond, refuse=refuse, deadline_ms=deadline_ms))
+        self._queue.add(Operation(name=name, plan=partial(plan, request), respond=respond, refuse=refuse, deadline_ms=deadline_ms))
 
     def _submit_internal(self, name: str, plan: Callable[[], Plan]) -> None:
         if self.is_active:
-            self._enqueue(Operation(name=name, plan=plan, respond=lambda _body: None, refuse=partial(_note_refusal, name)))
-
-    def _enqueue(self, operation: Operation) -> None:
-        self._queue.append(operation)
-        self._drain()
-
-    def _drain(self) -> None:
-        # A quorum of one commits within append, and answers may ask for more: one loop, no recursion.
-        if self._draining:
-            return
-        self._draining = True
-        try:
-            while self._queue and self._pending is None:
-                self._start(self._queue.popleft())
-        finally:
-            self._draining = False
-
-    def _start(self, operation: Operation) -> None:
-        if operation.deadline_ms is not None and self._clock.now_ms() > operation.deadline_ms:
-            operation.refuse(ApiError(Errors.REQUEST_TIMED_OUT, "The controller had no time for the request before its timeout."))
-            return
-        try:
-            plan = operation.decided = operation.plan()
-        except ApiError as refusal:
-            operation.refuse(refusal)
-            return
-        except AssertionError:
-            raise
-        except Exception:
-            log.exception("%s failed", operation.name)
-            operation.refuse(ApiError(Errors.UNKNOWN_SERVER_ERROR))
-            return
-        if not plan.records:
-            if plan.on_committed is not None:
-                plan.on_committed(self.image.offset)
-            operation.respond(plan.response)
-            return
-        self._pending = operation
-        try:
-            operation.last_offset = self._raft.append(
-                [encode_record(record) for record in plan.records], partial(self._appended, operation)
-            )
-        except ApiError as refusal:
-            # Raft leads no longer, and is about to say so.
-            self._pending = None
-            operation.refuse(refusal)
-            return
-        self._maybe_complete()
-
-    def _appended(self, operation: Operation, committed: bool) -> None:
-        # Success is known by replay, which also has to have happened before anybody is answered.
-        if not committed and self._pending is operation:
-            self._pending = None
-            operation.refuse(self._not_controller())
-            self._drain()
-
-    def _maybe_complete(self) -> None:
-        operation = self._pending
-        if operation is None or operation.last_offset is None or self.image.offset < operation.last_offset:
-            return
-        self._pending = None
-        plan = operation.decided
-        assert plan is not None, "an operation with records was decided"
-        if plan.on_committed is not None:
-            plan.on_committed(operation.last_offset)
-        operation.respond(plan.response)
-        self._drain()
+            self._queue.add(Operation(name=name, plan=plan, respond=lambda _body: None, refuse=partial(_note_refusal, name)))
 
     # --- commits -------------------------------------------------------------------------------
 
@@ -392,13 +324,12 @@ class QuorumController:
         if not self.is_active:
             self._telemetry.watch(delta)
             return
-        plan = self._pending.decided if self._pending is not None else None
-        self._telemetry.tell(delta, image, plan or Plan())
+        self._telemetry.tell(delta, image, self._queue.decided or Plan())
         for broker_id, old in delta.changed_brokers.items():
             now = image.brokers.get(broker_id)
             if now is None or (old is not None and old.broker_epoch != now.broker_epoch):
                 self.sessions.remove(broker_id)
-        self._maybe_complete()
+        self._queue.complete()
 
 
 def _note_refusal(name: str, refusal: ApiError) -> None:

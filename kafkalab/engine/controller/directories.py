@@ -62,7 +62,7 @@ class DirectoryAssignments:
                 raise ApiError(Errors.NOT_LEADER_OR_FOLLOWER)
         except ApiError as refusal:
             return {"partition_index": partition_id, "error_code": int(refusal.error)}
-        record = self._elections.with_directory(topic, partition_id, partition, broker.broker_id, directory)
+        record = self._elections.with_directory(topic, partition_id, broker.broker_id, directory)
         if record is not None:
             records.append(record)
         return {"partition_index": partition_id, "error_code": 0}

@@ -1,11 +1,8 @@
-"""Who leads a partition, and who is in its ISR, when brokers come and go.
+"""Which partitions change when brokers come and go, and when somebody asks for elections.
 
-A leader must be active: unfenced and not shutting down. A leader that still is one stays. Else the
-first replica in order of assignment that is in the ISR leads; else, where the topic allows an
-unclean election, the first active replica, with an ISR of itself alone and its log declared
-recovering; else nobody. The ISR never becomes empty: its last member stays in it while it is away,
-because it alone is known to have every committed record. Controllers of Apache Kafka let it become
-empty and write such members down as eligible leader replicas; in a directory of theirs one of those leads.
+What becomes of each is decided in :mod:`~kafkalab.engine.controller.partition_change`; here are the
+circumstances, all of them from the committed image: who is active, which directories can be used,
+how small an ISR may be, and whether losing records is allowed.
 """
 
 from __future__ import annotations
@@ -16,77 +13,19 @@ from dataclasses import replace
 from typing import Final
 
 from kafkalab.engine.common.config import BrokerConfig
+from kafkalab.engine.controller.partition_change import Circumstances, Election, Target, partition_change
 from kafkalab.engine.metadata.image import CONFIG_BROKER, MetadataImage, PartitionRegistration, TopicImage
 from kafkalab.engine.protocol.metadata_records import (
+    DIRECTORY_MIGRATING,
     DIRECTORY_UNASSIGNED,
-    LEADER_RECOVERED,
-    LEADER_RECOVERING,
-    LEADER_UNCHANGED,
     NO_LEADER,
     PartitionChangeRecord,
 )
 
-IMBALANCED_PER_PASS_MAX: Final = 1_000
+ELECTIONS_PER_PASS_MAX: Final = 1_000
+ELR_FEATURE: Final = "eligible.leader.replicas.version"
+MIN_ISR: Final = "min.insync.replicas"
 UNCLEAN_ELECTION: Final = "unclean.leader.election.enable"
-
-
-def partition_change(
-    topic_id: uuid.UUID,
-    partition_id: int,
-    partition: PartitionRegistration,
-    *,
-    is_acceptable: Callable[[int], bool],
-    target_isr: tuple[int, ...] | None = None,
-    unclean: bool = False,
-    prefer_first: bool = False,
-    recovery_state: int | None = None,
-    directories: tuple[uuid.UUID, ...] | None = None,
-) -> PartitionChangeRecord | None:
-    """The record that gives a partition its target ISR and an acceptable leader; None when all is well.
-
-    :param is_acceptable: whether a broker may lead.
-    :param target_isr: the ISR to have; the present one without.
-    :param unclean: whether a replica outside the ISR may lead when none inside it can.
-    :param prefer_first: move leadership to the first replica if that may lead.
-    :param recovery_state: what the leader says of its recovery, if it said something.
-    :param directories: where the replicas are, in their order; as it is without.
-    """
-    isr = partition.isr if target_isr is None else target_isr
-    eligible = isr or partition.eligible_leader_replicas
-
-    def may_lead(broker_id: int) -> bool:
-        return broker_id in eligible and is_acceptable(broker_id)
-
-    was_unclean = False
-    if prefer_first and may_lead(partition.replicas[0]):
-        leader = partition.replicas[0]
-    elif may_lead(partition.leader):
-        leader = partition.leader
-    else:
-        leader = next((replica for replica in partition.replicas if may_lead(replica)), NO_LEADER)
-        if leader == NO_LEADER and unclean:
-            leader = next((replica for replica in partition.replicas if is_acceptable(replica)), NO_LEADER)
-            was_unclean = leader != NO_LEADER
-
-    state = partition.leader_recovery_state if recovery_state is None else recovery_state
-    if was_unclean:
-        isr, state = (leader,), LEADER_RECOVERING
-    elif leader != NO_LEADER and not isr:
-        isr = (leader,)
-    # With a leader there is an ISR again, and that is enough to choose the next one from.
-    settles = leader != NO_LEADER and bool(partition.eligible_leader_replicas or partition.last_known_elr)
-    record = PartitionChangeRecord(
-        partition_id=partition_id,
-        topic_id=topic_id,
-        isr=isr if isr and isr != partition.isr else None,
-        leader=leader if leader != partition.leader else LEADER_UNCHANGED,
-        leader_recovery_state=state if state != partition.leader_recovery_state else -1,
-        directories=directories if directories is not None and directories != partition.directories else None,
-        eligible_leader_replicas=() if settles and partition.eligible_leader_replicas else None,
-        last_known_elr=() if settles and partition.last_known_elr else None,
-    )
-    is_no_op = record.isr is None and record.leader == LEADER_UNCHANGED and record.leader_recovery_state < 0 and record.directories is None
-    return None if is_no_op else record
 
 
 class Elections:
@@ -96,10 +35,26 @@ class Elections:
         self._image = image
         self._config = config
 
+    # --- circumstances -------------------------------------------------------------------------
+
+    @property
+    def elr_enabled(self) -> bool:
+        """Whether the cluster keeps eligible leader replicas."""
+        return self._image.features.get(ELR_FEATURE, 0) > 0
+
     def is_active(self, broker_id: int) -> bool:
         """Whether a broker may lead and be in an ISR."""
         broker = self._image.brokers.get(broker_id)
         return broker is not None and broker.is_active
+
+    def default_directory(self, broker_id: int) -> uuid.UUID:
+        """Where a broker will put a new replica: its only directory, or it has yet to say."""
+        broker = self._image.brokers.get(broker_id)
+        if broker is None:
+            return DIRECTORY_UNASSIGNED
+        if not broker.log_dirs:
+            return DIRECTORY_MIGRATING
+        return broker.log_dirs[0] if len(broker.log_dirs) == 1 else DIRECTORY_UNASSIGNED
 
     def may_lead(self, partition: PartitionRegistration, *, but: int = NO_LEADER, also: int = NO_LEADER) -> Callable[[int], bool]:
         """Whether a broker may lead this partition: active, with its replica in a directory that can be used.
@@ -116,10 +71,44 @@ class Elections:
 
         return is_acceptable
 
+    def min_isr(self, topic: TopicImage) -> int:
+        """Members that the ISRs of a topic must have: its own setting, the cluster's, this node's; never more than it has replicas."""
+        text = self._image.topic_config(topic.name).get(MIN_ISR) or self._image.config(CONFIG_BROKER, "").get(MIN_ISR)
+        wanted = int(text) if text else self._config.get_int(MIN_ISR)
+        first = topic.partitions.get(0)
+        return wanted if first is None else min(wanted, len(first.replicas))
+
     def unclean_allowed(self, topic_name: str) -> bool:
         """Whether losing records is better than having no leader, for this topic."""
         text = self._image.topic_config(topic_name).get(UNCLEAN_ELECTION) or self._image.config(CONFIG_BROKER, "").get(UNCLEAN_ELECTION)
         return self._config.get_boolean(UNCLEAN_ELECTION) if text is None else text.strip().lower() == "true"
+
+    def election_for(self, topic_name: str) -> Election:
+        """How far elections may go that nobody asked for."""
+        return Election.UNCLEAN if self.unclean_allowed(topic_name) else Election.ONLINE
+
+    # --- one partition -------------------------------------------------------------------------
+
+    def change(
+        self,
+        topic: TopicImage,
+        partition_id: int,
+        target: Target = Target(),  # noqa: B008 - immutable
+        election: Election = Election.ONLINE,
+        *,
+        is_acceptable: Callable[[int], bool] | None = None,
+    ) -> PartitionChangeRecord | None:
+        """The change of one partition under the present circumstances."""
+        partition = topic.partitions[partition_id]
+        given = Circumstances(
+            is_acceptable=self.may_lead(partition) if is_acceptable is None else is_acceptable,
+            min_isr=self.min_isr(topic),
+            elr_enabled=self.elr_enabled,
+            directory_of_new=self.default_directory,
+        )
+        return partition_change(topic.topic_id, partition_id, partition, given, target, election)
+
+    # --- brokers that go -----------------------------------------------------------------------
 
     def without(self, broker_id: int) -> list[PartitionChangeRecord]:
         """Changes that take a broker out of every ISR and every leadership, as far as possible."""
@@ -132,31 +121,62 @@ class Elections:
     def _without(self, broker_id: int, is_concerned: Callable[[PartitionRegistration], bool]) -> list[PartitionChangeRecord]:
         records = []
         for topic, partition_id, partition in self._partitions_of(broker_id):
-            if (broker_id not in partition.isr and partition.leader != broker_id) or not is_concerned(partition):
-                continue
-            record = partition_change(
-                topic.topic_id,
-                partition_id,
-                partition,
-                is_acceptable=self.may_lead(partition, but=broker_id),
-                target_isr=tuple(member for member in partition.isr if member != broker_id),
-                unclean=self.unclean_allowed(topic.name),
-            )
-            if record is not None:
-                records.append(record)
+            if (broker_id in partition.isr or partition.leader == broker_id) and is_concerned(partition):
+                record = self.change(
+                    topic,
+                    partition_id,
+                    Target(isr=_but(partition.isr, broker_id)),
+                    self.election_for(topic.name),
+                    is_acceptable=self.may_lead(partition, but=broker_id),
+                )
+                if record is not None:
+                    records.append(record)
         return records
+
+    def without_lost(self, broker_id: int) -> list[PartitionChangeRecord]:
+        """Changes that take a broker out of ISRs and eligible leaders, because it stopped without a word and may lack records."""
+        records = []
+        for topic, partition_id, partition in self._partitions_of(broker_id):
+            if broker_id in partition.isr or broker_id in partition.eligible_leader_replicas or partition.leader == broker_id:
+                record = self.change(
+                    topic,
+                    partition_id,
+                    Target(isr=_but(partition.isr, broker_id), lost_by=broker_id),
+                    self.election_for(topic.name),
+                    is_acceptable=self.may_lead(partition, but=broker_id),
+                )
+                if record is not None:
+                    records.append(record)
+        return records
+
+    # --- brokers that come ---------------------------------------------------------------------
 
     def with_unfenced(self, broker_id: int) -> list[PartitionChangeRecord]:
         """Changes that give a leader to partitions that waited for this broker."""
         records = []
         for topic, partition_id, partition in self._partitions_of(broker_id):
             if partition.leader == NO_LEADER:
-                unclean = self.unclean_allowed(topic.name)
-                is_acceptable = self.may_lead(partition, also=broker_id)
-                record = partition_change(topic.topic_id, partition_id, partition, is_acceptable=is_acceptable, unclean=unclean)
+                record = self.change(
+                    topic, partition_id, election=self.election_for(topic.name), is_acceptable=self.may_lead(partition, also=broker_id)
+                )
                 if record is not None:
                     records.append(record)
         return records
+
+    def with_directory(self, topic: TopicImage, partition_id: int, broker_id: int, directory: uuid.UUID) -> PartitionChangeRecord | None:
+        """The change that records where a broker has its replica; one that can be used now may lead at once."""
+        partition = topic.partitions[partition_id]
+        recorded = partition.directories or (DIRECTORY_MIGRATING,) * len(partition.replicas)
+        directories = tuple(directory if replica == broker_id else old for replica, old in zip(partition.replicas, recorded, strict=True))
+        return self.change(
+            topic,
+            partition_id,
+            Target(directories={broker_id: directory}),
+            self.election_for(topic.name),
+            is_acceptable=self.may_lead(replace(partition, directories=directories)),
+        )
+
+    # --- passes --------------------------------------------------------------------------------
 
     def toward_preferred(self) -> list[PartitionChangeRecord]:
         """Changes that give leadership back to first replicas that may have it, a bounded number of them."""
@@ -165,46 +185,32 @@ class Elections:
             for partition_id, partition in topic.partitions.items():
                 if partition.leader == partition.replicas[0]:
                     continue
-                is_acceptable = self.may_lead(partition)
-                record = partition_change(topic.topic_id, partition_id, partition, is_acceptable=is_acceptable, prefer_first=True)
-                if record is not None and record.leader == partition.replicas[0]:
+                record = self.change(topic, partition_id, election=Election.PREFERRED)
+                if record is not None:
                     records.append(record)
-                    if len(records) == IMBALANCED_PER_PASS_MAX:
+                    if len(records) == ELECTIONS_PER_PASS_MAX:
                         return records
         return records
 
     def of_leaderless(self) -> list[PartitionChangeRecord]:
-        """Changes that give a leader to partitions that have none, where the topic allows an unclean one."""
+        """Changes that give a leader to partitions that have none, where the topic allows an unclean one; a bounded number."""
         records = []
         for topic in self._image.topics_by_id.values():
             if not self.unclean_allowed(topic.name):
                 continue
             for partition_id, partition in topic.partitions.items():
                 if partition.leader == NO_LEADER:
-                    record = partition_change(topic.topic_id, partition_id, partition, is_acceptable=self.may_lead(partition), unclean=True)
+                    record = self.change(topic, partition_id, election=Election.UNCLEAN)
                     if record is not None:
                         records.append(record)
+                        if len(records) == ELECTIONS_PER_PASS_MAX:
+                            return records
         return records
-
-    def with_directory(
-        self, topic: TopicImage, partition_id: int, partition: PartitionRegistration, broker_id: int, directory: uuid.UUID
-    ) -> PartitionChangeRecord | None:
-        """The change that records where a broker has its replica; one that can be used now may lead at once."""
-        known = partition.directories or (DIRECTORY_UNASSIGNED,) * len(partition.replicas)
-        directories = tuple(directory if replica == broker_id else old for replica, old in zip(partition.replicas, known, strict=True))
-        moved = replace(partition, directories=directories)
-        return partition_change(
-            topic.topic_id,
-            partition_id,
-            partition,
-            is_acceptable=self.may_lead(moved),
-            unclean=self.unclean_allowed(topic.name),
-            directories=directories,
-        )
 
     def leads_anything(self, broker_id: int) -> bool:
         """Whether a broker leads a partition."""
-        return any(partition.leader == broker_id for _, _, partition in self._partitions_of(broker_id))
+        topics = self._image.topics_by_id
+        return any(topics[topic_id].partitions[partition].leader == broker_id for topic_id, partition in self._image.replicas_of(broker_id))
 
     def _partitions_of(self, broker_id: int) -> Iterable[tuple[TopicImage, int, PartitionRegistration]]:
         """A broker's partitions in the order of the topics' creation: the same on every run."""
@@ -213,4 +219,5 @@ class Elections:
         return ((topic, partition_id, topic.partitions[partition_id]) for topic, partition_id in found)
 
 
-__all__ = ["IMBALANCED_PER_PASS_MAX", "LEADER_RECOVERED", "UNCLEAN_ELECTION", "Elections", "partition_change"]
+def _but(isr: tuple[int, ...], broker_id: int) -> tuple[int, ...]:
+    return tuple(member for member in isr if member != broker_id)

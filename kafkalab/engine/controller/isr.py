@@ -1,7 +1,8 @@
 """AlterPartition: a partition's leader says who is in sync, the controller says whether that may be.
 
 The leader names the partition epoch from which it starts, so that it never overwrites a change that
-it has not seen.
+it has not seen. A change of the ISR may complete a reassignment; where that moves leadership away, the
+leader that asked is told so by an error, though what it asked for was done (KIP-841, KIP-903).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.controller.brokers import check_broker_epoch
-from kafkalab.engine.controller.elections import Elections, partition_change
+from kafkalab.engine.controller.elections import Elections
 from kafkalab.engine.controller.operation import Plan
+from kafkalab.engine.controller.partition_change import Target
 from kafkalab.engine.metadata.image import MetadataImage, PartitionRegistration, TopicImage
 from kafkalab.engine.protocol.metadata_records import LEADER_RECOVERED, LEADER_RECOVERING, MetadataRecord
 
@@ -72,20 +74,15 @@ class IsrChanges:
         isr = tuple(member for member, _ in wanted)
         self._check(broker_id, partition, data, isr)
         self._check_members(wanted)
-        record = partition_change(
-            topic.topic_id,
-            data.partition_index,
-            partition,
-            is_acceptable=self._elections.may_lead(partition),
-            target_isr=isr,
-            unclean=self._elections.unclean_allowed(topic.name),
-            recovery_state=data.leader_recovery_state,
-        )
+        target = Target(isr=isr, recovery_state=data.leader_recovery_state)
+        record = self._elections.change(topic, data.partition_index, target, self._elections.election_for(topic.name))
         after = partition
         if record is not None:
             after = partition.changed_by(record)
             records.append(record)
-            causes[topic.topic_id, data.partition_index] = self._cause(partition, isr)
+            causes[topic.topic_id, data.partition_index] = self._cause(partition, after, isr)
+            if after.leader != broker_id:
+                raise ApiError(Errors.NEW_LEADER_ELECTED)
         return {
             "partition_index": data.partition_index,
             "error_code": 0,
@@ -121,13 +118,15 @@ class IsrChanges:
             if broker is None or not broker.is_active or broker_epoch not in (-1, broker.broker_epoch):
                 raise ApiError(Errors.INELIGIBLE_REPLICA)
 
-    def _cause(self, partition: PartitionRegistration, isr: tuple[int, ...]) -> str:
+    def _cause(self, partition: PartitionRegistration, after: PartitionRegistration, isr: tuple[int, ...]) -> str:
         parts = []
         if joined := [str(member) for member in isr if member not in partition.isr]:
             parts.append(f"{_replicas(joined)} caught up")
         if left := [str(member) for member in partition.isr if member not in isr]:
             lag = f"{self._lag_ms:,}".replace(",", " ")
             parts.append(f"{_replicas(left)} fell behind for {lag} ms")
+        if partition.is_reassigning and not after.is_reassigning:
+            parts.append("the reassignment is done")
         return ", ".join(parts) or "the leader has recovered"
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from kafkalab.engine.common.errors import ApiError
 from kafkalab.engine.protocol.metadata_records import MetadataRecord
+
+RECORDS_PER_REQUEST_MAX: Final = 10_000
+"""What one request of a client may change at once."""
+TOO_MANY_RECORDS: Final = "Unable to perform excessively large batch operation."
 
 Body = Mapping[str, Any]
 Respond = Callable[[Body], None]

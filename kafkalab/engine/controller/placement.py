@@ -8,7 +8,8 @@ the order is shuffled, so that stripes do not repeat.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kafkalab.engine.common.errors import ApiError, Errors
@@ -100,6 +101,29 @@ class _Stripes:
         return tuple(replicas)
 
 
+def check_assignment(brokers: Mapping[int, BrokerRegistration], broker_ids: Sequence[int], replication_factor: int | None = None) -> None:
+    """Refuse replicas that somebody asks for, where brokers cannot hold them.
+
+    :raises ApiError: INVALID_REPLICA_ASSIGNMENT.
+    """
+
+    def refuse(message: str) -> ApiError:
+        return ApiError(Errors.INVALID_REPLICA_ASSIGNMENT, message)
+
+    if not broker_ids:
+        raise refuse("The manual partition assignment includes an empty replica list.")
+    for broker_id, count in sorted(Counter(broker_ids).items()):
+        if broker_id not in brokers:
+            raise refuse(f"The manual partition assignment includes broker {broker_id}, but no such broker is registered.")
+        if count > 1:
+            raise refuse(f"The manual partition assignment includes the broker {broker_id} more than once.")
+    if replication_factor is not None and len(broker_ids) != replication_factor:
+        raise refuse(
+            f"The manual partition assignment includes a partition with {len(broker_ids)} replica(s), but this is not "
+            f"consistent with previous partitions, which have {replication_factor} replica(s)."
+        )
+
+
 def place_replicas(
     brokers: Iterable[BrokerRegistration], *, partitions: int, replication_factor: int, rng: Random
 ) -> list[tuple[int, ...]]:
@@ -107,15 +131,18 @@ def place_replicas(
 
     :raises ApiError: INVALID_REPLICATION_FACTOR when the brokers do not suffice.
     """
-    usable = [broker for broker in brokers if not broker.in_controlled_shutdown or broker.fenced]
+    usable = [broker for broker in brokers if (not broker.in_controlled_shutdown or broker.fenced) and broker.has_uncordoned_directory]
     prefix = f"Unable to replicate the partition {replication_factor} time(s): "
+    if all(broker.fenced for broker in usable):
+        raise ApiError(
+            Errors.INVALID_REPLICATION_FACTOR,
+            f"{prefix}All brokers are currently fenced, or have all their log directories cordoned.",
+        )
     if replication_factor > len(usable):
         raise ApiError(
             Errors.INVALID_REPLICATION_FACTOR,
-            f"{prefix}The target replication factor of {replication_factor} cannot be reached "
-            f"because only {len(usable)} broker(s) are registered.",
+            f"{prefix}The target replication factor of {replication_factor} cannot be reached because only {len(usable)} "
+            "broker(s) are registered or some brokers have all their log directories cordoned.",
         )
-    if all(broker.fenced for broker in usable):
-        raise ApiError(Errors.INVALID_REPLICATION_FACTOR, f"{prefix}All brokers are currently fenced.")
     stripes = _Stripes(usable, rng)
     return [stripes.place(replication_factor) for _ in range(partitions)]

@@ -70,3 +70,65 @@ def alter_configs_error(request: Any, error: Errors, message: str | None = None)
         for resource in request.resources
     ]
     return {"throttle_time": 0, "responses": rows}
+
+
+def plain_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """UnregisterBroker and ControllerRegistration: nothing but the error."""
+    return {"throttle_time": 0, "error_code": int(error), "error_message": message}
+
+
+def elect_leaders_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """ElectLeaders: the error itself, and each partition that was named has it."""
+    topics = [
+        {
+            "topic": topic.topic,
+            "partition_result": [
+                {"partition_id": partition_id, "error_code": int(error), "error_message": message} for partition_id in topic.partitions
+            ],
+        }
+        for topic in request.topic_partitions or ()
+    ]
+    return {"throttle_time": 0, "error_code": int(error), "replica_election_results": topics}
+
+
+def alter_partition_reassignments_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """AlterPartitionReassignments: the error itself, and each partition has it."""
+    topics = [
+        {
+            "name": topic.name,
+            "partitions": [
+                {"partition_index": partition.partition_index, "error_code": int(error), "error_message": message}
+                for partition in topic.partitions
+            ],
+        }
+        for topic in request.topics
+    ]
+    return {"throttle_time": 0, "error_code": int(error), "error_message": message, "responses": topics}
+
+
+def list_partition_reassignments_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """ListPartitionReassignments: the error, beside the partitions that were asked about."""
+    topics = [
+        {"name": topic.name, "partitions": [{"partition_index": index} for index in topic.partition_indexes]}
+        for topic in request.topics or ()
+    ]
+    return {"throttle_time": 0, "error_code": int(error), "error_message": message, "topics": topics}
+
+
+def alter_client_quotas_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """AlterClientQuotas: each entity has the error."""
+    rows = [
+        {
+            "error_code": int(error),
+            "error_message": message,
+            "entity": [{"entity_type": part.entity_type, "entity_name": part.entity_name} for part in entry.entity],
+        }
+        for entry in request.entries
+    ]
+    return {"throttle_time": 0, "entries": rows}
+
+
+def alter_user_scram_credentials_error(request: Any, error: Errors, message: str | None = None) -> Body:
+    """AlterUserScramCredentials: each user has the error, by name."""
+    names = sorted({change.name for change in (*request.deletions, *request.upsertions)})
+    return {"throttle_time": 0, "results": [{"user": name, "error_code": int(error), "error_message": message} for name in names]}

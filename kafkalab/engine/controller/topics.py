@@ -11,15 +11,15 @@ from kafkalab.engine.common.config import BrokerConfig, topic_config_view, valid
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import METADATA_TOPIC, METADATA_TOPIC_ID, ZERO_UUID, random_uuid
 from kafkalab.engine.common.topic_names import collision_key
-from kafkalab.engine.controller.elections import Elections
+from kafkalab.engine.controller.elections import MIN_ISR, Elections
 from kafkalab.engine.controller.names import validate_topic_name
 from kafkalab.engine.controller.operation import Plan
-from kafkalab.engine.controller.placement import place_replicas
+from kafkalab.engine.controller.placement import check_assignment, place_replicas
 from kafkalab.engine.controller.responses import topic_error
 from kafkalab.engine.metadata.image import MetadataImage
 from kafkalab.engine.protocol.metadata_records import (
     CONFIG_TOPIC,
-    DIRECTORY_UNASSIGNED,
+    ClearElrRecord,
     ConfigRecord,
     MetadataRecord,
     PartitionRecord,
@@ -99,6 +99,8 @@ class TopicChanges:
             ConfigRecord(resource_type=CONFIG_TOPIC, resource_name=topic.name, name=name, value=value)
             for name, value in sorted(configs.items())
         ]
+        if MIN_ISR in configs and self._elections.elr_enabled:
+            records.append(ClearElrRecord(topic_name=topic.name))
         records += [self._partition_record(topic_id, partition_id, replicas) for partition_id, replicas in enumerate(placements)]
         row = {
             "name": topic.name,
@@ -168,25 +170,12 @@ class TopicChanges:
         return [placements[partition_id] for partition_id in range(len(placements))]
 
     def _checked_assignment(self, partition_id: int, broker_ids: Sequence[int], replication_factor: int | None) -> tuple[int, ...]:
-        def refuse(message: str) -> ApiError:
-            return ApiError(Errors.INVALID_REPLICA_ASSIGNMENT, message)
-
-        if not broker_ids:
-            raise refuse("The manual partition assignment includes an empty replica list.")
-        for broker_id, count in sorted(Counter(broker_ids).items()):
-            if broker_id not in self._image.brokers:
-                raise refuse(f"The manual partition assignment includes broker {broker_id}, but no such broker is registered.")
-            if count > 1:
-                raise refuse(f"The manual partition assignment includes the broker {broker_id} more than once.")
-        if replication_factor is not None and len(broker_ids) != replication_factor:
-            raise refuse(
-                f"The manual partition assignment includes a partition with {len(broker_ids)} replica(s), but this is not "
-                f"consistent with previous partitions, which have {replication_factor} replica(s)."
-            )
+        check_assignment(self._image.brokers, broker_ids, replication_factor)
         if not any(map(self._elections.is_active, broker_ids)):
-            raise refuse(
+            raise ApiError(
+                Errors.INVALID_REPLICA_ASSIGNMENT,
                 f"All brokers specified in the manual partition assignment for partition {partition_id} "
-                "are fenced or in controlled shutdown."
+                "are fenced or in controlled shutdown.",
             )
         return tuple(broker_ids)
 
@@ -197,12 +186,9 @@ class TopicChanges:
 
     def _partition_record(self, topic_id: uuid.UUID, partition_id: int, replicas: tuple[int, ...]) -> PartitionRecord:
         isr = tuple(filter(self._elections.is_active, replicas))
-        directories = []
-        for broker_id in replicas:
-            log_dirs = self._image.brokers[broker_id].log_dirs
-            directories.append(log_dirs[0] if len(log_dirs) == 1 else DIRECTORY_UNASSIGNED)
+        directories = tuple(map(self._elections.default_directory, replicas))
         return PartitionRecord(
-            partition_id=partition_id, topic_id=topic_id, replicas=replicas, isr=isr, leader=isr[0], directories=tuple(directories)
+            partition_id=partition_id, topic_id=topic_id, replicas=replicas, isr=isr, leader=isr[0], directories=directories
         )
 
     # --- delete --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.common.time import ManualClock
+from kafkalab.engine.controller.activation import feature_records
 from kafkalab.engine.controller.controller import QuorumController
 from kafkalab.engine.metadata.image import MetadataImage, PartitionRegistration
 from kafkalab.engine.metadata.loader import MetadataLoader
@@ -74,7 +75,7 @@ class ManualRaft:
 
 
 class ControllerHarness:
-    def __init__(self, *, seed: int = 1, start: bool = True, **config: str) -> None:
+    def __init__(self, *, seed: int = 1, start: bool = True, elr: bool = True, **config: str) -> None:
         self.clock = ManualClock()
         self.sink = RecordingSink()
         self.image = MetadataImage()
@@ -82,7 +83,16 @@ class ControllerHarness:
         self.raft = ManualRaft(self.loader)
         settings = {"metadata.max.idle.interval.ms": "0"} | {key.replace("_", "."): value for key, value in config.items()}
         self.controller = QuorumController(
-            1, CLUSTER_ID, BrokerConfig(settings), self.clock, Random(seed), self.sink, self.raft, self.image
+            1,
+            CLUSTER_ID,
+            BrokerConfig(settings),
+            self.clock,
+            Random(seed),
+            self.sink,
+            self.raft,
+            self.image,
+            bootstrap=feature_records({"metadata.version": 30, "eligible.leader.replicas.version": int(elr)}),
+            in_transaction=lambda: self.loader.in_transaction,
         )
         self.loader.controller = self.controller
         self.loader.add_publisher(self.controller)
@@ -128,7 +138,10 @@ class ControllerHarness:
             "cluster_id": CLUSTER_ID,
             "incarnation_id": uuid.UUID(int=broker_id * 1_000 + incarnation),
             "listeners": [{"name": "PLAINTEXT", "host": "127.0.0.1", "port": 9000 + broker_id, "security_protocol": 0}],
-            "features": [{"name": "metadata.version", "min_supported_version": 7, "max_supported_version": 30}],
+            "features": [
+                {"name": "metadata.version", "min_supported_version": 7, "max_supported_version": 30},
+                {"name": "eligible.leader.replicas.version", "min_supported_version": 0, "max_supported_version": 1},
+            ],
             "rack": None,
             "log_dirs": [uuid.UUID(int=broker_id * 1_000_000)],
         }
@@ -199,11 +212,20 @@ class ControllerHarness:
             self._check_partition(name, partition)
 
     def _check_partition(self, name: TopicPartition, partition: PartitionRegistration) -> None:
-        assert partition.isr and set(partition.isr) <= set(partition.replicas), f"{name}: {partition}"
-        assert len(set(partition.isr)) == len(partition.isr), f"{name}: {partition}"
+        elr_enabled = self.image.features.get("eligible.leader.replicas.version", 0) > 0
+        isr, elr, replicas = set(partition.isr), set(partition.eligible_leader_replicas), set(partition.replicas)
+        assert isr | elr <= replicas and not isr & elr, f"{name}: {partition}"
+        assert len(partition.isr) == len(isr), f"{name}: {partition}"
+        assert isr or elr_enabled, f"{name}: {partition}"
+        assert set(partition.adding_replicas) | set(partition.removing_replicas) <= replicas, f"{name}: {partition}"
+        topic = self.image.topic(name.topic)
+        assert topic is not None
+        if len(isr) >= self.controller.elections.min_isr(topic) or not elr_enabled:
+            assert not elr, f"{name}: {partition}"
         active = {broker.broker_id for broker in self.image.brokers.values() if broker.is_active}
         if partition.leader == -1:
-            assert len(partition.isr) == 1 and not active & set(partition.isr), f"{name}: {partition}"
+            assert not active & (isr or elr), f"{name}: {partition}"
+            assert elr_enabled or len(isr) == 1, f"{name}: {partition}"
         else:
             assert partition.leader in partition.isr, f"{name}: {partition}"
             assert set(partition.isr) <= active, f"{name}: {partition}, active {active}"

@@ -53,7 +53,7 @@ def test_broker_epochs_grow_with_every_incarnation_and_stay_within_one() -> None
         ({"log_dirs": [uuid.UUID(int=1_000_000)]}, Errors.INVALID_REGISTRATION),
         ({"log_dirs": [uuid.UUID(int=77), uuid.UUID(int=77)]}, Errors.INVALID_REGISTRATION),
         ({"incarnation_id": uuid.UUID(int=0)}, Errors.INVALID_REGISTRATION),
-        ({"features": []}, Errors.UNSUPPORTED_VERSION),
+        ({"features": []}, Errors.INVALID_REGISTRATION),
         (
             {"features": [{"name": "metadata.version", "min_supported_version": 7, "max_supported_version": 29}]},
             Errors.UNSUPPORTED_VERSION,
@@ -91,7 +91,8 @@ def test_a_silent_broker_is_fenced_at_the_end_of_its_session() -> None:
     first, second, alone = lab.partition("orders", 0), lab.partition("orders", 1), lab.partition("alone")
     assert (first.leader, first.isr, first.leader_epoch, first.partition_epoch) == (2, (2, 3), 1, 1)
     assert (second.leader, second.isr, second.leader_epoch, second.partition_epoch) == (2, (2, 3), 0, 1)
-    assert (alone.leader, alone.isr, alone.leader_epoch) == (-1, (1,), 1), "the last member of an ISR stays in it"
+    assert (alone.leader, alone.isr, alone.leader_epoch) == (-1, (), 1)
+    assert (alone.eligible_leader_replicas, alone.last_known_elr) == ((1,), (1,))
     lab.check_invariants()
 
     (fenced,) = lab.sink.take(BrokerFenced)
@@ -101,7 +102,7 @@ def test_a_silent_broker_is_fenced_at_the_end_of_its_session() -> None:
     assert [(change.old_leader, change.new_leader, change.old_isr, change.new_isr) for change in changes] == [
         (1, 2, (1, 2, 3), (2, 3)),
         (2, 2, (2, 3, 1), (2, 3)),
-        (1, -1, (1,), (1,)),
+        (1, -1, (1,), ()),
     ]
     level = lab.sink.levels[PartitionKey("orders", 0)]
     assert isinstance(level, PartitionLevel) and level.leader == 2 and level.isr == (2, 3)
@@ -208,7 +209,8 @@ def test_unclean_elections_where_the_topic_wants_them() -> None:
     lab.heartbeat(2)
     lab.clock.advance(4_000)
     careful, careless = lab.partition("careful"), lab.partition("careless")
-    assert (careful.leader, careful.isr, careful.leader_recovery_state) == (-1, (1,), 0)
+    assert (careful.leader, careful.isr, careful.leader_recovery_state) == (-1, (), 0)
+    assert careful.eligible_leader_replicas == (1,)
     assert (careless.leader, careless.isr, careless.leader_recovery_state) == (2, (2,), 1)
     answer = lab.alter_isr("careless", (2,))
     assert (answer.error_code, answer.leader_recovery_state) == (0, 0)

@@ -92,7 +92,7 @@ def test_a_resource_is_taken_or_refused_as_a_whole_and_the_others_by_themselves(
     )
     assert answers == [(Errors.INVALID_CONFIG, "Unknown topic config name: nonsense"), (0, None), (0, None), (0, None)]
     assert "segment.ms" not in lab.image.topic_config("orders")
-    assert lab.image.config(BROKER, "") == {"log.retention.ms": "7"}
+    assert lab.image.config(BROKER, "") == {"min.insync.replicas": "1", "log.retention.ms": "7"}
     assert lab.image.config(GROUP, "readers") == {"consumer.session.timeout.ms": "50000"}
     assert lab.image.config(METRICS, "all") == {"interval.ms": "1000"}
 

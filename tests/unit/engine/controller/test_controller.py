@@ -11,7 +11,15 @@ from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.metadata.image import MetadataImage
 from kafkalab.engine.metadata.loader import MetadataLoader
 from kafkalab.engine.protocol.apis import ApiKey
-from kafkalab.engine.protocol.metadata_records import BeginTransactionRecord, EndTransactionRecord, FeatureLevelRecord, NoOpRecord
+from kafkalab.engine.protocol.metadata_records import (
+    AbortTransactionRecord,
+    BeginTransactionRecord,
+    ConfigRecord,
+    EndTransactionRecord,
+    FeatureLevelRecord,
+    NoOpRecord,
+    encode_record,
+)
 from kafkalab.engine.telemetry.levels import BrokerKey, PartitionKey, TopicKey
 from tests.unit.engine.controller.harness import ControllerHarness
 
@@ -22,10 +30,12 @@ def test_an_empty_log_is_bootstrapped_once() -> None:
         [
             BeginTransactionRecord(name="Bootstrap records"),
             FeatureLevelRecord(name="metadata.version", feature_level=30),
+            FeatureLevelRecord(name="eligible.leader.replicas.version", feature_level=1),
+            ConfigRecord(resource_type=4, resource_name="", name="min.insync.replicas", value="1"),
             EndTransactionRecord(),
         ]
     ]
-    assert lab.image.features == {"metadata.version": 30}
+    assert lab.image.features == {"metadata.version": 30, "eligible.leader.replicas.version": 1}
     lab.resign()
     lab.lead()
     assert len(lab.raft.appends) == 1
@@ -198,3 +208,14 @@ def test_whatever_brokers_do_partitions_stay_sound(seed: int) -> None:
         copy.handle_commit([(offset, 1, [value or b""], value is None)])
     assert copy.image.brokers == lab.image.brokers
     assert dict(copy.image.partitions()) == dict(lab.image.partitions())
+
+
+def test_a_transaction_that_the_controller_before_left_open_is_aborted() -> None:
+    lab = ControllerHarness(start=False)
+    lab.raft.log += [encode_record(BeginTransactionRecord(name="Bootstrap records")), encode_record(NoOpRecord())]
+    lab.loader.handle_commit([(0, 1, list(lab.raft.log), False)])  # type: ignore[arg-type]
+    lab.lead()
+    records = lab.raft.appends[0]
+    assert records[:2] == [AbortTransactionRecord(reason="Controller failover"), BeginTransactionRecord(name="Bootstrap records")]
+    assert isinstance(records[-1], EndTransactionRecord) and not lab.loader.in_transaction
+    assert lab.image.features["metadata.version"] == 30

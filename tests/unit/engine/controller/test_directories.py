@@ -93,7 +93,8 @@ def test_the_last_replica_in_sync_waits_for_its_directory() -> None:
     lab.assigned("t", (1,))
     assign(lab, (B, [0]))
     lab.heartbeat(1, offline_log_dirs=[B])
-    assert (lab.partition("t").leader, lab.partition("t").isr) == (-1, (1,))
+    assert (lab.partition("t").leader, lab.partition("t").isr) == (-1, ())
+    assert lab.partition("t").eligible_leader_replicas == (1,)
     # Registered anew without it, the replica is as far away as before.
     lab.clock.advance(10_000)
     assert lab.register(1, incarnation=2, log_dirs=[A]).error_code == 0

@@ -101,7 +101,7 @@ def test_names_that_are_refused(lab: ControllerHarness, name: str, message: str)
             Errors.INVALID_REPLICATION_FACTOR,
             (
                 "Unable to replicate the partition 4 time(s): The target replication factor of 4 cannot be reached "
-                "because only 3 broker(s) are registered."
+                "because only 3 broker(s) are registered or some brokers have all their log directories cordoned."
             ),
         ),
         (
@@ -185,7 +185,9 @@ def test_fenced_brokers_may_hold_replicas_but_neither_lead_nor_count(lab: Contro
     lab.heartbeat(2, want_fence=True)
     refused = lab.create("nobody")
     assert refused.error_code == Errors.INVALID_REPLICATION_FACTOR
-    assert refused.error_message == "Unable to replicate the partition 1 time(s): All brokers are currently fenced."
+    assert refused.error_message == (
+        "Unable to replicate the partition 1 time(s): All brokers are currently fenced, or have all their log directories cordoned."
+    )
     lab.check_invariants()
 
 
