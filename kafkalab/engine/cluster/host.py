@@ -25,9 +25,11 @@ from random import Random, SystemRandom
 from typing import Final, Literal
 
 from kafkalab.engine.cluster.admin import Address, AdminClient
+from kafkalab.engine.cluster.clocks import ClockControl
 from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError, RequestRefused
 from kafkalab.engine.cluster.health import hopeless, trouble
 from kafkalab.engine.cluster.layout import BROKER, CONTROLLER, ClusterPlan, NodePlan, hold_port, plan, roles_of_nodes
+from kafkalab.engine.cluster.links import LinkControl, Party
 from kafkalab.engine.cluster.node_process import ProcessRunner
 from kafkalab.engine.cluster.runner import Runner, RunnerFactory
 from kafkalab.engine.cluster.settings import node_settings
@@ -81,13 +83,14 @@ GONE: Final = frozenset({NodeState.NEW, NodeState.STOPPED, NodeState.KILLED, Nod
 class _NodeSink:
     """One life of a node as seen by the hub: what comes after its end is not heard."""
 
-    def __init__(self, hub: TelemetryHub) -> None:
+    def __init__(self, hub: TelemetryHub, true_time: Callable[[Event], Event]) -> None:
         self._hub = hub
+        self._true_time = true_time
         self._closed = False
 
     def emit(self, event: Event) -> None:
         if not self._closed:
-            self._hub.emit(event)
+            self._hub.emit(self._true_time(event))
 
     def level(self, key: LevelKey, value: Level | None) -> None:
         if not self._closed:
@@ -169,6 +172,8 @@ class ClusterHost:
         self._closed = False
         self._admin = AdminClient(self._reachable_brokers, self._closing)
         self._old_switch_interval: float | None = None
+        self._links = LinkControl(self.hub, lambda: self.node_ids, self._apply_link_faults, BY_YOU)
+        self._clocks = ClockControl(self.hub, BY_YOU)
 
     # --- the cluster as a whole ------------------------------------------------------------------
 
@@ -442,6 +447,81 @@ class ClusterHost:
             runner = node.runner
         self._resume(node, runner)
 
+    # --- links and clocks ------------------------------------------------------------------------------
+
+    def isolate(self, a: Party, b: Party | None = None) -> None:
+        """Cut the link between two parties both ways: nodes by their ids, or ``"clients"`` for all that are no nodes.
+
+        Connections stay open at both ends and nothing arrives, not even that the other end has closed one; new ones
+        do not come about. Whoever waits for an answer has to notice by the time that it takes. Without ``b`` a node
+        is cut from all other nodes, and its clients still reach it.
+
+        :raises HostError: when there is no such link.
+        """
+        self._links.isolate(a, b)
+
+    def cut(self, a: Party, b: Party) -> None:
+        """Cut one way: what ``a`` sends does not reach ``b``; the other direction goes on.
+
+        :raises HostError: when there is no such link.
+        """
+        self._links.cut(a, b)
+
+    def delay(self, a: Party, b: Party, ms: float, jitter: float = 0.0, *, one_way: bool = False) -> None:
+        """Let each piece arrive later by ``ms`` ± ``jitter``, in both directions or from ``a`` to ``b`` only; 0 takes it back.
+
+        :raises HostError: when there is no such link.
+        """
+        self._links.delay(a, b, ms, jitter, one_way=one_way)
+
+    def lose(self, a: Party, b: Party, probability: float, *, one_way: bool = False) -> None:
+        """Let each piece be lost with this probability, in both directions or from ``a`` to ``b`` only; 0 takes it back.
+
+        As with TCP nothing is missing in the end: a lost piece is sent again after 200 ms, if that is lost too after
+        400 ms more and so on, up to 120 s, and all that follows on its connection waits for it. A piece that was lost
+        sixteen times, after some fifteen minutes, ends the connection; Kafka's own timeouts come long before. A
+        connection that is being made is asked for again after 1 s, 2 s, ….
+
+        :raises HostError: when there is no such link.
+        """
+        self._links.lose(a, b, probability, one_way=one_way)
+
+    def slow(self, a: Party, b: Party, bytes_per_second: float, *, one_way: bool = False) -> None:
+        """Let each connection pass on only so many bytes, in both directions or from ``a`` to ``b`` only; 0 takes it back.
+
+        :raises HostError: when there is no such link.
+        """
+        self._links.slow(a, b, bytes_per_second, one_way=one_way)
+
+    def heal(self, a: Party | None = None, b: Party | None = None) -> None:
+        """Let the link between two parties be right again, or all links of one, or all links.
+
+        What was held back on connections that are still open arrives.
+
+        :raises HostError: when there is no such party.
+        """
+        self._links.heal(a, b)
+
+    def jump_clock(self, node_id: int, seconds: float) -> None:
+        """Set a node's wall clock forward, or back with a negative number, from what it shows now. Timers go on as they
+        were. It stays wrong over restarts, as a machine's would; the opposite jump sets it right.
+
+        :raises HostError: when there is no such node.
+        """
+        with self._changed:
+            node = self._node(node_id)
+        offset_ms = self._clocks.jump(node_id, seconds)
+        if (runner := self._live_runner(node)) is not None:
+            runner.set_clock_offset(offset_ms)
+
+    def _apply_link_faults(self, node_id: int) -> None:
+        if (runner := self._live_runner(self._node(node_id))) is not None:
+            runner.set_link_faults(self._links.of(node_id))
+
+    def _live_runner(self, node: _Node) -> Runner | None:
+        with self._changed:
+            return None if node.state in GONE else node.runner
+
     # --- topics --------------------------------------------------------------------------------------
 
     def create_topic(
@@ -544,8 +624,14 @@ class ClusterHost:
             node = self._node(node_id)
             level = self.hub.levels().get(BrokerKey(node_id))
             node.old_broker_epoch = level.broker_epoch if isinstance(level, BrokerLevel) else -1
-            sink = _NodeSink(self.hub)
-            runner = self._runner_factory(replace(node.spec, disk_faults=tuple(node.faults.values())), sink)
+            sink = _NodeSink(self.hub, lambda event: self._clocks.true_time(node_id, event))
+            spec = replace(
+                node.spec,
+                disk_faults=tuple(node.faults.values()),
+                link_faults=self._links.of(node_id),
+                clock_offset_ms=self._clocks.offset_ms(node_id),
+            )
+            runner = self._runner_factory(spec, sink)
             runner.on_exit = lambda reason: self._exited(node, runner, reason)
             node.runner, node.sink, node.failure = runner, sink, None
             self._move(node, NodeState.STARTING)
@@ -689,7 +775,12 @@ class ClusterHost:
     def _reachable_brokers(self) -> list[Address]:
         with self._changed:
             running = [node for node in self._nodes.values() if node.state is NodeState.RUNNING]
-            return [(node.spec.host, node.plan.broker_port) for node in running if node.plan.broker_port is not None]
+            ports = [(node, node.plan.broker_port) for node in running]
+            return [
+                (node.spec.host, port)
+                for node, port in ports
+                if port is not None and not self._links.is_cut_from_clients(node.plan.node_id)
+            ]
 
     def _copy_of_nodes(self) -> list[NodeFacts]:
         with self._changed:

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from kafkalab.engine.cluster.errors import HostError
 from kafkalab.engine.cluster.host import COMMAND_TIMEOUT_S, STOP_TIMEOUT_S, ClusterHost, Isolation
+from kafkalab.engine.cluster.links import Party
 from kafkalab.engine.cluster.snapshot import ClusterSnapshot, TopicSnapshot
 from kafkalab.engine.telemetry.hub import TelemetryHub
 from kafkalab.engine.telemetry.levels import Level, LevelKey, PartitionKey, PartitionLevel, ReplicaKey, ReplicaLevel, TopicKey
@@ -134,6 +135,42 @@ class Lab:
     def heal_disk(self, node_id: int) -> None:
         """Let a node's disks be right again; what went out of use is used again after a restart."""
         self._host.heal_disk(node_id)
+
+    def isolate(self, a: Party, b: Party | None = None) -> None:
+        """Cut the link between two parties both ways: nodes by their ids, or ``"clients"`` for all that are no nodes.
+
+        Connections stay open at both ends and nothing arrives, not even that the other end has closed one; new ones
+        do not come about: only timeouts tell. Without ``b`` a node is cut from all other nodes, not from clients.
+        """
+        self._host.isolate(a, b)
+
+    def cut(self, a: Party, b: Party) -> None:
+        """Cut one way: what ``a`` sends does not reach ``b``; the other direction goes on."""
+        self._host.cut(a, b)
+
+    def delay(self, a: Party, b: Party, ms: float, jitter: float = 0.0, *, one_way: bool = False) -> None:
+        """Let what two parties send each other, or only what ``a`` sends, arrive later by ``ms`` ± ``jitter``; 0 takes it back."""
+        self._host.delay(a, b, ms, jitter, one_way=one_way)
+
+    def lose(self, a: Party, b: Party, probability: float, *, one_way: bool = False) -> None:
+        """Let each piece that two parties send each other, or only what ``a`` sends, be lost with this probability.
+
+        As with TCP a lost piece is sent again, after 200 ms, 400 ms more and so on up to 120 s; what follows on its
+        connection waits for it. One that was lost sixteen times, after some fifteen minutes, ends the connection.
+        """
+        self._host.lose(a, b, probability, one_way=one_way)
+
+    def slow(self, a: Party, b: Party, bytes_per_second: float, *, one_way: bool = False) -> None:
+        """Let each connection between two parties, or only what ``a`` sends, pass on so many bytes; 0 takes it back."""
+        self._host.slow(a, b, bytes_per_second, one_way=one_way)
+
+    def heal(self, a: Party | None = None, b: Party | None = None) -> None:
+        """Let the link between two parties be right again, or all links of one, or all; what was held back arrives."""
+        self._host.heal(a, b)
+
+    def jump_clock(self, node_id: int, seconds: float) -> None:
+        """Set a node's wall clock forward, or back with a negative number; its timers go on as they were."""
+        self._host.jump_clock(node_id, seconds)
 
     def stop(self, node_id: int, timeout: float = STOP_TIMEOUT_S) -> None:
         """Kafka's controlled shutdown: a broker hands its partitions over first."""

@@ -15,14 +15,15 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from kafkalab.engine.cluster.child import LOG_FORMAT, Uplink, read_frame, spawn, take_standard_output
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
+from kafkalab.engine.faults.network import LinkFault
 from kafkalab.engine.server.node import NodeFailed, NodeRunner, NodeSpec
 from kafkalab.engine.telemetry.hub import TelemetryHub, TelemetrySink
 
@@ -32,8 +33,7 @@ START_TIMEOUT_S: Final = 60.0
 ORPHAN_STOP_TIMEOUT_S: Final = 2.0
 TERMINATED_STOP_TIMEOUT_S: Final = 30.0
 KILL_WAIT_S: Final = 10.0
-FAULT_WAIT_S: Final = 5.0
-FAULT_POLL_S: Final = 0.1
+COMMAND_WAIT_S: Final = 5.0
 FRAME_INTERVAL_S: Final = 0.005
 SWITCH_INTERVAL_S: Final = 0.0005
 _HAS_STOP_SIGNAL: Final = hasattr(signal, "SIGSTOP")
@@ -53,6 +53,8 @@ def spec_to_json(spec: NodeSpec, *, log_level: int) -> str:
         "config": dict(spec.config),
         "log_dirs": spec.log_dirs,
         "disk_faults": _faults_to_data(spec.disk_faults),
+        "link_faults": _links_to_data(spec.link_faults),
+        "clock_offset_ms": spec.clock_offset_ms,
         "log_level": log_level,
     }
     return json.dumps(data)
@@ -73,6 +75,8 @@ def spec_from_json(text: str) -> tuple[NodeSpec, int]:
         config=data["config"],
         log_dirs=data["log_dirs"],
         disk_faults=_faults_from_data(data["disk_faults"]),
+        link_faults=_links_from_data(data["link_faults"]),
+        clock_offset_ms=data["clock_offset_ms"],
     )
     return spec, data["log_level"]
 
@@ -83,6 +87,14 @@ def _faults_to_data(faults: tuple[DiskFault, ...]) -> list[list[object]]:
 
 def _faults_from_data(data: list[list[Any]]) -> tuple[DiskFault, ...]:
     return tuple(DiskFault(DiskFaultKind(kind), directory, free_bytes) for kind, directory, free_bytes in data)
+
+
+def _links_to_data(faults: tuple[LinkFault, ...]) -> list[dict[str, Any]]:
+    return [asdict(fault) for fault in faults]
+
+
+def _links_from_data(data: list[dict[str, Any]]) -> tuple[LinkFault, ...]:
+    return tuple(LinkFault(**fault) for fault in data)
 
 
 class ProcessRunner:
@@ -99,7 +111,10 @@ class ProcessRunner:
         self._settled = threading.Event()
         self._gone = threading.Event()
         self._ordered = False
-        self._faults_set = threading.Semaphore(0)
+        self._commands_given = 0
+        self._commands_obeyed = 0
+        self._obeying = threading.Condition()
+        self._is_paused = False
         self._input_lock = threading.Lock()
 
     @property
@@ -158,14 +173,31 @@ class ProcessRunner:
 
     def set_disk_faults(self, faults: tuple[DiskFault, ...]) -> None:
         """Tell the process, and wait until it says that it is so; a paused one will say so later."""
-        self._send(f"disk_faults {json.dumps(_faults_to_data(faults))}")
-        deadline = time.monotonic() + FAULT_WAIT_S
-        while not self._gone.is_set() and time.monotonic() < deadline:
-            if self._faults_set.acquire(timeout=FAULT_POLL_S):
-                return
+        self._command(f"disk_faults {json.dumps(_faults_to_data(faults))}")
+
+    def set_link_faults(self, faults: tuple[LinkFault, ...]) -> None:
+        """Tell the process, and wait until it says that it is so; a paused one will say so later."""
+        self._command(f"link_faults {json.dumps(_links_to_data(faults))}")
+
+    def set_clock_offset(self, offset_ms: int) -> None:
+        """Tell the process, and wait until it says that it is so; a paused one will say so later."""
+        self._command(f"clock_offset {offset_ms}")
+
+    def _command(self, line: str) -> None:
+        with self._obeying:
+            self._commands_given = number = self._commands_given + 1
+            self._send(line)
+
+            def is_done() -> bool:
+                return self._commands_obeyed >= number or self._gone.is_set() or self._is_paused
+
+            self._obeying.wait_for(is_done, COMMAND_WAIT_S)
 
     def pause(self) -> None:
         """Stop the process where the system can, else its loop."""
+        with self._obeying:
+            self._is_paused = True
+            self._obeying.notify_all()
         if _HAS_STOP_SIGNAL:
             self._signal(signal.SIGSTOP)
             # The signal takes effect in its own time; who is told of a pause must not see one more answer.
@@ -177,6 +209,7 @@ class ProcessRunner:
 
     def resume(self) -> None:
         """Let it go on."""
+        self._is_paused = False
         if _HAS_STOP_SIGNAL:
             self._signal(signal.SIGCONT)
         else:
@@ -206,8 +239,10 @@ class ProcessRunner:
                 elif kind == "failed":
                     self.failure = value
                     self._settled.set()
-                elif kind == "disk_faults":
-                    self._faults_set.release()
+                elif kind == "obeyed":
+                    with self._obeying:
+                        self._commands_obeyed += 1
+                        self._obeying.notify_all()
                 elif kind == "exit":
                     exited_with, self.exit_signal = value
         except (OSError, EOFError, pickle.UnpicklingError) as e:
@@ -224,6 +259,8 @@ class ProcessRunner:
                 self.failure = self.failure or exited_with or f"its process ended with exit status {code}"
         self._gone.set()
         self._settled.set()
+        with self._obeying:
+            self._obeying.notify_all()
         if self.on_exit is not None:
             self.on_exit(self.failure)
 
@@ -290,7 +327,13 @@ def _obey(runner: NodeRunner, commands: queue.SimpleQueue[str], uplink: Uplink) 
             runner.resume()
         elif verb == "disk_faults":
             runner.set_disk_faults(_faults_from_data(json.loads(argument)))
-            uplink.send("disk_faults", None)
+            uplink.send("obeyed", None)
+        elif verb == "link_faults":
+            runner.set_link_faults(_links_from_data(json.loads(argument)))
+            uplink.send("obeyed", None)
+        elif verb == "clock_offset":
+            runner.set_clock_offset(int(argument))
+            uplink.send("obeyed", None)
         elif verb == "power_loss":
             runner.power_loss(int(argument))
             # No goodbye to anybody: the sockets go with the process.

@@ -29,6 +29,7 @@ from kafkalab.engine.telemetry.levels import ConnectionKey, NodeKey, QuorumKey, 
 
 if TYPE_CHECKING:
     from kafkalab.engine.cluster.host import Isolation
+    from kafkalab.engine.cluster.links import Party
     from kafkalab.engine.cluster.snapshot import ClusterSnapshot
 
 _log = logging.getLogger(__name__)
@@ -218,7 +219,7 @@ class RemoteClusterHost:
         snapshot: ClusterSnapshot = self._ask("describe")
         return snapshot
 
-    # --- nodes and topics ----------------------------------------------------------------------------
+    # --- nodes ---------------------------------------------------------------------------------------
 
     def kill(self, node_id: int) -> None:
         """End a node without flush or goodbye.
@@ -262,6 +263,59 @@ class RemoteClusterHost:
         """
         self._ask("resume", node_id)
 
+    # --- links and clocks ------------------------------------------------------------------------------
+
+    def isolate(self, a: Party, b: Party | None = None) -> None:
+        """Cut the link between two parties both ways; without ``b`` a node from all other nodes. See :meth:`ClusterHost.isolate`.
+
+        :raises HostError: when there is no such link.
+        """
+        self._ask("isolate", a, b)
+
+    def cut(self, a: Party, b: Party) -> None:
+        """Cut one way: what ``a`` sends does not reach ``b``.
+
+        :raises HostError: when there is no such link.
+        """
+        self._ask("cut", a, b)
+
+    def delay(self, a: Party, b: Party, ms: float, jitter: float = 0.0, *, one_way: bool = False) -> None:
+        """Let what two parties send each other arrive later by ``ms`` ± ``jitter``.
+
+        :raises HostError: when there is no such link.
+        """
+        self._ask("delay", a, b, ms, jitter, one_way=one_way)
+
+    def lose(self, a: Party, b: Party, probability: float, *, one_way: bool = False) -> None:
+        """Let each piece be lost with this probability, and be sent again as TCP would. See :meth:`ClusterHost.lose`.
+
+        :raises HostError: when there is no such link.
+        """
+        self._ask("lose", a, b, probability, one_way=one_way)
+
+    def slow(self, a: Party, b: Party, bytes_per_second: float, *, one_way: bool = False) -> None:
+        """Let each connection pass on only so many bytes.
+
+        :raises HostError: when there is no such link.
+        """
+        self._ask("slow", a, b, bytes_per_second, one_way=one_way)
+
+    def heal(self, a: Party | None = None, b: Party | None = None) -> None:
+        """Let the link between two parties be right again, or all links of one, or all links.
+
+        :raises HostError: when there is no such party.
+        """
+        self._ask("heal", a, b)
+
+    def jump_clock(self, node_id: int, seconds: float) -> None:
+        """Set a node's wall clock forward or back. See :meth:`ClusterHost.jump_clock`.
+
+        :raises HostError: when there is no such node.
+        """
+        self._ask("jump_clock", node_id, seconds)
+
+    # --- topics ----------------------------------------------------------------------------------------
+
     def create_topic(self, name: str, partitions: int = -1, replication_factor: int = -1, configs: Mapping[str, str] | None = None) -> None:
         """Create a topic; -1 takes the broker's default.
 
@@ -297,14 +351,14 @@ class RemoteClusterHost:
     def _ids_of(self, name: str) -> tuple[int, ...]:
         return tuple(self._plan[name]) if self._plan is not None else ()
 
-    def _ask(self, verb: str, *args: Any, answer_within_s: float | None = None) -> Any:
+    def _ask(self, verb: str, *args: Any, answer_within_s: float | None = None, **named: Any) -> Any:
         answer: Future[Any] = Future()
         with self._lock:
             if self.failure is not None:
                 raise HostError(self.failure)
             number = next(self._ids)
             self._answers[number] = answer
-        self._write({"id": number, "do": verb, "args": args, "named": {}})
+        self._write({"id": number, "do": verb, "args": args, "named": named})
         return answer.result(answer_within_s)
 
     def _write(self, message: Mapping[str, Any]) -> None:

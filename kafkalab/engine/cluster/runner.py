@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from kafkalab.engine.faults.disk import DiskFault
+    from kafkalab.engine.faults.network import LinkFault
     from kafkalab.engine.server.node import NodeSpec
     from kafkalab.engine.telemetry.hub import TelemetrySink
 
@@ -45,6 +46,12 @@ class Runner(Protocol):
 
     def set_disk_faults(self, faults: tuple[DiskFault, ...]) -> None:
         """From now on these things are wrong with its disks and no others; returns when that is so."""
+
+    def set_link_faults(self, faults: tuple[LinkFault, ...]) -> None:
+        """From now on these things are wrong with its links and no others; returns when it goes by that, unless it is paused."""
+
+    def set_clock_offset(self, offset_ms: int) -> None:
+        """From now on its wall clock is so much ahead of this machine's; returns when that is so, unless it is paused."""
 
     def pause(self) -> None:
         """Stop answering, with sockets open."""

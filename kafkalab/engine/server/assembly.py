@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
@@ -37,17 +37,21 @@ from kafkalab.engine.log.manager import LogManager
 from kafkalab.engine.log.storage import StorageError
 from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
 from kafkalab.engine.metadata.loader import MetadataLoader
+from kafkalab.engine.metadata.snapshot_generator import SnapshotGenerator
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import served
 from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.node import RaftNode
 from kafkalab.engine.raft.quorum_state import FileQuorumStateStore, QuorumStateError
+from kafkalab.engine.raft.snapshot_store import SnapshotStore
+from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.replica.manager import ReplicaManager
 from kafkalab.engine.server.client import NodeNetwork
 from kafkalab.engine.server.connection import CONTROLLER_LISTENER
 from kafkalab.engine.server.disk_worker import DiskWorker
 from kafkalab.engine.server.identity import BROKER_LISTENER, identity_settings
 from kafkalab.engine.server.levels import LevelSampler
+from kafkalab.engine.server.links import NodeLinks, Subject
 from kafkalab.engine.server.listener import Listener, PortBusy
 from kafkalab.engine.server.loop_clock import LoopClock
 from kafkalab.engine.server.node_dirs import ForeignDirectory, NodeDirectories
@@ -56,6 +60,7 @@ from kafkalab.engine.telemetry.hub import TelemetrySink
 
 if TYPE_CHECKING:
     from kafkalab.engine.faults.disk import DiskFault
+    from kafkalab.engine.faults.network import LinkFault
     from kafkalab.engine.server.node import NodeSpec
 
 log = logging.getLogger(__name__)
@@ -77,18 +82,21 @@ class Node:
         self._sink = sink
         self._loop = loop
         self._fail = fail
-        self._clock = LoopClock(loop)
+        self._clock = LoopClock(loop, spec.clock_offset_ms)
         self._rng = SystemRandom()
         self._config = BrokerConfig({**spec.config, **identity_settings(spec)})
         self._image = MetadataImage()
         self._listeners: list[Listener] = []
         self._networks: list[NodeNetwork] = []
+        self._links = NodeLinks(spec.node_id, loop, self._clock, self._rng, self._connections, spec.link_faults)
         self._sampler = LevelSampler(spec.node_id, self._clock, sink, self._record_bytes)
         self._disk_worker = DiskWorker(loop, f"kafkalab-disk-{spec.node_id}")
         self._storage = FaultyStorage(faults=spec.disk_faults, background=self._disk_worker)
         self._directories = NodeDirectories(spec.data_dir, spec.directories)
         self._directory_id = ZERO_UUID
         self._raft_log: Log | None = None
+        self._metadata_log: SnapshottedLog | None = None
+        self._snapshots: SnapshotGenerator | None = None
         self._raft: RaftNode | None = None
         self._controller: QuorumController | None = None
         self._log_manager: LogManager | None = None
@@ -121,14 +129,24 @@ class Node:
             self._assemble_controller(loader)
         if "broker" in spec.roles:
             self._assemble_broker(loader)
+        assert self._raft is not None
+        # The last of those who are told: what others want to know is more urgent.
+        self._snapshots = SnapshotGenerator(
+            loader,
+            self._raft,
+            node_id=spec.node_id,
+            clock=self._clock,
+            max_bytes=self._config.get_int("metadata.log.max.record.bytes.between.snapshots"),
+            max_interval_ms=self._config.get_int("metadata.log.max.snapshot.interval.ms"),
+        )
+        loader.add_publisher(self._snapshots)
         try:
             await self._bind()
         except PortBusy as e:
             raise NodeFailed(str(e)) from e
-        assert self._raft is not None
         try:
             self._raft.start()
-        except QuorumStateError as e:
+        except (QuorumStateError, StorageError) as e:
             raise NodeFailed(str(e)) from e
         self._announce()
         if self._lifecycle is not None:
@@ -149,10 +167,17 @@ class Node:
 
     def _open_raft_log(self) -> None:
         # Validated from its start each time: it is small, and nothing else is worth as much.
+        directory = self._directories.metadata_dir / str(METADATA_PARTITION)
+        config = {
+            "retention.ms": "-1",
+            "max.message.bytes": str(2**31 - 1),
+            "segment.bytes": str(self._config.get_int("metadata.log.segment.bytes")),
+            "segment.ms": str(self._config.get_int("metadata.log.segment.ms")),
+        }
         self._raft_log = Log.open(
-            self._directories.metadata_dir / str(METADATA_PARTITION),
+            directory,
             METADATA_PARTITION,
-            LogConfig.from_map({"retention.ms": "-1", "max.message.bytes": str(2**31 - 1)}),
+            LogConfig.from_map(config),
             self._clock,
             storage=self._storage,
             recovery_point=0,
@@ -160,6 +185,7 @@ class Node:
             topic_id=METADATA_TOPIC_ID,
         )
         self._raft_log.on_storage_error = self._metadata_log_failed
+        self._metadata_log = SnapshottedLog(self._raft_log, SnapshotStore(self._storage, directory))
 
     def _metadata_log_failed(self, _log: Log, error: OSError) -> None:
         why = f"the metadata log in {self._directories.metadata_dir} cannot be used: {error.strerror or error}"
@@ -205,8 +231,22 @@ class Node:
         """From now on these things are wrong with the node's disks, and no others."""
         self._storage.set_faults(faults)
 
+    def set_link_faults(self, faults: tuple[LinkFault, ...]) -> None:
+        """From now on these things are wrong with the node's links, and no others."""
+        self._links.set(faults)
+
+    def set_clock_offset(self, offset_ms: int) -> None:
+        """From now on the node's wall clock is so much ahead of this machine's."""
+        self._clock.offset_ms = offset_ms
+
+    def _connections(self) -> Iterable[Subject]:
+        for network in self._networks:
+            yield from network.connections
+        for listener in self._listeners:
+            yield from listener.connections
+
     def _network(self, purpose: str, address_of: Callable[[int], tuple[str, int] | None]) -> NodeNetwork:
-        network = NodeNetwork(self._loop, purpose, address_of)
+        network = NodeNetwork(self._loop, purpose, address_of, self._links)
         self._networks.append(network)
         return network
 
@@ -219,7 +259,7 @@ class Node:
 
     def _join_quorum(self) -> MetadataLoader:
         spec = self._spec
-        assert self._raft_log is not None
+        assert self._metadata_log is not None
         loader = MetadataLoader(self._image)
         loader.add_publisher(DynamicConfig(spec.node_id, self._config))
         self._raft = RaftNode(
@@ -227,7 +267,7 @@ class Node:
             directory_id=self._directory_id,
             cluster_id=spec.cluster_id,
             voters=spec.voters,
-            log=self._raft_log,
+            log=self._metadata_log,
             store=FileQuorumStateStore(self._directories.metadata_dir / str(METADATA_PARTITION), spec.voters),
             clock=self._clock,
             rng=self._rng,
@@ -396,6 +436,7 @@ class Node:
             max_request_bytes=self._config.get_int("socket.request.max.bytes"),
             max_idle_ms=float(self._config.get_int("connections.max.idle.ms")),
             first_connection_id=first_connection_id,
+            links=self._links,
         )
 
     async def _bind(self) -> None:
@@ -474,8 +515,11 @@ class Node:
             for network in self._networks:
                 network.close()
             self._sampler.stop()
+            if self._snapshots is not None:
+                self._snapshots.stop()
             for listener in self._listeners:
                 listener.end()
+            self._links.close()
             if self._log_manager is not None:
                 assert self._lifecycle is not None
                 try:
@@ -509,6 +553,8 @@ class Node:
         self._sampler.stop()
         if self._raft is not None:
             self._raft.abandon()
+        if self._snapshots is not None:
+            self._snapshots.abandon()
         if self._controller is not None:
             self._controller.close()
         for listener in self._listeners:
@@ -517,6 +563,7 @@ class Node:
             channel.close()
         for network in self._networks:
             network.close()
+        self._links.close()
         if self._replica_manager is not None:
             self._replica_manager.abandon()
         if self._log_manager is not None:

@@ -7,11 +7,14 @@ import logging
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
+
+if TYPE_CHECKING:
+    from kafkalab.engine.server.links import NodeLinks
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +50,11 @@ class _Waiting:
 class _Link(asyncio.Protocol):
     """One connection to another node. It is made at the first request and dropped at the first fault."""
 
-    def __init__(self, network: NodeNetwork, address: tuple[str, int]) -> None:
+    is_on_controller = False
+
+    def __init__(self, network: NodeNetwork, node_id: int, address: tuple[str, int]) -> None:
         self._network = network
+        self.party = node_id
         self.address = address
         self._transport: asyncio.Transport | None = None
         self._unsent: list[Any] = []
@@ -57,6 +63,15 @@ class _Link(asyncio.Protocol):
         self._have = 0
         self._need = 4
         self.is_gone = False
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The way to the other node, once there is one."""
+        return self._transport
+
+    def reroute(self, transport: asyncio.Transport, *, sends_files: bool) -> None:
+        """From now on this is the way to the other node."""
+        self._transport = transport
 
     def send(self, waiting: _Waiting, chunks: list[Any]) -> None:
         self._waiting.append(waiting)
@@ -75,8 +90,11 @@ class _Link(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        links = self._network.links
+        if links is not None and links.active:
+            links.attach(self, is_new=True)
         if self._unsent:
-            transport.writelines(self._unsent)
+            self._transport.writelines(self._unsent)
             self._unsent = []
 
     def data_received(self, data: bytes) -> None:
@@ -150,9 +168,12 @@ class NodeNetwork:
 
     Fetches wait at the other node for data, so they have a connection of their own: nothing else
     stands behind them.
+
+    :param links: what may be wrong with the way to other nodes.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, client_id: str, address_of: AddressOf) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, client_id: str, address_of: AddressOf, links: NodeLinks | None = None) -> None:
+        self.links = links
         self._loop = loop
         self._client_id = client_id
         self._address_of = address_of
@@ -188,16 +209,25 @@ class NodeNetwork:
             self._loop.call_soon(link.fail, "has another address now")
             link = None
         if link is None or link.is_gone:
-            link = self._links[lane] = _Link(self, address)
+            link = self._links[lane] = _Link(self, node_id, address)
             task = self._loop.create_task(self._connect(link))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
         link.send(waiting, codec.encode_request(api_key, version, correlation_id, self._client_id, body))
         waiting.timer = self._loop.call_later(timeout_ms / 1000, link.fail, f"did not answer {api_key.name} in {timeout_ms:.0f} ms")
 
+    @property
+    def connections(self) -> Collection[_Link]:
+        """The connections to other nodes, those too that are being made."""
+        return self._links.values()
+
     async def _connect(self, link: _Link) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                if self.links is not None and self.links.active:
+                    await self.links.dial(link.party)
+                    if link.is_gone:
+                        return
                 await self._loop.create_connection(lambda: link, *link.address)
         except (OSError, TimeoutError) as e:
             link.fail(f"cannot be reached: {e}")

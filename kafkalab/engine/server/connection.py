@@ -20,6 +20,7 @@ from kafkalab.engine.broker.context import ConnectionInfo, RequestContext
 from kafkalab.engine.log.region import FileRegion
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.server.file_sender import FileSender, can_send_files
+from kafkalab.engine.server.links import party_of_client_id
 
 if TYPE_CHECKING:
     from kafkalab.engine.server.listener import Listener
@@ -90,6 +91,42 @@ class Connection(asyncio.Protocol):
     def is_peer(self) -> bool:
         """Another node is at the other end."""
         return self.info.stats.peer_node_id >= 0 or self.info.listener_name == CONTROLLER_LISTENER
+
+    # --- links with which something is wrong ---------------------------------------------------
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The way back; None once the connection is being closed."""
+        return self._transport
+
+    @property
+    def party(self) -> int | None:
+        """Which node is at the other end, or that none is; None while nothing has come that would tell."""
+        if not self.info.stats.bytes_in:
+            return None
+        return party_of_client_id(self.client_id, on_controller=self.is_on_controller)
+
+    @property
+    def is_on_controller(self) -> bool:
+        """Whether a controller's listener accepted it."""
+        return self.info.listener_name == CONTROLLER_LISTENER
+
+    def reroute(self, transport: asyncio.Transport, *, sends_files: bool) -> None:
+        """From now on this is the way back; without ``sends_files`` nothing may go around it."""
+        if self._transport is not None:
+            self._transport = transport
+        elif self._closing is not None:
+            self._closing = transport
+        self.info.sends_files = sends_files and can_send_files(transport)
+        files = self._files
+        if files is None or sends_files:
+            return
+        self._files = None
+        rest = files.take_rest()
+        files.discard()
+        if rest:
+            transport.writelines(rest)
+        self.files_sent()
 
     # --- asyncio's side ------------------------------------------------------------------------
 
@@ -312,7 +349,7 @@ class Connection(asyncio.Protocol):
                 files.send(out)
             elif len(out) == 1:
                 transport.write(out[0])
-            elif FileRegion in map(type, out):
+            elif FileRegion in map(type, out) and self.info.sends_files:
                 if files is None:
                     files = self._files = FileSender(self._listener.loop, transport, self.info.stats, self)
                 files.send(out)

@@ -82,6 +82,19 @@ class FileSender:
             if self._queue:
                 self._owner.files_blocked()
 
+    def take_rest(self) -> list[Any]:
+        """What is left to be sent, for somebody else to send.
+
+        :raises OSError: when records have been cut from their file meanwhile.
+        """
+        rest = list(self._queue)
+        if rest and self._at:
+            first = rest[0].read() if type(rest[0]) is FileRegion else rest[0]
+            rest[0] = memoryview(first)[self._at :]
+        self._queue.clear()
+        self._at = 0
+        return rest
+
     def discard(self) -> None:
         """Send nothing more and let go of the socket."""
         self._queue.clear()

@@ -7,7 +7,8 @@ import errno
 import logging
 import sys
 from collections import Counter
-from typing import Final
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
 
 from kafkalab.engine.broker.router import Router
 from kafkalab.engine.common.time import Clock
@@ -15,6 +16,9 @@ from kafkalab.engine.server.connection import Connection
 from kafkalab.engine.server.levels import LevelSampler
 from kafkalab.engine.telemetry.events import BadInput
 from kafkalab.engine.telemetry.hub import TelemetrySink
+
+if TYPE_CHECKING:
+    from kafkalab.engine.server.links import NodeLinks
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +50,9 @@ class Listener:
         max_request_bytes: int,
         max_idle_ms: float,
         first_connection_id: int = 1,
+        links: NodeLinks | None = None,
     ) -> None:
+        """``links`` is what may be wrong with the way to those who connect."""
         self.name = name
         self.router = router
         self.loop = loop
@@ -61,6 +67,7 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._next_id = first_connection_id
+        self._links = links
 
     async def bind(self, host: str, port: int, *, serve: bool = True) -> None:
         """Take the address; until :meth:`serve` connections are refused, unless ``serve`` says to begin at once.
@@ -103,6 +110,13 @@ class Listener:
             connection.close("too_many_connections", f"{len(self._connections)} connections, {self._by_host[host]} of them from {host}")
         elif self._max_idle_ms > 0:
             self._watch_idle(connection, self._max_idle_ms)
+        if self._links is not None and self._links.active:
+            self._links.attach(connection, is_new=True)
+
+    @property
+    def connections(self) -> Collection[Connection]:
+        """The live connections."""
+        return self._connections
 
     def disconnected(self, connection: Connection) -> None:
         """A connection is gone."""

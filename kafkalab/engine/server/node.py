@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.faults.disk import DiskFault
+from kafkalab.engine.faults.network import LinkFault
 from kafkalab.engine.server.assembly import Node, NodeFailed
 from kafkalab.engine.telemetry.hub import TelemetrySink
 
@@ -45,6 +46,10 @@ class NodeSpec:
     """How many log directories the node has: its own folder, or folders ``dir-1`` and so on in it."""
     disk_faults: tuple[DiskFault, ...] = ()
     """What is wrong with its disks."""
+    link_faults: tuple[LinkFault, ...] = ()
+    """What is wrong with its links."""
+    clock_offset_ms: int = 0
+    """How much its wall clock is ahead of this machine's."""
 
     @property
     def directories(self) -> tuple[Path, ...]:
@@ -128,11 +133,23 @@ class NodeRunner:
 
     def set_disk_faults(self, faults: tuple[DiskFault, ...]) -> None:
         """From now on these things are wrong with the node's disks and no others; returns when that is so."""
+        self._carry_out(lambda node: node.set_disk_faults(faults))
+
+    def set_link_faults(self, faults: tuple[LinkFault, ...]) -> None:
+        """From now on these things are wrong with the node's links and no others; returns when that is so."""
+        self._carry_out(lambda node: node.set_link_faults(faults))
+
+    def set_clock_offset(self, offset_ms: int) -> None:
+        """From now on the node's wall clock is so much ahead of this machine's; returns when that is so."""
+        self._carry_out(lambda node: node.set_clock_offset(offset_ms))
+
+    def _carry_out(self, command: Callable[[Node], None]) -> None:
+        """Have something done in the node's thread; a paused node does it when it goes on."""
         done: Future[None] = Future()
 
         def apply() -> None:
             if self._node is not None:
-                self._node.set_disk_faults(faults)
+                command(self._node)
             done.set_result(None)
 
         self._post(apply)

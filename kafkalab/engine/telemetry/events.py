@@ -266,3 +266,46 @@ class RequestFailed(Event):
 
     api: str
     detail: str
+
+
+# --- faults made on purpose (emitted by the cluster host) ----------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkCut(Event):
+    """Bytes of one party do not reach another any more. Clients, all of them, are party -1."""
+
+    source: int
+    target: int
+    both_ways: bool
+    cause: str  # "you"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkImpaired(Event):
+    """What one party sends to another comes late, in part again, or slowly."""
+
+    source: int
+    target: int
+    both_ways: bool
+    detail: str  # "100 ms ± 20 ms late", "each piece is lost with 10 %", "1 000 bytes/s"
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkHealed(Event):
+    """Nothing is wrong any more between two parties, in either direction."""
+
+    source: int
+    target: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockJumped(Event):
+    """A node's wall clock was set; its timers go on as they were."""
+
+    node: int
+    seconds: float  # the jump
+    offset_seconds: float  # all its jumps together: what its clock is ahead of this machine's
+    cause: str

@@ -75,7 +75,29 @@ class BrokerKey(NamedTuple):
     kind: str = "broker"
 
 
-LevelKey = NodeKey | QuorumKey | PartitionKey | TopicKey | ReplicaKey | SegmentsKey | ConnectionKey | GroupKey | GroupOffsetKey | BrokerKey
+class LinksKey(NamedTuple):
+    kind: str = "links"
+
+
+class ClockKey(NamedTuple):
+    node_id: int
+    kind: str = "clock"
+
+
+LevelKey = (
+    NodeKey
+    | QuorumKey
+    | PartitionKey
+    | TopicKey
+    | ReplicaKey
+    | SegmentsKey
+    | ConnectionKey
+    | GroupKey
+    | GroupOffsetKey
+    | BrokerKey
+    | LinksKey
+    | ClockKey
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +246,32 @@ class GroupOffsetLevel:
     commit_ms: int
 
 
+class LinkState(NamedTuple):
+    """What is wrong on purpose with what ``source`` sends to ``target``. Clients, all of them, are party -1."""
+
+    source: int
+    target: int
+    is_cut: bool
+    delay_ms: float
+    jitter_ms: float
+    loss: float  # probability that a piece has to be sent again
+    bytes_per_second: float  # 0: as fast as can be
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinksLevel:
+    """All links with which something is wrong on purpose, by the cluster host; there is none while nothing is."""
+
+    links: tuple[LinkState, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockLevel:
+    """A node's wall clock that was set on purpose, by the cluster host; there is none while it is right."""
+
+    offset_seconds: float
+
+
 Level = (
     NodeLevel
     | QuorumLevel
@@ -235,4 +283,6 @@ Level = (
     | GroupLevel
     | GroupOffsetLevel
     | BrokerLevel
+    | LinksLevel
+    | ClockLevel
 )

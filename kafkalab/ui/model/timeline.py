@@ -164,6 +164,10 @@ class Narrator:
             ev.CoordinatorLoaded: self._coordinator_loaded,
             ev.BadInput: self._bad_input,
             ev.RequestFailed: self._request_failed,
+            ev.LinkCut: self._link_cut,
+            ev.LinkImpaired: self._link_impaired,
+            ev.LinkHealed: self._link_healed,
+            ev.ClockJumped: self._clock_jumped,
         }
 
     def tell(self, event: ev.Event) -> None:
@@ -171,6 +175,30 @@ class Narrator:
         teller = self._tellers.get(type(event))
         if teller is not None and not _is_own(event):
             teller(event)
+
+    # --- faults made on purpose ------------------------------------------------------------------
+
+    def _party(self, party: int) -> str:
+        return "clients" if party < 0 else self._facts.node_name(party)
+
+    def _link_cut(self, event: ev.LinkCut) -> None:
+        source, target = self._party(event.source), self._party(event.target)
+        headline = f"{source} and {target} are cut off from each other" if event.both_ways else f"{target} hears nothing from {source}"
+        self._timeline.add(event, "⊘", Tone.WARN, headline, f"by {event.cause}", Link.node(max(event.source, event.target)))
+
+    def _link_impaired(self, event: ev.LinkImpaired) -> None:
+        ways = "between {} and {}" if event.both_ways else "from {} to {}"
+        headline = f"The link {ways.format(self._party(event.source), self._party(event.target))}: {event.detail}"
+        self._timeline.add(event, "▲", Tone.WARN, headline, f"by {event.cause}", Link.node(max(event.source, event.target)))
+
+    def _link_healed(self, event: ev.LinkHealed) -> None:
+        headline = f"The link between {self._party(event.source)} and {self._party(event.target)} is right again"
+        self._timeline.add(event, "✓", Tone.TEXT, headline, f"by {event.cause}", Link.node(max(event.source, event.target)))
+
+    def _clock_jumped(self, event: ev.ClockJumped) -> None:
+        headline = f"The clock of {self._facts.node_name(event.node)} jumped by {event.seconds:+g} s"
+        now = f"{event.offset_seconds:+g} s off now" if event.offset_seconds else "right again"
+        self._timeline.add(event, "▲", Tone.WARN, headline, _dots(now, f"by {event.cause}"), Link.node(event.node))
 
     # --- joining -------------------------------------------------------------------------------
 
