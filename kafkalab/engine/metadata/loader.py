@@ -3,6 +3,9 @@
 The loader is what raft talks to. Each call of :meth:`MetadataLoader.handle_commit` becomes one
 delta, published once. Records between a begin record and its end record are held back until the
 end record arrives, however many batches later, and dropped at an abort record.
+
+A snapshot becomes one delta too: what differs between the image and the snapshot, so that nobody
+has to do anything for what has not changed, and what is not in the snapshot is deleted.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ from kafkalab.engine.protocol.metadata_records import (
     BeginTransactionRecord,
     EndTransactionRecord,
     MetadataRecord,
+    TopicRecord,
     decode_record,
 )
+from kafkalab.engine.raft.listener import CommittedBatch, CommittedSnapshot
 
-Batch = tuple[int, int, list[bytes], bool]
-"""(base offset, epoch, record values, whether it is a control batch)."""
+Batch = CommittedBatch | tuple[int, int, list[bytes], bool]
+"""A committed batch, or the first four things of one."""
 
 
 class MetadataPublisher(Protocol):
@@ -60,6 +65,9 @@ class MetadataLoader:
         # Batches committed while a publisher was at work: it may have appended them itself.
         self._waiting: deque[Batch] = deque()
         self._publishing = False
+        self.bytes_since_snapshot = 0
+        """The size of the batches that came after the last snapshot that was read or written."""
+        self.snapshots_read = 0
 
     def add_publisher(self, publisher: MetadataPublisher) -> None:
         """Let somebody follow. What is already in the image is published to it at once."""
@@ -90,16 +98,46 @@ class MetadataLoader:
         finally:
             self._publishing = False
 
+    def handle_snapshot(self, snapshot: CommittedSnapshot) -> None:
+        """Apply what the log was worth at an offset, whatever came before."""
+        assert not self._publishing, "raft hands over one thing at a time"
+        last_offset = snapshot.end_offset - 1
+        assert last_offset > self.image.offset, f"a snapshot up to {last_offset} comes after offset {self.image.offset}"
+        image = MetadataImage()
+        position = 0
+        scratch = MetadataDelta()
+        for values in snapshot.values():
+            for value in values:
+                record = decode_record(value)
+                # Topics keep their order of creation; whoever registered did so before the snapshot's end.
+                image.replay(record, scratch, offset=position if isinstance(record, TopicRecord) else last_offset)
+                position += 1
+        image.offset, image.epoch, image.timestamp_ms = last_offset, snapshot.epoch, snapshot.last_contained_ms()
+        self._held = None
+        self.bytes_since_snapshot = 0
+        self.snapshots_read += 1
+        self._publish(self.image.become(image))
+
+    def _publish(self, delta: MetadataDelta) -> None:
+        self._publishing = True
+        try:
+            for publisher in tuple(self._publishers):
+                publisher.publish(delta, self.image)
+        finally:
+            self._publishing = False
+
     def _apply_and_publish(self, batches: Sequence[Batch]) -> None:
         delta = MetadataDelta()
-        for base_offset, _epoch, values, is_control in batches:
+        for batch in batches:
+            base_offset, epoch, values, is_control, size_bytes, timestamp_ms = CommittedBatch(*batch)
             last_offset = base_offset + max(1, len(values)) - 1
             assert last_offset > self.image.offset, f"offset {last_offset} is handed over twice"
             if not is_control:
                 for index, value in enumerate(values):
                     self._apply(decode_record(value), base_offset + index, delta)
+            self.bytes_since_snapshot += size_bytes
             if self._held is None:
-                self.image.offset = last_offset
+                self.image.offset, self.image.epoch, self.image.timestamp_ms = last_offset, epoch, timestamp_ms
         for publisher in tuple(self._publishers):
             publisher.publish(delta, self.image)
 

@@ -48,6 +48,7 @@ class ApiKey(IntEnum):
     DESCRIBE_QUORUM = 55
     ALTER_PARTITION = 56
     ENVELOPE = 58
+    FETCH_SNAPSHOT = 59
     DESCRIBE_CLUSTER = 60
     BROKER_REGISTRATION = 62
     BROKER_HEARTBEAT = 63
@@ -113,6 +114,7 @@ _TABLE: Final[Mapping[ApiKey, tuple[int, int, int, tuple[bool, bool], bool]]] = 
     ApiKey.DESCRIBE_QUORUM: (0, 2, 0, _BC, True),
     ApiKey.ALTER_PARTITION: (2, 3, 0, _C, False),
     ApiKey.ENVELOPE: (0, 0, 0, _C, False),
+    ApiKey.FETCH_SNAPSHOT: (0, 1, 0, _C, False),
     ApiKey.DESCRIBE_CLUSTER: (0, 2, 0, _BC, False),
     ApiKey.BROKER_REGISTRATION: (0, 4, 0, _C, False),
     ApiKey.BROKER_HEARTBEAT: (0, 2, 0, _C, False),

@@ -1,7 +1,7 @@
 """The metadata quorum: Kafka's Raft with static voters."""
 
 from kafkalab.engine.raft.config import RaftConfig
-from kafkalab.engine.raft.listener import CommittedBatch, RaftListener
+from kafkalab.engine.raft.listener import CommittedBatch, CommittedSnapshot, RaftListener
 from kafkalab.engine.raft.node import RaftNode
 from kafkalab.engine.raft.quorum_state import (
     ElectionState,
@@ -15,6 +15,7 @@ from kafkalab.engine.raft.states import VALID_NEXT, RaftState
 __all__ = [
     "VALID_NEXT",
     "CommittedBatch",
+    "CommittedSnapshot",
     "ElectionState",
     "FileQuorumStateStore",
     "MemoryQuorumStateStore",

@@ -19,6 +19,11 @@ class RaftConfig:
     retry_backoff_ms: int = 20
     fetch_max_wait_ms: int = 500
     fetch_max_bytes: int = 1_048_576
+    fetch_snapshot_max_bytes: int = 1_048_576
+    retention_bytes: int = 104_857_600
+    """Of the metadata log and its snapshots together; -1: no bound."""
+    retention_ms: int = 604_800_000
+    """-1: no bound."""
     boot_election_wait_ms: int = 60
     """The first wait for a leader after the start, before an election is tried. A pre-vote disturbs
     nobody, so a fresh quorum need not wait a full election timeout; each try doubles the wait."""
@@ -36,6 +41,9 @@ class RaftConfig:
             request_timeout_ms=max(1, config.get_int("controller.quorum.request.timeout.ms")),
             retry_backoff_ms=max(1, config.get_int("controller.quorum.retry.backoff.ms")),
             fetch_max_bytes=config.get_int("controller.quorum.fetch.max.bytes"),
+            fetch_snapshot_max_bytes=config.get_int("controller.quorum.fetch.snapshot.max.bytes"),
+            retention_bytes=config.get_int("metadata.max.retention.bytes"),
+            retention_ms=config.get_int("metadata.max.retention.ms"),
             boot_election_wait_ms=min(60, election_timeout_ms),
             listener_name=listeners[0] if listeners else "CONTROLLER",
         )

@@ -16,7 +16,10 @@ from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.protocol.network import Network
 from kafkalab.engine.raft import messages
 from kafkalab.engine.raft.config import RaftConfig
-from kafkalab.engine.raft.metadata_log import MetadataLog, truncation_offset
+from kafkalab.engine.raft.metadata_log import truncation_offset
+from kafkalab.engine.raft.snapshot_fetcher import SnapshotFetcher
+from kafkalab.engine.raft.snapshot_store import SnapshotId
+from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 
 if TYPE_CHECKING:
     from random import Random
@@ -50,6 +53,12 @@ class FetcherOwner(Protocol):
     def handle_truncated(self, from_offset: int, to_offset: int) -> None:
         """The tail of the log was not the leader's and is gone."""
 
+    def handle_snapshot_chunk(self) -> None:
+        """The leader answered a fetch of a snapshot: it lives."""
+
+    def handle_snapshot_fetched(self, snapshot_id: SnapshotId) -> None:
+        """A snapshot is on the disk and the log begins at its end."""
+
 
 class Fetcher:
     """The fetch loop. ``restart`` begins it anew, ``stop`` ends it; late answers change no log."""
@@ -62,7 +71,7 @@ class Fetcher:
         directory_id: uuid.UUID | None,
         cluster_id: str | None,
         voters: messages.Voters,
-        log: MetadataLog,
+        log: SnapshottedLog,
         network: Network,
         clock: Clock,
         rng: Random,
@@ -82,6 +91,17 @@ class Fetcher:
         self._generation = 0
         self._failures = 0
         self._retry: Timer | None = None
+        self._snapshots = SnapshotFetcher(
+            owner,
+            node_id=node_id,
+            directory_id=directory_id,
+            cluster_id=cluster_id,
+            log=log,
+            network=network,
+            clock=clock,
+            config=config,
+            on_end=self._snapshot_ended,
+        )
 
     def restart(self) -> None:
         """Fetch from whoever leads now, at once."""
@@ -92,6 +112,7 @@ class Fetcher:
     def stop(self) -> None:
         """Fetch no more."""
         self._generation += 1
+        self._snapshots.stop()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -149,6 +170,9 @@ class Fetcher:
         if generation != self._generation:
             # Another leader or epoch: the loop has begun anew.
             return
+        if partition.error_code == Errors.NONE and leader.leader_epoch == self._owner.epoch and _names_snapshot(partition.snapshot_id):
+            self._fetch_snapshot(leader.leader_id, partition.snapshot_id)
+            return
         if partition.error_code != Errors.NONE or leader.leader_epoch != self._owner.epoch or not self._take(partition):
             self._retry_later()
             return
@@ -157,14 +181,26 @@ class Fetcher:
         if generation == self._generation:
             self._send()
 
+    def _fetch_snapshot(self, leader_id: int, snapshot_id: Any) -> None:
+        wanted = SnapshotId(epoch=snapshot_id.epoch, end_offset=snapshot_id.end_offset)
+        if wanted.epoch < 0 or wanted.end_offset < 0 or not self._snapshots.start(leader_id, wanted):
+            log.error(
+                "Node %d is told to take snapshot %s, which is of no use at offset %d", self._node_id, wanted, self._log.log_end_offset
+            )
+            self._retry_later()
+
+    def _snapshot_ended(self, is_fetched: bool) -> None:
+        if is_fetched:
+            self._failures = 0
+            self._send()
+        else:
+            self._retry_later()
+
     def _take(self, partition: Any) -> bool:
         """Bring the log on with what the leader sent; False when that is of no use."""
         diverging = partition.diverging_epoch
         if diverging.epoch >= 0:
             return self._truncate(diverging.epoch, diverging.end_offset)
-        if partition.snapshot_id.epoch >= 0:
-            log.error("The leader's log no longer has offset %d and offers a snapshot, which is not supported", self._log.log_end_offset)
-            return False
         if not partition.records:
             return True
         try:
@@ -188,3 +224,7 @@ class Fetcher:
         self._log.truncate_to(to_offset)
         self._owner.handle_truncated(from_offset, to_offset)
         return True
+
+
+def _names_snapshot(snapshot_id: Any) -> bool:
+    return bool(snapshot_id.epoch >= 0 or snapshot_id.end_offset >= 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 
@@ -12,6 +13,28 @@ class CommittedBatch(NamedTuple):
     epoch: int
     values: list[bytes]
     is_control: bool
+    size_bytes: int = 0
+    """As it lies in the log."""
+    timestamp_ms: int = -1
+    """When its leader wrote it, by that one's wall clock."""
+
+
+class CommittedSnapshot(Protocol):
+    """The state as the log had brought it about at an offset."""
+
+    @property
+    def end_offset(self) -> int:
+        """Everything before it is contained."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the last record that is contained."""
+
+    def last_contained_ms(self) -> int:
+        """When that record was written."""
+
+    def values(self) -> Iterator[list[bytes]]:
+        """The records of the state, in batches."""
 
 
 class RaftListener(Protocol):
@@ -19,6 +42,9 @@ class RaftListener(Protocol):
 
     def handle_commit(self, batches: list[CommittedBatch]) -> None:
         """Batches in log order; each is handed over once, also those found on disk at the start."""
+
+    def handle_snapshot(self, snapshot: CommittedSnapshot) -> None:
+        """Everything up to an offset, instead of batches that are not here; what was handed over before is contained too."""
 
     def handle_leader_change(self, leader_id: int, epoch: int) -> None:
         """Another leader (-1: unknown) or epoch."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.ids import METADATA_TOPIC, METADATA_TOPIC_ID
+from kafkalab.engine.raft.snapshot_store import SnapshotId
 
 Body = dict[str, Any]
 Voters = Mapping[int, tuple[str, int]]
@@ -139,6 +140,7 @@ def fetch_response(
     log_start_offset: int = -1,
     records: bytes = b"",
     diverging: tuple[int, int] | None = None,
+    snapshot_id: SnapshotId | None = None,
 ) -> Body:
     """The answer to a follower's fetch. It always says who leads."""
     partition: Body = {
@@ -154,6 +156,8 @@ def fetch_response(
     }
     if diverging is not None:
         partition["diverging_epoch"] = {"epoch": diverging[0], "end_offset": diverging[1]}
+    if snapshot_id is not None:
+        partition["snapshot_id"] = {"epoch": snapshot_id.epoch, "end_offset": snapshot_id.end_offset}
     return {
         "throttle_time": 0,
         "error_code": Errors.NONE,

@@ -18,7 +18,7 @@ class Appended(Protocol):
 
 
 class MetadataLog(Protocol):
-    """The part of ``log.Log`` that raft uses."""
+    """A log of batches, as far as raft looks at nothing else of it."""
 
     @property
     def log_start_offset(self) -> int: ...
@@ -43,6 +43,19 @@ class MetadataLog(Protocol):
     def flush(self) -> None: ...
 
 
+class ReplicaLog(MetadataLog, Protocol):
+    """The part of ``log.Log`` that is needed to keep snapshots beside it."""
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def truncate_fully_and_start_at(self, offset: int) -> None: ...
+
+    def increment_log_start_offset(self, offset: int) -> None: ...
+
+    def delete_old_segments(self, high_watermark: int) -> int: ...
+
+
 def values_batch(values: Sequence[bytes], *, base_offset: int, epoch: int, timestamp_ms: int) -> bytes:
     """One batch of metadata records: no keys, no compression, no producer."""
     records = [Record(base_offset + index, timestamp_ms, None, value) for index, value in enumerate(values)]
@@ -57,6 +70,8 @@ def committed_batches(data: bytes) -> list[CommittedBatch]:
             header.partition_leader_epoch,
             [record.value or b"" for record in records_of(data, pos, header)],
             header.is_control,
+            header.size_bytes,
+            header.max_timestamp,
         )
         for pos, header in iter_headers(data)
     ]
@@ -67,7 +82,7 @@ def divergence(log: MetadataLog, offset: int, last_fetched_epoch: int) -> tuple[
 
     The follower says where its log ends and in which epoch its last batch was written.
     """
-    if offset == log.log_start_offset:
+    if offset == 0 == log.log_start_offset:
         # Nothing lies before it that could differ.
         return None
     epoch, end_offset = log.end_offset_for_epoch(last_fetched_epoch)

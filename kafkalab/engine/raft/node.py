@@ -32,10 +32,15 @@ from kafkalab.engine.raft.commits import CommitFeed
 from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.fetcher import Fetcher
 from kafkalab.engine.raft.listener import RaftListener
-from kafkalab.engine.raft.metadata_log import MetadataLog, values_batch
+from kafkalab.engine.raft.metadata_log import values_batch
 from kafkalab.engine.raft.quorum_state import ElectionState, QuorumStateStore
 from kafkalab.engine.raft.reporter import RaftReporter
 from kafkalab.engine.raft.serving import FetchServer
+from kafkalab.engine.raft.snapshot_cleaner import SnapshotCleaner
+from kafkalab.engine.raft.snapshot_records import SnapshotWriter
+from kafkalab.engine.raft.snapshot_serving import SnapshotServer
+from kafkalab.engine.raft.snapshot_store import SnapshotId
+from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.raft.states import (
     OBSERVER_STATES,
     UNKNOWN_LEADER,
@@ -74,7 +79,7 @@ class RaftNode:
         directory_id: uuid.UUID | None,
         cluster_id: str | None,
         voters: Mapping[int, tuple[str, int]],
-        log: MetadataLog,
+        log: SnapshottedLog,
         store: QuorumStateStore,
         clock: Clock,
         rng: Random,
@@ -111,6 +116,8 @@ class RaftNode:
             rng=rng,
             config=config,
         )
+        self._snapshot_server: Final = SnapshotServer(self, cluster_id=cluster_id, log=log, clock=clock, config=config)
+        self._cleaner: Final = SnapshotCleaner(log, clock=clock, retention_bytes=config.retention_bytes, retention_ms=config.retention_ms)
         self._reporter: Final = RaftReporter(self, clock=clock, sink=sink)
         self._state: State = UnattachedState(0, voted_id=None, deadline_ms=0.0)
         self._persisted = ElectionState()
@@ -203,6 +210,11 @@ class RaftNode:
         self._state = state
         self._persist(state)
         self._reporter.start()
+        self._cleaner.start()
+        snapshot_id = self._log.latest_snapshot_id
+        if snapshot_id is not None and snapshot_id.end_offset > 0:
+            # What is in a snapshot was committed.
+            self._raise_high_watermark(snapshot_id.end_offset)
         if leader_id >= 0 or epoch > 0:
             self._listener.handle_leader_change(state.leader_id, state.epoch)
         if self._voter_ids == {self.node_id}:
@@ -240,6 +252,7 @@ class RaftNode:
         self._cancel_timers()
         self._fetcher.stop()
         self._server.abandon()
+        self._cleaner.stop()
         self._reporter.stop()
 
     # --- appending ---------------------------------------------------------------------------------
@@ -314,6 +327,18 @@ class RaftNode:
         """The log's tail was never committed and is gone."""
         log.info("Node %d cut its metadata log from %d back to %d", self.node_id, from_offset, to_offset)
         self._reporter.truncated(from_offset, to_offset)
+
+    def handle_snapshot_chunk(self) -> None:
+        """The leader sent a part of a snapshot."""
+        state = self._state
+        assert isinstance(state, FollowerState), "snapshots are fetched from a leader"
+        state.deadline_ms = self._clock.now_ms() + self._fetch_timeout_ms()
+
+    def handle_snapshot_fetched(self, snapshot_id: SnapshotId) -> None:
+        """A snapshot took the log's place; what is in it is committed."""
+        self.handle_snapshot_chunk()
+        self._reporter.level_changed()
+        self._raise_high_watermark(snapshot_id.end_offset)
 
     def observe(self, leader_id: int, epoch: int, cause: str) -> None:
         """Somebody said who leads in an epoch. News make a follower, or at least end older epochs."""
@@ -786,6 +811,18 @@ class RaftNode:
     def handle_fetch(self, request: Any, respond: Callable[[Mapping[str, Any]], None]) -> None:
         """Answer a fetch of the metadata log, now or when there is news."""
         self._server.handle_fetch(request, respond)
+
+    def handle_fetch_snapshot(self, request: Any) -> messages.Body:
+        """Answer with a part of a snapshot."""
+        return self._snapshot_server.handle(request)
+
+    def create_snapshot(self, snapshot_id: SnapshotId, *, last_contained_ms: int) -> SnapshotWriter | None:
+        """Begin a snapshot of what the listener got; None when there is a newer one.
+
+        :raises OSError: as the disk gives it.
+        """
+        assert snapshot_id.end_offset <= self._high_watermark, "only what is committed is kept for good"
+        return self._log.create_snapshot(snapshot_id, last_contained_ms=last_contained_ms, wall_ms=self._clock.wall_ms())
 
     def handle_describe_quorum(self, request: Any) -> messages.Body:
         """Tell who leads and how far everybody is."""

@@ -1,7 +1,8 @@
 """The leader's side of replication: answers fetches and learns from them how far everybody is.
 
 Any member is asked: who is not the leader says who is. A leader answers at once with data, a
-divergence or a newer high watermark, and keeps the fetch otherwise until there is one of these.
+divergence, a snapshot to be taken in place of the log, or a newer high watermark; else it keeps the
+fetch until there is one of these.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.time import Clock
 from kafkalab.engine.raft import messages
 from kafkalab.engine.raft.config import RaftConfig
-from kafkalab.engine.raft.metadata_log import MetadataLog, divergence
+from kafkalab.engine.raft.metadata_log import divergence
 from kafkalab.engine.raft.parked import FetchPurgatory, ParkedFetch
+from kafkalab.engine.raft.snapshot_store import SnapshotId
+from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.raft.states import LeaderState, ReplicaProgress, State
 
 
@@ -44,7 +47,7 @@ class FetchServer:
         *,
         cluster_id: str | None,
         voters: messages.Voters,
-        log: MetadataLog,
+        log: SnapshottedLog,
         clock: Clock,
         config: RaftConfig,
     ) -> None:
@@ -73,6 +76,10 @@ class FetchServer:
             respond(self._answer(error))
             return
         assert isinstance(state, LeaderState), "only a leader serves"
+        snapshot_id = self._log.snapshot_instead_of(partition.fetch_offset, partition.last_fetched_epoch)
+        if snapshot_id is not None:
+            respond(self._answer(Errors.NONE, snapshot_id=snapshot_id))
+            return
         diverging = divergence(self._log, partition.fetch_offset, partition.last_fetched_epoch)
         if diverging is not None:
             # Such a fetch says nothing of how far the replica is: its tail is about to go.
@@ -124,13 +131,18 @@ class FetchServer:
 
     def _news_for(self, fetch: ParkedFetch) -> messages.Body | None:
         """The answer to a valid fetch, or None while there is nothing to tell."""
+        if fetch.offset < self._log.log_start_offset:
+            # The log's prefix went while the fetch was parked, which only one that is far behind can tell of.
+            return self._answer(Errors.NONE)
         if fetch.offset < self._log.log_end_offset:
             return self._answer(Errors.NONE, records=self._log.read(fetch.offset, fetch.max_bytes))
         if fetch.high_watermark < self._owner.high_watermark:
             return self._answer(Errors.NONE)
         return None
 
-    def _answer(self, error: Errors, *, records: bytes = b"", diverging: tuple[int, int] | None = None) -> messages.Body:
+    def _answer(
+        self, error: Errors, *, records: bytes = b"", diverging: tuple[int, int] | None = None, snapshot_id: SnapshotId | None = None
+    ) -> messages.Body:
         state = self._owner.state
         is_leader = isinstance(state, LeaderState)
         return messages.fetch_response(
@@ -142,6 +154,7 @@ class FetchServer:
             log_start_offset=self._log.log_start_offset if is_leader else -1,
             records=records,
             diverging=diverging,
+            snapshot_id=snapshot_id,
         )
 
     def release(self) -> None:

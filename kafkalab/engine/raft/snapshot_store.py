@@ -221,8 +221,3 @@ class SnapshotStore:
         file = self._files.pop(snapshot_id, None)
         if file is not None:
             file.close()
-
-    def close(self) -> None:
-        """Let go of the files."""
-        while self._files:
-            self._files.popitem()[1].close()

@@ -14,7 +14,8 @@ from kafkalab.engine.common.errors import ApiError
 from kafkalab.engine.common.time import ManualClock
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
-from kafkalab.engine.raft import CommittedBatch, ElectionState, MemoryQuorumStateStore, RaftConfig, RaftNode
+from kafkalab.engine.raft import CommittedBatch, CommittedSnapshot, ElectionState, MemoryQuorumStateStore, RaftConfig, RaftNode
+from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.raft.states import LeaderState
 from kafkalab.engine.record.batch import STAMP_BYTES, iter_headers, stamp
 from kafkalab.engine.telemetry.events import Event
@@ -96,6 +97,19 @@ class FakeLog:
     def flush(self) -> None:
         self.flushed = len(self.batches)
 
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(batch.data) for batch in self.batches)
+
+    def truncate_fully_and_start_at(self, offset: int) -> None:
+        raise AssertionError("this log has no snapshots")
+
+    def increment_log_start_offset(self, offset: int) -> None:
+        raise AssertionError("this log has no snapshots")
+
+    def delete_old_segments(self, high_watermark: int) -> int:
+        raise AssertionError("this log has no snapshots")
+
     def cut_power(self, rng: Random) -> None:
         """Lose some or all of what was not flushed."""
         del self.batches[rng.randint(self.flushed, len(self.batches)) :]
@@ -126,6 +140,7 @@ class Recorder:
         self.node_id = node_id
         self.batches: list[CommittedBatch] = []
         self.next_offset = 0
+        self.snapshots: list[tuple[int, list[bytes]]] = []
         self.leader_changes: list[tuple[int, int]] = []
         self.leading: int | None = None
 
@@ -139,6 +154,11 @@ class Recorder:
             self.next_offset += len(batch.values)
             self.batches.append(batch)
             self.world.committed_somewhere(self.node_id, batch)
+
+    def handle_snapshot(self, snapshot: CommittedSnapshot) -> None:
+        assert snapshot.end_offset > self.next_offset, "a snapshot brings news"
+        self.next_offset = snapshot.end_offset
+        self.snapshots.append((snapshot.end_offset, [value for values in snapshot.values() for value in values]))
 
     def handle_leader_change(self, leader_id: int, epoch: int) -> None:
         assert not self.leader_changes or epoch >= self.leader_changes[-1][1]
@@ -218,7 +238,7 @@ class World:
                 directory_id=None,
                 cluster_id=CLUSTER_ID,
                 voters=self.voter_addresses,
-                log=self.logs[node_id],
+                log=log if isinstance(log := self.logs[node_id], SnapshottedLog) else SnapshottedLog(log),
                 store=self.stores[node_id],
                 clock=self.clock,
                 rng=Random(self.rng.random()),
@@ -405,6 +425,8 @@ class _Network:
                 respond(node.handle_vote(request))
             elif api_key is ApiKey.BEGIN_QUORUM_EPOCH:
                 respond(node.handle_begin_quorum_epoch(request))
+            elif api_key is ApiKey.FETCH_SNAPSHOT:
+                respond(node.handle_fetch_snapshot(request))
             else:
                 assert api_key is ApiKey.END_QUORUM_EPOCH
                 respond(node.handle_end_quorum_epoch(request))
