@@ -9,7 +9,9 @@ from typing import Final
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.ids import uuid_to_text
 from kafkalab.engine.common.time import Clock
+from kafkalab.engine.controller.elections import MIN_ISR
 from kafkalab.engine.controller.operation import Plan
+from kafkalab.engine.controller.partition_change import election_kind
 from kafkalab.engine.metadata.image import (
     CONFIG_BROKER,
     CONFIG_TOPIC,
@@ -19,12 +21,14 @@ from kafkalab.engine.metadata.image import (
     PartitionRegistration,
     TopicImage,
 )
+from kafkalab.engine.protocol.metadata_records import LEADER_RECOVERING
 from kafkalab.engine.telemetry.events import (
     BrokerFenced,
     BrokerRegistered,
     BrokerUnfenced,
     PartitionChanged,
     PartitionsAdded,
+    ReassignmentChanged,
     TopicCreated,
     TopicDeleted,
 )
@@ -32,7 +36,6 @@ from kafkalab.engine.telemetry.hub import TelemetrySink
 from kafkalab.engine.telemetry.levels import BrokerKey, BrokerLevel, LevelKey, PartitionKey, PartitionLevel, TopicKey, TopicLevel
 
 GONE_KEPT_MAX: Final = 10_000
-_MIN_ISR: Final = "min.insync.replicas"
 
 
 class ControllerTelemetry:
@@ -130,28 +133,53 @@ class ControllerTelemetry:
             if old is None:
                 if topic_id not in delta.created_topics:
                     added[topic_id] = added.get(topic_id, 0) + 1
-            elif old.leader_epoch != new.leader_epoch or old.leader != new.leader or old.isr != new.isr:
-                self._sink.emit(
-                    PartitionChanged(
-                        at_ms=at_ms,
-                        node_id=self._node_id,
-                        topic=topic.name,
-                        partition=partition_id,
-                        old_leader=old.leader,
-                        new_leader=new.leader,
-                        old_leader_epoch=old.leader_epoch,
-                        new_leader_epoch=new.leader_epoch,
-                        old_isr=old.isr,
-                        new_isr=new.isr,
-                        cause=plan.causes.get((topic_id, partition_id), plan.cause),
-                    )
-                )
+            else:
+                self._tell_change(topic.name, partition_id, old, new, plan.causes.get((topic_id, partition_id), plan.cause), at_ms)
         for topic_id, count in added.items():
             topic = image.topics_by_id[topic_id]
             touched[topic_id] = None
             new_count = len(topic.partitions)
             self._sink.emit(
                 PartitionsAdded(at_ms=at_ms, node_id=self._node_id, topic=topic.name, old_count=new_count - count, new_count=new_count)
+            )
+
+    def _tell_change(
+        self, topic: str, partition_id: int, old: PartitionRegistration, new: PartitionRegistration, cause: str, at_ms: float
+    ) -> None:
+        if (old.adding_replicas, old.removing_replicas) != (new.adding_replicas, new.removing_replicas) or old.replicas != new.replicas:
+            self._sink.emit(
+                ReassignmentChanged(
+                    at_ms=at_ms,
+                    node_id=self._node_id,
+                    topic=topic,
+                    partition=partition_id,
+                    old_replicas=old.replicas,
+                    new_replicas=new.replicas,
+                    adding=new.adding_replicas,
+                    removing=new.removing_replicas,
+                    state=_reassignment_state(old, new),
+                    cause=cause,
+                )
+            )
+        old_elr, new_elr = old.eligible_leader_replicas, new.eligible_leader_replicas
+        if old.leader_epoch != new.leader_epoch or old.leader != new.leader or old.isr != new.isr or old_elr != new_elr:
+            self._sink.emit(
+                PartitionChanged(
+                    at_ms=at_ms,
+                    node_id=self._node_id,
+                    topic=topic,
+                    partition=partition_id,
+                    old_leader=old.leader,
+                    new_leader=new.leader,
+                    old_leader_epoch=old.leader_epoch,
+                    new_leader_epoch=new.leader_epoch,
+                    old_isr=old.isr,
+                    new_isr=new.isr,
+                    cause=cause,
+                    election=election_kind(old, new),
+                    old_elr=old_elr,
+                    new_elr=new_elr,
+                )
             )
 
     def _add_configured(self, delta: MetadataDelta, image: MetadataImage, touched: dict[uuid.UUID, None]) -> None:
@@ -173,13 +201,13 @@ class ControllerTelemetry:
         self._sink.level(BrokerKey(broker.broker_id), level)
 
     def _topic_level(self, topic: TopicImage, image: MetadataImage) -> None:
-        text = image.topic_config(topic.name).get(_MIN_ISR) or image.config(CONFIG_BROKER, "").get(_MIN_ISR)
+        text = image.topic_config(topic.name).get(MIN_ISR) or image.config(CONFIG_BROKER, "").get(MIN_ISR)
         level = TopicLevel(
             topic_id=uuid_to_text(topic.topic_id),
             partitions=len(topic.partitions),
             replication_factor=_replication_factor(topic),
             internal=topic.is_internal,
-            min_insync_replicas=int(text) if text else self._config.get_int(_MIN_ISR),
+            min_insync_replicas=int(text) if text else self._config.get_int(MIN_ISR),
             order=topic.created_offset,
         )
         self._sink.level(TopicKey(topic.name), level)
@@ -191,8 +219,19 @@ class ControllerTelemetry:
             partition_epoch=partition.partition_epoch,
             replicas=partition.replicas,
             isr=partition.isr,
+            elr=partition.eligible_leader_replicas,
+            last_known_elr=partition.last_known_elr,
+            adding=partition.adding_replicas,
+            removing=partition.removing_replicas,
+            recovering=partition.leader_recovery_state == LEADER_RECOVERING,
         )
         self._sink.level(PartitionKey(topic, partition_id), level)
+
+
+def _reassignment_state(old: PartitionRegistration, new: PartitionRegistration) -> str:
+    if new.is_reassigning:
+        return "changed" if old.is_reassigning else "started"
+    return "taken back" if old.adding_replicas and not set(old.adding_replicas) & set(new.replicas) else "done"
 
 
 def _replication_factor(topic: TopicImage) -> int:

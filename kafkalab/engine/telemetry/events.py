@@ -147,6 +147,23 @@ class PartitionChanged(Event):
     old_isr: tuple[int, ...]
     new_isr: tuple[int, ...]
     cause: str  # "broker 2 was fenced", "replica 3 caught up", "replica 2 fell behind for 30 000 ms"
+    election: str = ""  # by what right the new leader leads: "isr", "preferred", "elr", "last known leader", "unclean"; "none" without one
+    old_elr: tuple[int, ...] = ()  # eligible leader replicas (KIP-966)
+    new_elr: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReassignmentChanged(Event):
+    """A partition's replicas are on their way elsewhere, or have arrived."""
+
+    topic: str
+    partition: int
+    old_replicas: tuple[int, ...]
+    new_replicas: tuple[int, ...]
+    adding: tuple[int, ...]
+    removing: tuple[int, ...]
+    state: str  # "started", "changed", "done" or "taken back"
+    cause: str
 
 
 # --- replicas ----------------------------------------------------------------------------------

@@ -158,6 +158,11 @@ class PartitionLevel:
     partition_epoch: int
     replicas: tuple[int, ...]
     isr: tuple[int, ...]
+    elr: tuple[int, ...] = ()  # eligible leader replicas: not in sync any more, but with every committed record
+    last_known_elr: tuple[int, ...] = ()  # who led last, while nobody does
+    adding: tuple[int, ...] = ()  # replicas that a reassignment brings
+    removing: tuple[int, ...] = ()  # replicas that it takes away when it is done
+    recovering: bool = False  # the leader came by an unclean election and has not settled yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
