@@ -41,7 +41,14 @@ class ApiKey(IntEnum):
     DESCRIBE_LOG_DIRS = 35
     CREATE_PARTITIONS = 37
     DELETE_GROUPS = 42
+    ELECT_LEADERS = 43
     INCREMENTAL_ALTER_CONFIGS = 44
+    ALTER_PARTITION_REASSIGNMENTS = 45
+    LIST_PARTITION_REASSIGNMENTS = 46
+    DESCRIBE_CLIENT_QUOTAS = 48
+    ALTER_CLIENT_QUOTAS = 49
+    DESCRIBE_USER_SCRAM_CREDENTIALS = 50
+    ALTER_USER_SCRAM_CREDENTIALS = 51
     VOTE = 52
     BEGIN_QUORUM_EPOCH = 53
     END_QUORUM_EPOCH = 54
@@ -52,7 +59,9 @@ class ApiKey(IntEnum):
     DESCRIBE_CLUSTER = 60
     BROKER_REGISTRATION = 62
     BROKER_HEARTBEAT = 63
+    UNREGISTER_BROKER = 64
     ALLOCATE_PRODUCER_IDS = 67
+    CONTROLLER_REGISTRATION = 70
     ASSIGN_REPLICAS_TO_DIRS = 73
     LIST_CONFIG_RESOURCES = 74
     DESCRIBE_TOPIC_PARTITIONS = 75
@@ -107,7 +116,14 @@ _TABLE: Final[Mapping[ApiKey, tuple[int, int, int, tuple[bool, bool], bool]]] = 
     ApiKey.DESCRIBE_LOG_DIRS: (1, 5, 2, _B, False),
     ApiKey.CREATE_PARTITIONS: (0, 3, 2, _BC, True),
     ApiKey.DELETE_GROUPS: (0, 2, 2, _B, False),
+    ApiKey.ELECT_LEADERS: (0, 2, 2, _BC, True),
     ApiKey.INCREMENTAL_ALTER_CONFIGS: (0, 1, 1, _BC, True),
+    ApiKey.ALTER_PARTITION_REASSIGNMENTS: (0, 1, 0, _BC, True),
+    ApiKey.LIST_PARTITION_REASSIGNMENTS: (0, 0, 0, _BC, True),
+    ApiKey.DESCRIBE_CLIENT_QUOTAS: (0, 1, 1, _B, False),
+    ApiKey.ALTER_CLIENT_QUOTAS: (0, 1, 1, _BC, True),
+    ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS: (0, 0, 0, _B, False),
+    ApiKey.ALTER_USER_SCRAM_CREDENTIALS: (0, 0, 0, _BC, True),
     ApiKey.VOTE: (0, 2, 0, _C, False),
     ApiKey.BEGIN_QUORUM_EPOCH: (0, 1, 1, _C, False),
     ApiKey.END_QUORUM_EPOCH: (0, 1, 1, _C, False),
@@ -118,7 +134,9 @@ _TABLE: Final[Mapping[ApiKey, tuple[int, int, int, tuple[bool, bool], bool]]] = 
     ApiKey.DESCRIBE_CLUSTER: (0, 2, 0, _BC, False),
     ApiKey.BROKER_REGISTRATION: (0, 4, 0, _C, False),
     ApiKey.BROKER_HEARTBEAT: (0, 2, 0, _C, False),
+    ApiKey.UNREGISTER_BROKER: (0, 0, 0, _BC, True),
     ApiKey.ALLOCATE_PRODUCER_IDS: (0, 0, 0, _C, False),
+    ApiKey.CONTROLLER_REGISTRATION: (0, 0, 0, _C, False),
     ApiKey.ASSIGN_REPLICAS_TO_DIRS: (0, 0, 0, _C, False),
     ApiKey.LIST_CONFIG_RESOURCES: (0, 1, 0, _B, False),
     ApiKey.DESCRIBE_TOPIC_PARTITIONS: (0, 0, 0, _B, False),

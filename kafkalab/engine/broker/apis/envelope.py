@@ -55,7 +55,7 @@ def _says_not_controller(body: Mapping[str, Any]) -> bool:
     """Leadership was lost meanwhile: the broker asks the new controller, the client does not notice."""
     if body.get("error_code") == Errors.NOT_CONTROLLER:
         return True
-    parts = [*body.get("topics", ()), *body.get("responses", ()), *body.get("results", ())]
+    parts = [part for name in ("topics", "responses", "results", "entries") for part in body.get(name) or ()]
     return any(part.get("error_code") == Errors.NOT_CONTROLLER for part in parts)
 
 
