@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
 from kafkalab.engine.broker.context import RequestContext
@@ -31,7 +29,6 @@ from kafkalab.engine.coordinator.group import GroupCoordinator
 from kafkalab.engine.log.cleaner import CleanerConfig
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.dir_lock import DirLocked
-from kafkalab.engine.log.faulty_storage import FaultyStorage
 from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.manager import LogManager
 from kafkalab.engine.log.storage import StorageError
@@ -42,18 +39,17 @@ from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import served
 from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.node import RaftNode
-from kafkalab.engine.raft.quorum_state import FileQuorumStateStore, QuorumStateError
+from kafkalab.engine.raft.quorum_state import QuorumStateError
 from kafkalab.engine.raft.snapshot_store import SnapshotStore
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.replica.manager import ReplicaManager
 from kafkalab.engine.server.client import NodeNetwork
 from kafkalab.engine.server.connection import CONTROLLER_LISTENER
-from kafkalab.engine.server.disk_worker import DiskWorker
 from kafkalab.engine.server.identity import BROKER_LISTENER, identity_settings
 from kafkalab.engine.server.levels import LevelSampler
 from kafkalab.engine.server.links import NodeLinks, Subject
 from kafkalab.engine.server.listener import Listener, PortBusy
-from kafkalab.engine.server.loop_clock import LoopClock
+from kafkalab.engine.server.machine import Machine, this_machine
 from kafkalab.engine.server.node_dirs import ForeignDirectory, NodeDirectories
 from kafkalab.engine.telemetry.events import LogDirectoryFailed, NodeStarted
 from kafkalab.engine.telemetry.hub import TelemetrySink
@@ -76,23 +72,32 @@ class NodeFailed(Exception):
 class Node:
     """A broker, a controller, or both. Lives in the thread of its loop."""
 
-    def __init__(self, spec: NodeSpec, sink: TelemetrySink, loop: asyncio.AbstractEventLoop, fail: Callable[[str], None]) -> None:
-        """``fail`` is called with a sentence when the node cannot go on."""
+    def __init__(
+        self,
+        spec: NodeSpec,
+        sink: TelemetrySink,
+        loop: asyncio.AbstractEventLoop,
+        fail: Callable[[str], None],
+        machine: Machine | None = None,
+    ) -> None:
+        """``fail`` is called with a sentence when the node cannot go on; without ``machine`` it is this one."""
+        machine = machine or this_machine(spec, loop)
         self._spec = spec
         self._sink = sink
         self._loop = loop
         self._fail = fail
-        self._clock = LoopClock(loop, spec.clock_offset_ms)
-        self._rng = SystemRandom()
+        self._machine = machine
+        self._clock = machine.clock
+        self._rng = machine.rng
         self._config = BrokerConfig({**spec.config, **identity_settings(spec)})
         self._image = MetadataImage()
         self._listeners: list[Listener] = []
         self._networks: list[NodeNetwork] = []
         self._links = NodeLinks(spec.node_id, loop, self._clock, self._rng, self._connections, spec.link_faults)
         self._sampler = LevelSampler(spec.node_id, self._clock, sink, self._record_bytes)
-        self._disk_worker = DiskWorker(loop, f"kafkalab-disk-{spec.node_id}")
-        self._storage = FaultyStorage(faults=spec.disk_faults, background=self._disk_worker)
-        self._directories = NodeDirectories(spec.data_dir, spec.directories)
+        self._disk_worker = machine.disk_worker
+        self._storage = machine.storage
+        self._directories = NodeDirectories(spec.data_dir, spec.directories, machine.lock)
         self._directory_id = ZERO_UUID
         self._raft_log: Log | None = None
         self._metadata_log: SnapshottedLog | None = None
@@ -268,7 +273,7 @@ class Node:
             cluster_id=spec.cluster_id,
             voters=spec.voters,
             log=self._metadata_log,
-            store=FileQuorumStateStore(self._directories.metadata_dir / str(METADATA_PARTITION), spec.voters),
+            store=self._machine.quorum_state_store(self._directories.metadata_dir / str(METADATA_PARTITION), spec.voters),
             clock=self._clock,
             rng=self._rng,
             network=self._network(f"raft-client-{spec.node_id}", self._voter_address),
@@ -461,7 +466,7 @@ class Node:
                 node_id=spec.node_id,
                 role=",".join(sorted(spec.roles)),
                 address=f"{spec.host}:{port}",
-                pid=os.getpid(),
+                pid=self._machine.pid,
             )
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -14,6 +15,7 @@ from kafkalab.engine.common.ids import random_uuid
 from kafkalab.engine.log.dir_lock import DirLock
 from kafkalab.engine.log.meta_properties import META_PROPERTIES_FILE, MetaProperties
 from kafkalab.engine.log.storage import Storage, StorageError
+from kafkalab.engine.server.machine import Lock
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +27,14 @@ class ForeignDirectory(Exception):
 class NodeDirectories:
     """The directories in the order of ``log.dirs``; :meth:`open` comes first, :meth:`release` last."""
 
-    def __init__(self, data_dir: Path, paths: tuple[Path, ...]) -> None:
+    def __init__(self, data_dir: Path, paths: tuple[Path, ...], lock: Callable[[Path], Lock] = DirLock) -> None:
         self._data_dir = data_dir
+        self._lock = lock
         self.paths = paths
         self.ids: dict[Path, uuid.UUID] = {}
         self.failures: dict[Path, str] = {}
         """Directories that cannot be used, and why."""
-        self._locks: list[DirLock] = []
+        self._locks: list[Lock] = []
 
     @property
     def metadata_dir(self) -> Path:
@@ -46,14 +49,14 @@ class NodeDirectories:
         :raises StorageError: when the first cannot be used.
         :raises OSError: likewise.
         """
-        self._data_dir.mkdir(parents=True, exist_ok=True)
-        self._locks.append(DirLock(self._data_dir))
-        self._check_layout()
+        storage.make_dirs(self._data_dir)
+        self._locks.append(self._lock(self._data_dir))
+        self._check_layout(storage)
         for path in self.paths:
             try:
                 storage.make_dirs(path)
                 if path != self._data_dir:
-                    self._locks.append(DirLock(path))
+                    self._locks.append(self._lock(path))
                 meta = self._read_or_format(path, storage, cluster_id, node_id, rng)
             except (StorageError, OSError) as error:
                 if path == self.metadata_dir:
@@ -68,10 +71,10 @@ class NodeDirectories:
             raise ForeignDirectory(f"two of {', '.join(map(str, self.ids))} have the same directory.id: one is a copy of another")
         return self.ids[self.metadata_dir]
 
-    def _check_layout(self) -> None:
+    def _check_layout(self, storage: Storage) -> None:
         is_single = self.paths == (self._data_dir,)
         other = self._data_dir / "dir-1" if is_single else self._data_dir
-        if (other / META_PROPERTIES_FILE).exists():
+        if storage.exists(other / META_PROPERTIES_FILE):
             what = "several log directories" if is_single else "one log directory"
             raise ForeignDirectory(f"{self._data_dir} holds a node with {what}; start it with as many as it had")
 
