@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -19,7 +20,7 @@ VERSION: Final = "4.3.1"
 CLUSTER_ID: Final = "S2Fma2FMYWJCZW5jaG1hcg"
 _PORTS: Final = range(12_000, 20_000)
 _POM: Final = Path(__file__).with_name("kafka-pom.xml")
-_CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kafkalab" / f"apache-kafka-{VERSION}.classpath"
+_CACHE_DIR: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kafkalab"
 
 
 def missing() -> str | None:
@@ -29,13 +30,15 @@ def missing() -> str | None:
 
 
 def classpath() -> str:
-    """Its jars, fetched by Maven the first time."""
-    jars = _CACHE.read_text().strip().split(os.pathsep) if _CACHE.exists() else []
+    """Its jars, fetched by Maven the first time, and again when other ones are asked for."""
+    asked_for = hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]
+    cache = _CACHE_DIR / f"apache-kafka-{VERSION}-{asked_for}.classpath"
+    jars = cache.read_text().strip().split(os.pathsep) if cache.exists() else []
     if not jars or not all(os.path.exists(jar) for jar in jars):
-        _CACHE.parent.mkdir(parents=True, exist_ok=True)
-        command = ["mvn", "-q", "-f", str(_POM), "dependency:build-classpath", f"-Dmdep.outputFile={_CACHE}"]
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        command = ["mvn", "-q", "-f", str(_POM), "dependency:build-classpath", f"-Dmdep.outputFile={cache}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        jars = _CACHE.read_text().strip().split(os.pathsep)
+        jars = cache.read_text().strip().split(os.pathsep)
     return os.pathsep.join(jar for jar in jars if "log4j-slf4j" not in jar)
 
 
