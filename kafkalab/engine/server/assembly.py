@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.controller_channel import ControllerChannel
+from kafkalab.engine.broker.controller_registrar import ControllerRegistrar
 from kafkalab.engine.broker.dynamic_config import DynamicConfig
 from kafkalab.engine.broker.handlers import BROKER_HANDLERS, CONTROLLER_HANDLERS
 from kafkalab.engine.broker.lifecycle import BrokerLifecycle
@@ -104,6 +105,7 @@ class Node:
         self._snapshots: SnapshotGenerator | None = None
         self._raft: RaftNode | None = None
         self._controller: QuorumController | None = None
+        self._registrar: ControllerRegistrar | None = None
         self._log_manager: LogManager | None = None
         self._replica_manager: ReplicaManager | None = None
         self._group_coordinator: GroupCoordinator | None = None
@@ -111,6 +113,33 @@ class Node:
         self._channels: list[ControllerChannel] = []
         self._is_closing = False
         self._is_ended = False
+
+    # --- to look at ----------------------------------------------------------------------------
+
+    @property
+    def image(self) -> MetadataImage:
+        """The committed metadata as far as it has come here."""
+        return self._image
+
+    @property
+    def raft(self) -> RaftNode | None:
+        """The quorum's member or observer, once the node has joined it."""
+        return self._raft
+
+    @property
+    def controller(self) -> QuorumController | None:
+        """On a controller, active or not."""
+        return self._controller
+
+    @property
+    def replica_manager(self) -> ReplicaManager | None:
+        """On a broker."""
+        return self._replica_manager
+
+    @property
+    def group_coordinator(self) -> GroupCoordinator | None:
+        """On a broker."""
+        return self._group_coordinator
 
     # --- start ---------------------------------------------------------------------------------
 
@@ -295,6 +324,7 @@ class Node:
             sink=self._sink,
             raft=self._raft,
             image=self._image,
+            in_transaction=lambda: loader.in_transaction,
         )
         loader.controller = self._controller
         loader.add_publisher(self._controller)
@@ -318,6 +348,15 @@ class Node:
         )
         services.router = router
         self._listeners.append(self._listener(CONTROLLER_LISTENER, router, FIRST_CONTROLLER_CONNECTION_ID))
+        assert spec.controller_port is not None
+        self._registrar = ControllerRegistrar(
+            node_id=spec.node_id,
+            incarnation_id=random_uuid(self._rng),
+            listeners={CONTROLLER_LISTENER: (spec.host, spec.controller_port)},
+            clock=self._clock,
+            channel=self._channel(f"controller-{spec.node_id}-registration"),
+        )
+        loader.add_publisher(self._registrar)
 
     def _channel(self, purpose: str) -> ControllerChannel:
         """Each purpose has its own connection: a long wait for one thing does not hold up another."""
@@ -515,6 +554,8 @@ class Node:
             self._is_ended = True
             if self._controller is not None:
                 self._controller.close()
+            if self._registrar is not None:
+                self._registrar.close()
             for channel in self._channels:
                 channel.close()
             for network in self._networks:
@@ -562,6 +603,8 @@ class Node:
             self._snapshots.abandon()
         if self._controller is not None:
             self._controller.close()
+        if self._registrar is not None:
+            self._registrar.close()
         for listener in self._listeners:
             listener.reset()
         for channel in self._channels:

@@ -29,7 +29,11 @@ def handle(services: Services, ctx: RequestContext, request: Any) -> Mapping[str
         return error_response(request, Errors.MISMATCHED_ENDPOINT_TYPE, message, ctx.version)
     listener = ctx.connection.listener_name
     if own == CONTROLLERS:
-        nodes = [{"broker_id": node_id, "host": host, "port": port} for node_id, (host, port) in sorted(services.raft.voters.items())]
+        nodes = [
+            {"broker_id": node_id, "host": controller.listeners[listener][0], "port": controller.listeners[listener][1]}
+            for node_id, controller in sorted(services.image.controllers.items())
+            if listener in controller.listeners
+        ]
         controller_id = services.raft.leader_id
     else:
         nodes = [
