@@ -15,10 +15,11 @@ from functools import partial
 from typing import Protocol
 
 from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.common.features import METADATA_VERSION
 from kafkalab.engine.common.time import Clock
 from kafkalab.engine.controller.operation import Operation, Plan
-from kafkalab.engine.metadata.image import MetadataImage
-from kafkalab.engine.protocol.metadata_records import encode_record
+from kafkalab.engine.metadata.image import METADATA_VERSION_FEATURE, MetadataImage
+from kafkalab.engine.metadata.record_versions import encode_for
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +103,9 @@ class OperationQueue:
             return
         self._pending = operation
         try:
+            level = self._image.features.get(METADATA_VERSION_FEATURE, METADATA_VERSION)
             operation.last_offset = self._raft.append(
-                [encode_record(record) for record in plan.records], partial(self._appended, operation)
+                [encode_for(record, level) for record in plan.records], partial(self._appended, operation)
             )
         except ApiError as refusal:
             # Raft leads no longer, and is about to say so.
