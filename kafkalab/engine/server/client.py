@@ -178,7 +178,7 @@ class NodeNetwork:
         self._client_id = client_id
         self._address_of = address_of
         self._links: dict[tuple[int, bool], _Link] = {}
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting: dict[asyncio.Task[None], None] = {}
         self._correlation_id = 0
         self._closed = False
 
@@ -211,8 +211,8 @@ class NodeNetwork:
         if link is None or link.is_gone:
             link = self._links[lane] = _Link(self, node_id, address)
             task = self._loop.create_task(self._connect(link))
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            self._connecting[task] = None
+            task.add_done_callback(lambda done: self._connecting.pop(done, None))
         link.send(waiting, codec.encode_request(api_key, version, correlation_id, self._client_id, body))
         waiting.timer = self._loop.call_later(timeout_ms / 1000, link.fail, f"did not answer {api_key.name} in {timeout_ms:.0f} ms")
 

@@ -62,7 +62,8 @@ class Listener:
         self._sink = sink
         self._sampler = sampler
         self._max_idle_ms = max_idle_ms
-        self._connections: set[Connection] = set()
+        # In the order in which they came, so that what is done to all is done in the same order each time.
+        self._connections: dict[Connection, None] = {}
         self._by_host: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -102,7 +103,7 @@ class Listener:
 
     def connected(self, connection: Connection) -> None:
         """A connection was made; one too many is closed again at once."""
-        self._connections.add(connection)
+        self._connections[connection] = None
         host = connection.info.client_host
         self._by_host[host] += 1
         self._sampler.opened(connection)
@@ -120,7 +121,7 @@ class Listener:
 
     def disconnected(self, connection: Connection) -> None:
         """A connection is gone."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         host = connection.info.client_host
         self._by_host[host] -= 1
         if not self._by_host[host]:

@@ -24,13 +24,17 @@ ExceptionHandler = Callable[[dict[str, Any]], None]
 class SimLoop:
     """See the module.
 
-    :param host: whose loop it is; the network's name for the machine.
+    :param party: whose loop it is for the network: a node's id, or -1 for all clients.
+    :param ip: the machine's address.
     """
 
-    def __init__(self, scheduler: Scheduler, network: SimNetwork | None, host: int | str, on_error: ExceptionHandler) -> None:
+    def __init__(self, scheduler: Scheduler, network: SimNetwork | None, party: int, ip: str, on_error: ExceptionHandler) -> None:
         self.scheduler = scheduler
         self.network = network
-        self.host = host
+        self.party = party
+        self.ip = ip
+        self.on_step: Callable[[], None] | None = None
+        """Called by whoever steps through time after this loop has done something."""
         self.tie = scheduler.tie()
         self.as_asyncio = cast(asyncio.AbstractEventLoop, self)
         """Itself, for those who ask for asyncio's."""
@@ -51,6 +55,7 @@ class SimLoop:
         if self.is_paused:
             self._put_off.append((callback, args))
             return
+        self.scheduler.touched = self
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(self.as_asyncio)
         try:

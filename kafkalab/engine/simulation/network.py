@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
 from typing import Any, Final
+from zlib import crc32
 
 from kafkalab.engine.faults.network import CLIENTS, LinkFault
 from kafkalab.engine.simulation.loop import SimLoop, SimServer
@@ -198,6 +199,7 @@ class _Pipe:
     def _put(self, kind: int, data: bytes) -> None:
         network = self._network
         due_ms = network.scheduler.now_ms + network.latency_ms()
+        network.digest = crc32(data, network.digest ^ int(due_ms * 1000.0) & 0xFFFFFFFF)
         fault = self._link.fault
         if fault is not None:
             rng = network.rng
@@ -259,13 +261,15 @@ class SimNetwork:
     def __init__(self, scheduler: Scheduler, rng: Random) -> None:
         self.scheduler = scheduler
         self.rng = rng
-        self.wire = SimLoop(scheduler, None, "wire", _raise)
+        self.wire = SimLoop(scheduler, None, CLIENTS, "0.0.0.0", _raise)
         self._hosts: dict[str, int] = {}
         self._servers: dict[Address, SimServer] = {}
         self._links: dict[tuple[int, int], _Link] = {}
         self._transports: dict[SimTransport, None] = {}
         self._dark: set[int] = set()
         self._next_port = FIRST_EPHEMERAL_PORT
+        self.digest = 0
+        """Of everything that was ever sent, and when: two runs of one seed have the same."""
 
     def latency_ms(self) -> float:
         """What one piece takes."""
@@ -293,11 +297,18 @@ class SimNetwork:
         if self._servers.get(server.address) is server:
             del self._servers[server.address]
 
+    def drop(self, loop: SimLoop) -> None:
+        """A process has ended: the machine resets the connections that it left open."""
+        for transport in [one for one in self._transports if one.loop is loop]:
+            transport.abort()
+        for server in [one for one in self._servers.values() if one.loop is loop]:
+            self.unbind(server)
+
     def power_off(self, party: int) -> None:
         """A machine goes dark: its ends of connections vanish, and nothing reaches it."""
         self._dark.add(party)
         for transport in list(self._transports):
-            if self._party_of(transport.loop) == party:
+            if transport.loop.party == party:
                 transport.vanish()
                 transport.pipe.drop()
                 self.forget(transport)
@@ -351,9 +362,6 @@ class SimNetwork:
             for pipe in list(link.holding):
                 self.scheduler.at(self.scheduler.now_ms + self.rng.random() * RESENT_WITHIN_MS, self.wire, pipe.flush)
 
-    def _party_of(self, loop: SimLoop) -> int:
-        return loop.host if isinstance(loop.host, int) else CLIENTS
-
     # --- connections -----------------------------------------------------------------------------------
 
     def connect(
@@ -366,7 +374,7 @@ class SimNetwork:
         if target is None:
             self._refuse(loop, connected, OSError(f"no route to {address[0]}"))
             return
-        source = self._party_of(loop)
+        source = loop.party
         there, back = self.link(source, target), self.link(target, source)
         again = (loop, factory, address, connected, attempt + 1)
         if there.is_blocked or back.is_blocked or self._is_lost(there) or self._is_lost(back):
@@ -398,7 +406,7 @@ class SimNetwork:
             self._refuse(loop, connected, ConnectionRefusedError(f"nobody listens on {address[0]}:{address[1]}"))
             return
         self._next_port += 1
-        own = (f"host-{loop.host}", self._next_port)
+        own = (loop.ip, self._next_port)
         client_end = SimTransport(self, loop, own, address)
         server_end = SimTransport(self, server.loop, address, own)
         client_end.pipe = _Pipe(self, self.link(source, target), server_end)

@@ -47,6 +47,8 @@ class Scheduler:
         self.now_ms = 0.0
         self.steps = 0
         """Events that have run."""
+        self.touched: SimLoop | None = None
+        """The loop that did something last."""
         self._rng = rng
         self._heap: list[tuple[float, float, int, Handle]] = []
         self._sequence = 0
@@ -69,8 +71,8 @@ class Scheduler:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def step(self, until_ms: float) -> SimLoop | None:
-        """Run the next event that is due by then; the loop that it was for, None when there is none."""
+    def step(self, until_ms: float) -> bool:
+        """Run the next event that is due by then; False when there is none, and it is then."""
         heap = self._heap
         while heap:
             entry = heap[0]
@@ -86,11 +88,10 @@ class Scheduler:
             if when_ms > self.now_ms:
                 self.now_ms = when_ms
             self.steps += 1
-            loop = handle.loop
             args = handle.args
             handle.callback = None
-            loop.run(callback, args)
-            return loop
+            handle.loop.run(callback, args)
+            return True
         if until_ms > self.now_ms:
             self.now_ms = until_ms
-        return None
+        return False
