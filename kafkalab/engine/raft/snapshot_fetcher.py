@@ -144,7 +144,7 @@ class SnapshotFetcher:
 
     def _end(self, why: str) -> None:
         assert self._file is not None, "there is a snapshot to be fetched"
-        log.warning("Node %d did not get snapshot %s: %s", self._node_id, self._file.snapshot_id, why)
+        log.info("Node %d did not get snapshot %s: %s", self._node_id, self._file.snapshot_id, why)
         self.stop()
         self._on_end(False)
 
@@ -198,8 +198,8 @@ class SnapshotFetcher:
         try:
             SnapshotReader(snapshots, file.snapshot_id).verify()
         except CorruptSnapshot as corrupt:
-            snapshots.set_aside(file.snapshot_id)
-            self._end(str(corrupt))
+            log.error("What controller %d sent is corrupt, and now called %s: %s", self._leader_id, snapshots.set_aside(file.snapshot_id).name, corrupt)
+            self._end("it is corrupt")
             return
         self._file = None
         try:
