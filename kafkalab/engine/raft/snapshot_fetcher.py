@@ -198,7 +198,8 @@ class SnapshotFetcher:
         try:
             SnapshotReader(snapshots, file.snapshot_id).verify()
         except CorruptSnapshot as corrupt:
-            log.error("What controller %d sent is corrupt, and now called %s: %s", self._leader_id, snapshots.set_aside(file.snapshot_id).name, corrupt)
+            aside = snapshots.set_aside(file.snapshot_id)
+            log.error("What controller %d sent is corrupt, and now called %s: %s", self._leader_id, aside.name, corrupt)
             self._end("it is corrupt")
             return
         self._file = None
