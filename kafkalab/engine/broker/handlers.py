@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from kafkalab.engine.broker.apis import (
+    add_raft_voter,
     allocate_producer_ids,
     alter_client_quotas,
     alter_configs,
@@ -50,8 +51,11 @@ from kafkalab.engine.broker.apis import (
     offset_for_leader_epoch,
     produce,
     quorum,
+    remove_raft_voter,
     sync_group,
     unregister_broker,
+    update_features,
+    update_raft_voter,
 )
 from kafkalab.engine.broker.router import ErrorResponse, Handler
 from kafkalab.engine.protocol.apis import ApiKey
@@ -96,6 +100,9 @@ BROKER_HANDLERS: Final[Mapping[ApiKey, tuple[Handler, ErrorResponse]]] = {
     ApiKey.ALTER_USER_SCRAM_CREDENTIALS: (alter_user_scram_credentials.handle, alter_user_scram_credentials.error_response),
     ApiKey.UNREGISTER_BROKER: (unregister_broker.handle, unregister_broker.error_response),
     ApiKey.DESCRIBE_QUORUM: (quorum.handle_describe_quorum, quorum.error_response),
+    ApiKey.UPDATE_FEATURES: (update_features.handle, update_features.error_response),
+    ApiKey.ADD_RAFT_VOTER: (add_raft_voter.handle, add_raft_voter.error_response),
+    ApiKey.REMOVE_RAFT_VOTER: (remove_raft_voter.handle, remove_raft_voter.error_response),
 }
 
 CONTROLLER_HANDLERS: Final[Mapping[ApiKey, tuple[Handler, ErrorResponse]]] = {
@@ -104,6 +111,10 @@ CONTROLLER_HANDLERS: Final[Mapping[ApiKey, tuple[Handler, ErrorResponse]]] = {
     ApiKey.BEGIN_QUORUM_EPOCH: (quorum.handle_begin_quorum_epoch, quorum.error_response),
     ApiKey.END_QUORUM_EPOCH: (quorum.handle_end_quorum_epoch, quorum.error_response),
     ApiKey.DESCRIBE_QUORUM: (quorum.handle_describe_quorum, quorum.error_response),
+    ApiKey.UPDATE_FEATURES: (update_features.handle, update_features.error_response),
+    ApiKey.ADD_RAFT_VOTER: (add_raft_voter.handle, add_raft_voter.error_response),
+    ApiKey.REMOVE_RAFT_VOTER: (remove_raft_voter.handle, remove_raft_voter.error_response),
+    ApiKey.UPDATE_RAFT_VOTER: (update_raft_voter.handle, update_raft_voter.error_response),
     ApiKey.API_VERSIONS: (api_versions.handle, api_versions.error_response),
     ApiKey.CREATE_TOPICS: (create_topics.handle, create_topics.error_response),
     ApiKey.DELETE_TOPICS: (delete_topics.handle, delete_topics.error_response),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import ApiError, Errors
@@ -26,6 +26,7 @@ from kafkalab.engine.controller.configs import ConfigChanges
 from kafkalab.engine.controller.controllers import registration_of_controller
 from kafkalab.engine.controller.directories import DirectoryAssignments
 from kafkalab.engine.controller.elections import UNCLEAN_ELECTION, Elections
+from kafkalab.engine.controller.features import FeatureChanges, KRaftVersions, update_features_error
 from kafkalab.engine.controller.isr import IsrChanges
 from kafkalab.engine.controller.operation import Body, Operation, Plan, Respond
 from kafkalab.engine.controller.periodic import PeriodicWork
@@ -52,6 +53,10 @@ _PRODUCER_ID_MAX: Final = 2**63 - 1
 ErrorBody = Callable[[Any, Errors, str | None], Body]
 
 
+class ControllerRaft(MetadataWriter, KRaftVersions, Protocol):
+    """Raft, as far as the controller needs it."""
+
+
 class QuorumController:
     """Owns what may change in the metadata while its node leads the quorum.
 
@@ -67,7 +72,7 @@ class QuorumController:
         clock: Clock,
         rng: Random,
         sink: TelemetrySink,
-        raft: MetadataWriter,
+        raft: ControllerRaft,
         image: MetadataImage,
         *,
         bootstrap: Sequence[MetadataRecord] | None = None,
@@ -100,6 +105,7 @@ class QuorumController:
         self._requested = RequestedElections(image, self.elections)
         self._quotas = QuotaChanges(image)
         self._scram = ScramChanges(image)
+        self._features = FeatureChanges(image, raft, node_id)
         self._periodic = PeriodicWork(
             config=config, clock=clock, image=image, elections=self.elections, queue=self._queue, submit=self._submit_internal
         )
@@ -239,6 +245,17 @@ class QuorumController:
     def handle_alter_user_scram_credentials(self, request: Any, respond: Respond) -> None:
         """Somebody wants other credentials."""
         self._submit("AlterUserScramCredentials", request, respond, self._scram.alter, responses.alter_user_scram_credentials_error)
+
+    def handle_update_features(self, request: Any, respond: Respond, *, version: int) -> None:
+        """Somebody wants other levels of features."""
+        self._submit(
+            "UpdateFeatures",
+            request,
+            respond,
+            lambda request: self._features.update(request, version=version, epoch=self._epoch),
+            update_features_error,
+            timeout_ms=request.timeout,
+        )
 
     def handle_incremental_alter_configs(self, request: Any, respond: Respond) -> None:
         """Somebody wants some settings otherwise."""

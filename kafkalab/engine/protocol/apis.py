@@ -54,6 +54,7 @@ class ApiKey(IntEnum):
     END_QUORUM_EPOCH = 54
     DESCRIBE_QUORUM = 55
     ALTER_PARTITION = 56
+    UPDATE_FEATURES = 57
     ENVELOPE = 58
     FETCH_SNAPSHOT = 59
     DESCRIBE_CLUSTER = 60
@@ -65,6 +66,9 @@ class ApiKey(IntEnum):
     ASSIGN_REPLICAS_TO_DIRS = 73
     LIST_CONFIG_RESOURCES = 74
     DESCRIBE_TOPIC_PARTITIONS = 75
+    ADD_RAFT_VOTER = 80
+    REMOVE_RAFT_VOTER = 81
+    UPDATE_RAFT_VOTER = 82
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ _TABLE: Final[Mapping[ApiKey, tuple[int, int, int, tuple[bool, bool], bool]]] = 
     ApiKey.END_QUORUM_EPOCH: (0, 1, 1, _C, False),
     ApiKey.DESCRIBE_QUORUM: (0, 2, 0, _BC, True),
     ApiKey.ALTER_PARTITION: (2, 3, 0, _C, False),
+    ApiKey.UPDATE_FEATURES: (0, 2, 0, _BC, True),
     ApiKey.ENVELOPE: (0, 0, 0, _C, False),
     ApiKey.FETCH_SNAPSHOT: (0, 1, 0, _C, False),
     ApiKey.DESCRIBE_CLUSTER: (0, 2, 0, _BC, False),
@@ -140,6 +145,9 @@ _TABLE: Final[Mapping[ApiKey, tuple[int, int, int, tuple[bool, bool], bool]]] = 
     ApiKey.ASSIGN_REPLICAS_TO_DIRS: (0, 0, 0, _C, False),
     ApiKey.LIST_CONFIG_RESOURCES: (0, 1, 0, _B, False),
     ApiKey.DESCRIBE_TOPIC_PARTITIONS: (0, 0, 0, _B, False),
+    ApiKey.ADD_RAFT_VOTER: (0, 1, 0, _BC, True),
+    ApiKey.REMOVE_RAFT_VOTER: (0, 0, 0, _BC, True),
+    ApiKey.UPDATE_RAFT_VOTER: (0, 0, 0, _C, False),
 }
 
 # The broker checks what concerns itself, and passes on the rest in a request of its own.

@@ -28,6 +28,8 @@ class RaftConfig:
     """The first wait for a leader after the start, before an election is tried. A pre-vote disturbs
     nobody, so a fresh quorum need not wait a full election timeout; each try doubles the wait."""
     listener_name: str = "CONTROLLER"
+    auto_join: bool = False
+    """A controller that is no voter asks to become one (KIP-1186)."""
 
     @classmethod
     def from_broker(cls, config: BrokerConfig) -> Self:
@@ -46,4 +48,5 @@ class RaftConfig:
             retention_ms=config.get_int("metadata.max.retention.ms"),
             boot_election_wait_ms=min(60, election_timeout_ms),
             listener_name=listeners[0] if listeners else "CONTROLLER",
+            auto_join=config.get_boolean("controller.quorum.auto.join.enable"),
         )

@@ -44,8 +44,14 @@ class FetcherOwner(Protocol):
     @property
     def is_voter(self) -> bool: ...
 
-    def observe(self, leader_id: int, epoch: int, cause: str) -> None:
-        """A response told who leads in which epoch."""
+    def ask_around(self) -> list[int]:
+        """Whom to ask while no leader is known."""
+
+    def observe(self, leader_id: int, epoch: int, cause: str, address: messages.Address | None = None) -> None:
+        """A response told who leads in which epoch, and where."""
+
+    def handle_appended(self, data: bytes) -> None:
+        """The leader sent these batches, and they are in the log."""
 
     def handle_fetched(self, high_watermark: int) -> None:
         """The leader answered; what it sent is in the log."""
@@ -70,7 +76,6 @@ class Fetcher:
         node_id: int,
         directory_id: uuid.UUID | None,
         cluster_id: str | None,
-        voters: messages.Voters,
         log: SnapshottedLog,
         network: Network,
         clock: Clock,
@@ -81,7 +86,6 @@ class Fetcher:
         self._node_id = node_id
         self._directory_id = directory_id
         self._cluster_id = cluster_id
-        self._others = sorted(voter_id for voter_id in voters if voter_id != node_id)
         self._log = log
         self._network = network
         self._clock = clock
@@ -122,7 +126,8 @@ class Fetcher:
         # A voter that hears nothing will stand for election; an observer can only ask around.
         if leader_id >= 0 and (self._owner.is_voter or self._failures % 2 == 0):
             return leader_id
-        return self._rng.choice(self._others) if self._others else None
+        others = self._owner.ask_around()
+        return self._rng.choice(others) if others else None
 
     def _send(self) -> None:
         target = self._target()
@@ -166,7 +171,8 @@ class Fetcher:
             return
         partition = response.responses[0].partitions[0]
         leader = partition.current_leader
-        self._owner.observe(leader.leader_id, leader.leader_epoch, "a fetch was answered so")
+        address = messages.told_address(response, leader.leader_id)
+        self._owner.observe(leader.leader_id, leader.leader_epoch, "a fetch was answered so", address)
         if generation != self._generation:
             # Another leader or epoch: the loop has begun anew.
             return
@@ -204,10 +210,12 @@ class Fetcher:
         if not partition.records:
             return True
         try:
-            self._log.append_as_follower(bytes(partition.records))
+            data = bytes(partition.records)
+            self._log.append_as_follower(data)
         except ApiError as error:
             log.error("What the leader sent cannot be appended at offset %d: %s", self._log.log_end_offset, error)
             return False
+        self._owner.handle_appended(data)
         if self._owner.is_voter:
             # The next fetch says that this voter has it; then it must survive a power cut.
             self._log.flush()

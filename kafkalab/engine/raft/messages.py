@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 from kafkalab.engine.common.errors import Errors
@@ -11,7 +11,7 @@ from kafkalab.engine.common.ids import METADATA_TOPIC, METADATA_TOPIC_ID
 from kafkalab.engine.raft.snapshot_store import SnapshotId
 
 Body = dict[str, Any]
-Voters = Mapping[int, tuple[str, int]]
+Address = tuple[str, int]
 
 HIGH_WATERMARK_NOT_TOLD: Final = 2**63 - 1
 """What a fetch says of its high watermark in versions before 18: it never waits for a newer one."""
@@ -61,7 +61,7 @@ def top_level_error(error: Errors) -> Body:
     return {"error_code": error, "topics": []}
 
 
-def partition_response(voters: Voters, error: Errors, leader_id: int, epoch: int, **fields: Any) -> Body:
+def partition_response(leader_address: Address | None, error: Errors, leader_id: int, epoch: int, **fields: Any) -> Body:
     """A Vote, BeginQuorumEpoch or EndQuorumEpoch response."""
     return {
         "error_code": Errors.NONE,
@@ -71,19 +71,29 @@ def partition_response(voters: Voters, error: Errors, leader_id: int, epoch: int
                 "partitions": [{"partition_index": 0, "error_code": error, "leader_id": leader_id, "leader_epoch": epoch, **fields}],
             }
         ],
-        "node_endpoints": node_endpoints(voters, leader_id),
+        "node_endpoints": node_endpoints(leader_id, leader_address),
     }
 
 
-def node_endpoints(voters: Voters, leader_id: int) -> list[Body]:
-    """Where the leader can be reached, when there is one among the voters."""
-    address = voters.get(leader_id)
-    return [] if address is None else [{"node_id": leader_id, "host": address[0], "port": address[1]}]
+def node_endpoints(leader_id: int, address: Address | None) -> list[Body]:
+    """Where the leader can be reached, when that is known."""
+    return [] if address is None or leader_id < 0 else [{"node_id": leader_id, "host": address[0], "port": address[1]}]
 
 
-def leader_endpoints(listener_name: str, address: tuple[str, int]) -> list[Body]:
-    """The sender's own address, as BeginQuorumEpoch and EndQuorumEpoch carry it."""
-    return [{"name": listener_name, "host": address[0], "port": address[1]}]
+def told_address(response: Any, leader_id: int) -> Address | None:
+    """Where a response says that the leader can be reached."""
+    for node in response.node_endpoints:
+        if node.node_id == leader_id and node.host and node.port > 0:
+            return node.host, node.port
+    return None
+
+
+def claimed_address(request: Any, listener_name: str) -> Address | None:
+    """Where a leader says itself that it can be reached, in BeginQuorumEpoch and EndQuorumEpoch."""
+    for endpoint in request.leader_endpoints:
+        if endpoint.name == listener_name and endpoint.host and endpoint.port > 0:
+            return endpoint.host, endpoint.port
+    return None
 
 
 def fetch_request(
@@ -131,7 +141,7 @@ def fetch_request(
 
 
 def fetch_response(
-    voters: Voters,
+    leader_address: Address | None,
     error: Errors,
     leader_id: int,
     epoch: int,
@@ -163,7 +173,7 @@ def fetch_response(
         "error_code": Errors.NONE,
         "session_id": 0,
         "responses": [{"topic": METADATA_TOPIC, "topic_id": METADATA_TOPIC_ID, "partitions": [partition]}],
-        "node_endpoints": node_endpoints(voters, leader_id),
+        "node_endpoints": node_endpoints(leader_id, leader_address),
     }
 
 

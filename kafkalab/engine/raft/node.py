@@ -1,7 +1,8 @@
 """A member of the metadata quorum: elections, replication and commits of ``__cluster_metadata``.
 
 The protocol is Kafka's Raft (KIP-595, with KIP-996's pre-vote): voters elect a leader per epoch, the
-others fetch from it, and what a majority has on disk is committed. Voters are static.
+others fetch from it, and what a majority has on disk is committed. Who votes is said by the settings
+while kraft.version is 0, and by the log itself from then on (KIP-853).
 
 Rules kept here:
 
@@ -12,7 +13,7 @@ Rules kept here:
 * The listener hears of commits in order and once, and of leadership only when the leader's own
   epoch is committed and all of it handed over.
 
-Brokers are members outside the voters (observers): they fetch and never vote.
+Brokers are members outside the voters (observers): they fetch and never stand for election.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
@@ -30,11 +30,15 @@ from kafkalab.engine.protocol.network import Network
 from kafkalab.engine.raft import messages
 from kafkalab.engine.raft.commits import CommitFeed
 from kafkalab.engine.raft.config import RaftConfig
+from kafkalab.engine.raft.describe import describe_quorum
 from kafkalab.engine.raft.fetcher import Fetcher
+from kafkalab.engine.raft.leading import RETRY_BACKOFF_MAX_MS, LeaderDuties
 from kafkalab.engine.raft.listener import RaftListener
+from kafkalab.engine.raft.membership import Membership
 from kafkalab.engine.raft.metadata_log import values_batch
 from kafkalab.engine.raft.quorum_state import ElectionState, QuorumStateStore
 from kafkalab.engine.raft.reporter import RaftReporter
+from kafkalab.engine.raft.requests import QuorumRequests
 from kafkalab.engine.raft.serving import FetchServer
 from kafkalab.engine.raft.snapshot_cleaner import SnapshotCleaner
 from kafkalab.engine.raft.snapshot_records import SnapshotWriter
@@ -53,7 +57,11 @@ from kafkalab.engine.raft.states import (
     State,
     UnattachedState,
 )
-from kafkalab.engine.record.control import LeaderChange, leader_change_batch
+from kafkalab.engine.raft.voter_changes import VoterChanges
+from kafkalab.engine.raft.voter_history import BOOTSTRAP_OFFSET, VoterHistory, voters_value
+from kafkalab.engine.raft.voters import KRAFT_VERSION_MAX, KRAFT_VERSION_MIN, Address, ReplicaKey, Voter, VoterSet
+from kafkalab.engine.record.control import ControlType, LeaderChange, encode_leader_change
+from kafkalab.engine.record.quorum_records import control_batch, encode_kraft_version
 from kafkalab.engine.telemetry.hub import TelemetrySink
 
 if TYPE_CHECKING:
@@ -63,9 +71,9 @@ log = logging.getLogger(__name__)
 
 FETCH_TIMEOUT_JITTER: Final = 0.1
 """Followers that lost their leader together stand for election one after the other."""
-CHECK_QUORUM_FACTOR: Final = 1.5
+BOOTSTRAP_ID_FIRST: Final = -2
+"""Servers whose ids are not known yet go by ids that no node has, as in Kafka."""
 ELECTION_BACKOFF_BASE_MS: Final = 50
-RETRY_BACKOFF_MAX_MS: Final = 250.0
 SHUTDOWN_WAIT_MS: Final = 1_000.0
 
 
@@ -87,13 +95,23 @@ class RaftNode:
         sink: TelemetrySink,
         config: RaftConfig,
         listener: RaftListener,
+        endpoints: Mapping[str, Address] | None = None,
+        bootstrap_servers: Sequence[Address] = (),
+        can_become_voter: bool = False,
     ) -> None:
-        assert voters, "a quorum has voters"
+        """
+        :param voters: the static voters; none where the log says who votes.
+        :param endpoints: the member's own, by listener name; needed where voters can change.
+        :param bootstrap_servers: whom to ask who leads; the voters without them.
+        :param can_become_voter: a controller, which joins by itself when the settings say so.
+        """
+        assert voters or bootstrap_servers, "a member of the quorum knows somebody to ask"
         self.node_id: Final = node_id
-        self.voters: Final[Mapping[int, tuple[str, int]]] = MappingProxyType(dict(sorted(voters.items())))
-        self._voter_ids: Final = frozenset(voters)
-        self._other_voters: Final = tuple(voter_id for voter_id in self.voters if voter_id != node_id)
-        self._directory_id: Final = directory_id
+        self._history: Final = VoterHistory(VoterSet.static(voters, config.listener_name))
+        self._key: Final = ReplicaKey.of(node_id, directory_id)
+        self._local: Final = Voter(key=self._key, endpoints=endpoints or {}, min_version=KRAFT_VERSION_MIN, max_version=KRAFT_VERSION_MAX)
+        self._bootstrap: Final = {BOOTSTRAP_ID_FIRST - index: address for index, address in enumerate(bootstrap_servers)}
+        self._read_voters(log)
         self._cluster_id: Final = cluster_id
         self._log: Final = log
         self._store: Final = store
@@ -103,13 +121,12 @@ class RaftNode:
         self._config: Final = config
         self._listener: Final = listener
         self._feed: Final = CommitFeed(log, listener)
-        self._server: Final = FetchServer(self, cluster_id=cluster_id, voters=self.voters, log=log, clock=clock, config=config)
+        self._server: Final = FetchServer(self, cluster_id=cluster_id, log=log, clock=clock, config=config)
         self._fetcher: Final = Fetcher(
             self,
             node_id=node_id,
             directory_id=directory_id,
             cluster_id=cluster_id,
-            voters=self.voters,
             log=log,
             network=network,
             clock=clock,
@@ -119,9 +136,30 @@ class RaftNode:
         self._snapshot_server: Final = SnapshotServer(self, cluster_id=cluster_id, log=log, clock=clock, config=config)
         self._cleaner: Final = SnapshotCleaner(log, clock=clock, retention_bytes=config.retention_bytes, retention_ms=config.retention_ms)
         self._reporter: Final = RaftReporter(self, clock=clock, sink=sink)
+        self._duties: Final = LeaderDuties(
+            self, cluster_id=cluster_id, endpoints=self._own_endpoints, network=network, clock=clock, config=config
+        )
+        self._changes: Final = VoterChanges(
+            self, local=self._local, cluster_id=cluster_id, history=self._history, network=network, clock=clock, config=config
+        )
+        self._membership: Final = Membership(
+            self,
+            local=self._local,
+            is_joining=can_become_voter and config.auto_join,
+            cluster_id=cluster_id,
+            history=self._history,
+            network=network,
+            clock=clock,
+            config=config,
+        )
+        self._requests: Final = QuorumRequests(
+            self, cluster_id=cluster_id, local_key=self._key, history=self._history, reporter=self._reporter, config=config
+        )
         self._state: State = UnattachedState(0, voted_id=None, deadline_ms=0.0)
         self._persisted = ElectionState()
         self._high_watermark = -1
+        # Where the leader said that it listens; the voter set may not know it yet.
+        self._told_leader: tuple[int, Address] | None = None
         # Timers of the present state.
         self._timers: list[Timer] = []
         # How often an election was tried since the start; None once a leader has been known.
@@ -140,11 +178,41 @@ class RaftNode:
     @property
     def state_name(self) -> str:
         """Its name in the state table, or "observer"."""
-        return self._state.kind.value if self.is_voter else "observer"
+        return self._state.kind.value if self.is_voter or self.is_leader else "observer"
 
     @property
     def is_voter(self) -> bool:
-        return self.node_id in self._voter_ids
+        return self._history.voters.is_voter(self._key)
+
+    @property
+    def is_closed(self) -> bool:
+        """It has ended."""
+        return self._is_closed
+
+    @property
+    def voter_set(self) -> VoterSet:
+        """Who votes as of the end of the log."""
+        return self._history.voters
+
+    @property
+    def voters(self) -> Mapping[int, Address]:
+        """Where each voter listens."""
+        return self._history.voters.addresses(self._config.listener_name)
+
+    @property
+    def voter_ids(self) -> frozenset[int]:
+        """Who votes, whatever disk it does so with."""
+        return self._history.voters.ids
+
+    @property
+    def kraft_version(self) -> int:
+        """The finalized level: 0 for static voters, 1 for voters that the log names."""
+        return self._changes.kraft_version
+
+    @property
+    def log_position(self) -> tuple[int, int]:
+        """The epoch of the log's last record, and where the log ends; who has more has the better log."""
+        return max(0, self._log.latest_epoch), self._log.log_end_offset
 
     @property
     def is_leader(self) -> bool:
@@ -173,6 +241,69 @@ class RaftNode:
     def log_end_offset(self) -> int:
         return self._log.log_end_offset
 
+    # --- where members are -----------------------------------------------------------------------
+
+    def address_of(self, node_id: int) -> Address | None:
+        """Where a member listens, by what the leader said of itself, the voter set, and the settings."""
+        told = self._told_leader
+        if told is not None and told[0] == node_id:
+            return told[1]
+        return (
+            self._history.voters.address(node_id, self._config.listener_name)
+            or self._changes.pending_address(node_id)
+            or self._bootstrap.get(node_id)
+        )
+
+    def leader_address(self) -> Address | None:
+        """Where the leader listens, as far as known."""
+        if self.leader_id == self.node_id:
+            own = self._local.endpoints.get(self._config.listener_name)
+            return own or self._history.voters.address(self.node_id, self._config.listener_name)
+        return self.address_of(self.leader_id)
+
+    def ask_around(self) -> list[int]:
+        """Whom to ask who leads: the bootstrap servers, and every other voter that is known."""
+        return [*self._bootstrap, *self._other_voters]
+
+    @property
+    def _other_voters(self) -> list[int]:
+        return [voter.key.id for voter in self._history.voters if voter.key.id != self.node_id]
+
+    def _own_endpoints(self) -> list[messages.Body]:
+        endpoints = self._local.endpoints
+        if not endpoints:
+            voter = self._history.voters.get(self.node_id)
+            endpoints = {} if voter is None else voter.endpoints
+        return [{"name": name, "host": host, "port": port} for name, (host, port) in endpoints.items()]
+
+    # --- who votes -------------------------------------------------------------------------------
+
+    def _read_voters(self, log: SnapshottedLog) -> None:
+        snapshot = log.latest_snapshot()
+        if snapshot is not None:
+            self._history.load_snapshot(snapshot.controls(), snapshot.end_offset)
+        self._history.catch_up(log)
+
+    def handle_appended(self, data: bytes) -> None:
+        """The leader's batches are in the log."""
+        if self._history.appended(data, self._log):
+            self._handle_voters_changed()
+
+    def _handle_voters_changed(self) -> None:
+        """Others vote from now on: in the leader's count, and perhaps this member too, or no more."""
+        state = self._state
+        log.info("Node %d: the voters are %s from offset %s on", self.node_id, self._history.voters, self._history.voters_offset)
+        self._reporter.level_changed()
+        if isinstance(state, LeaderState):
+            before = set(state.voters)
+            state.set_voters(self._history.voters, self._key, self._clock.now_ms())
+            self._duties.voters_changed(state, set(state.voters) - before)
+        elif isinstance(state, FollowerState):
+            self._cancel_timers()
+            if self.is_voter:
+                state.deadline_ms = self._clock.now_ms() + self._fetch_timeout_ms()
+                self._watch_leader(state)
+
     # --- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -190,23 +321,33 @@ class RaftNode:
             # The log got further than the file, as when only the log was copied here.
             remembered = ElectionState(last_epoch)
         epoch, leader_id, voted_id = remembered.epoch, remembered.leader_id, remembered.voted_id
-        if not self.is_voter:
-            voted_id = None
         state: State
         if leader_id == self.node_id and self.is_voter:
             # It may have told others of entries that it lost in the crash: it must not lead this epoch again, nor vote in it.
             state = ResignedState(
                 epoch,
                 local_id=self.node_id,
+                directory_id=self._key.directory_id,
                 others=self._other_voters,
                 preferred_successors=(),
                 deadline_ms=now_ms + self._election_wait_ms(),
             )
-        elif leader_id in self._voter_ids and leader_id != self.node_id:
+        elif leader_id in self._history.voters and leader_id != self.node_id:
             # Until it answers, this wait is as short as any at the start.
-            state = FollowerState(epoch, leader_id=leader_id, voted_id=voted_id, deadline_ms=now_ms + self._election_wait_ms())
+            state = FollowerState(
+                epoch,
+                leader_id=leader_id,
+                voted_id=voted_id,
+                voted_directory_id=remembered.voted_directory_id,
+                deadline_ms=now_ms + self._election_wait_ms(),
+            )
         else:
-            state = UnattachedState(epoch, voted_id=voted_id, deadline_ms=now_ms + self._election_wait_ms())
+            state = UnattachedState(
+                epoch,
+                voted_id=voted_id,
+                voted_directory_id=remembered.voted_directory_id,
+                deadline_ms=now_ms + self._election_wait_ms(),
+            )
         self._state = state
         self._persist(state)
         self._reporter.start()
@@ -217,7 +358,7 @@ class RaftNode:
             self._raise_high_watermark(snapshot_id.end_offset)
         if leader_id >= 0 or epoch > 0:
             self._listener.handle_leader_change(state.leader_id, state.epoch)
-        if self._voter_ids == {self.node_id}:
+        if self.is_voter and len(self._history.voters) == 1:
             self._stand("it is the only voter")
         else:
             self._enter(state)
@@ -233,11 +374,11 @@ class RaftNode:
         if isinstance(state, LeaderState) and self._other_voters:
             # Should nobody answer, the others find out by themselves.
             deadline = self._clock.call_later(SHUTDOWN_WAIT_MS, self._finish_shutdown)
-            self._resign("it shuts down")
+            self.resign("it shuts down")
             self._timers.append(deadline)
         else:
             if isinstance(state, LeaderState):
-                self._resign("it shuts down")
+                self.resign("it shuts down")
             self._finish_shutdown()
 
     def _finish_shutdown(self) -> None:
@@ -250,6 +391,8 @@ class RaftNode:
         """Stop here and now, telling nobody."""
         self._is_closed = True
         self._cancel_timers()
+        self._duties.stop()
+        self._membership.stop()
         self._fetcher.stop()
         self._server.abandon()
         self._cleaner.stop()
@@ -275,14 +418,25 @@ class RaftNode:
         self._feed.wait_for(last_offset, on_commit)
         return last_offset
 
-    def _append_and_flush(self, state: LeaderState, data: bytes) -> int:
+    def append_controls(self, controls: list[tuple[ControlType, bytes]]) -> int:
+        """Write control records as one batch, which counts at once; the last record's offset. Only the leader can."""
+        state = self._state
+        assert isinstance(state, LeaderState), "only a leader appends"
+        data = control_batch(controls, base_offset=self._log.log_end_offset, epoch=state.epoch, timestamp_ms=self._clock.wall_ms())
+        return self._append_and_flush(state, data, is_control=True)
+
+    def _append_and_flush(self, state: LeaderState, data: bytes, *, is_control: bool = False) -> int:
         appended = self._log.append_as_leader(data, state.epoch, client=False)
+        if not is_control:
+            self._history.skip_to(self._log.log_end_offset)
+        elif self._history.catch_up(self._log):
+            self._handle_voters_changed()
         # Followers write to their disks while this node writes to its own. It counts itself only after.
         self._server.release()
         self._log.flush()
         state.flushed_end_offset = self._log.log_end_offset
         self._reporter.level_changed()
-        if not self._other_voters:
+        if is_control or not state.voters:
             # Committed already; but whoever appends shall have its offset first.
             self._clock.call_later(0, self._maybe_commit)
         return appended.last_offset
@@ -310,6 +464,8 @@ class RaftNode:
         if isinstance(state, LeaderState) and not state.is_announced and self._feed.next_offset > state.epoch_start_offset:
             state.is_announced = True
             self._listener.handle_became_leader(state.epoch)
+        if isinstance(state, LeaderState) and self._state is state:
+            self._changes.handle_high_watermark(high_watermark)
 
     # --- what the fetcher brings -------------------------------------------------------------------
 
@@ -326,6 +482,8 @@ class RaftNode:
     def handle_truncated(self, from_offset: int, to_offset: int) -> None:
         """The log's tail was never committed and is gone."""
         log.info("Node %d cut its metadata log from %d back to %d", self.node_id, from_offset, to_offset)
+        if self._history.truncate_from(to_offset):
+            self._handle_voters_changed()
         self._reporter.truncated(from_offset, to_offset)
 
     def handle_snapshot_chunk(self) -> None:
@@ -337,19 +495,26 @@ class RaftNode:
     def handle_snapshot_fetched(self, snapshot_id: SnapshotId) -> None:
         """A snapshot took the log's place; what is in it is committed."""
         self.handle_snapshot_chunk()
+        voters = self._history.voters
+        self._read_voters(self._log)
+        if self._history.voters != voters:
+            self._handle_voters_changed()
         self._reporter.level_changed()
         self._raise_high_watermark(snapshot_id.end_offset)
 
-    def observe(self, leader_id: int, epoch: int, cause: str) -> None:
-        """Somebody said who leads in an epoch. News make a follower, or at least end older epochs."""
-        if leader_id not in self._voter_ids:
+    def observe(self, leader_id: int, epoch: int, cause: str, address: Address | None = None) -> None:
+        """Somebody said who leads in an epoch, and where that one listens. News make a follower, or at least end older epochs."""
+        if address is None and self.address_of(leader_id) is None:
+            # One whom nobody can reach is as good as none.
             leader_id = UNKNOWN_LEADER
         state = self._state
         if self._is_closed or epoch < state.epoch:
             return
+        if address is not None and leader_id >= 0 and (epoch > state.epoch or state.leader_id in (leader_id, UNKNOWN_LEADER)):
+            self._told_leader = (leader_id, address)
         if epoch > state.epoch:
             if leader_id in (UNKNOWN_LEADER, self.node_id):
-                self._become_unattached(epoch, cause)
+                self.become_unattached(epoch, cause)
             else:
                 self._become_follower(epoch, leader_id, cause)
         elif leader_id == UNKNOWN_LEADER or leader_id == state.leader_id:
@@ -364,7 +529,10 @@ class RaftNode:
     # --- transitions -------------------------------------------------------------------------------
 
     def _persist(self, state: State) -> None:
-        remembered = ElectionState(state.epoch, state.leader_id, state.voted_id)
+        version = self._history.kraft_version
+        remembered = ElectionState(
+            state.epoch, state.leader_id, state.voted_id, state.voted_directory_id if version > 0 else None, min(version, 1)
+        )
         if remembered != self._persisted:
             self._store.write(remembered)
             self._persisted = remembered
@@ -378,19 +546,23 @@ class RaftNode:
         """Move to another state. On disk first, then in effect, then told."""
         old = self._state
         assert state.kind in VALID_NEXT[old.kind], f"{state.kind.value} cannot follow {old.kind.value}"
-        assert self.is_voter or state.kind in OBSERVER_STATES, f"an observer cannot be {state.kind.value}"
+        was_leading = isinstance(old, LeaderState)
+        assert self.is_voter or was_leading or state.kind in OBSERVER_STATES, f"an observer cannot be {state.kind.value}"
         assert state.epoch >= old.epoch, "epochs only rise"
         if state.epoch == old.epoch:
             assert old.voted_id is None or state.voted_id == old.voted_id, "a vote is not taken back"
             assert state.leader_id in (old.leader_id, UNKNOWN_LEADER) or old.leader_id == UNKNOWN_LEADER, "an epoch has one leader"
         self._persist(state)
         self._cancel_timers()
+        self._duties.stop()
+        self._membership.stop()
         self._fetcher.stop()
         self._state = state
         self._reporter.state_changed(old, state, cause)
         if isinstance(old, LeaderState):
             self._server.refuse_parked()
             self._feed.give_up_waiting()
+            self._changes.end()
             if old.is_announced:
                 self._listener.handle_resigned()
         if (state.epoch, state.leader_id) != (old.epoch, old.leader_id):
@@ -405,31 +577,45 @@ class RaftNode:
             if self.is_voter:
                 self._watch_leader(state)
             self._fetcher.restart()
+            self._membership.begin(state)
         elif isinstance(state, UnattachedState):
             if self.is_voter:
                 self._at(state.deadline_ms, lambda: self._stand("no leader is known"))
-            else:
+            if not self.is_voter or self._history.kraft_version > 0:
+                # All of its voters may have moved, or it is none any more and does not know.
                 self._fetcher.restart()
         elif isinstance(state, ProspectiveState | CandidateState):
             self._at(state.deadline_ms, lambda: self._handle_election_timeout(state))
             for voter_id in self._other_voters:
                 self._ask_for_vote(state, voter_id, 0)
         elif isinstance(state, ResignedState):
-            self._at(state.deadline_ms, lambda: self._become_unattached(state.epoch + 1, "it resigned from the epoch before"))
-            for voter_id in tuple(state.unacknowledged):
-                self._say_goodbye(state, voter_id, 0)
+            self._at(state.deadline_ms, lambda: self.become_unattached(state.epoch + 1, "it resigned from the epoch before"))
+            self._duties.say_goodbyes(state)
 
     def _at(self, deadline_ms: float, action: Callable[[], None]) -> None:
         self._timers.append(self._clock.call_later(max(0.0, deadline_ms - self._clock.now_ms()), action))
 
-    def _become_unattached(self, epoch: int, cause: str, *, voted_id: int | None = None) -> None:
-        state = UnattachedState(epoch, voted_id=voted_id, deadline_ms=self._clock.now_ms() + self._election_wait_ms())
+    def become_unattached(self, epoch: int, cause: str, *, voted: ReplicaKey | None = None) -> None:
+        """Take up a newer epoch, or vote in this one; on disk when this returns."""
+        state = UnattachedState(
+            epoch,
+            voted_id=None if voted is None else voted.id,
+            voted_directory_id=None if voted is None else voted.directory_id,
+            deadline_ms=self._clock.now_ms() + self._election_wait_ms(),
+        )
         self._transition_to(state, cause)
         self._enter(state)
 
     def _become_follower(self, epoch: int, leader_id: int, cause: str) -> None:
-        voted_id = self._state.voted_id if epoch == self._state.epoch else None
-        state = FollowerState(epoch, leader_id=leader_id, voted_id=voted_id, deadline_ms=self._clock.now_ms() + self._fetch_timeout_ms())
+        old = self._state
+        is_same_epoch = epoch == old.epoch
+        state = FollowerState(
+            epoch,
+            leader_id=leader_id,
+            voted_id=old.voted_id if is_same_epoch else None,
+            voted_directory_id=old.voted_directory_id if is_same_epoch else None,
+            deadline_ms=self._clock.now_ms() + self._fetch_timeout_ms(),
+        )
         self._transition_to(state, cause)
         self._enter(state)
 
@@ -463,9 +649,10 @@ class RaftNode:
         state = ProspectiveState(
             old.epoch,
             local_id=self.node_id,
-            voters=self._voter_ids,
+            voters=self._history.voters.ids,
             leader_id=old.leader_id,
             voted_id=old.voted_id,
+            voted_directory_id=old.voted_directory_id,
             deadline_ms=self._clock.now_ms() + self._election_wait_ms(),
             retries=retries,
         )
@@ -479,7 +666,8 @@ class RaftNode:
         state = CandidateState(
             prospect.epoch + 1,
             local_id=self.node_id,
-            voters=self._voter_ids,
+            directory_id=self._key.directory_id,
+            voters=self._history.voters.ids,
             deadline_ms=self._clock.now_ms() + self._election_wait_ms(),
             retries=prospect.retries,
             cause=cause,
@@ -505,13 +693,14 @@ class RaftNode:
         if self._state is not state or self._is_closed:
             return
         is_pre_vote = isinstance(state, ProspectiveState)
+        voter = self._history.voters.get(voter_id)
         body = messages.partition_request(
             self._cluster_id,
             {
                 "replica_epoch": state.epoch,
                 "replica_id": self.node_id,
-                "replica_directory_id": self._directory_id,
-                "voter_directory_id": None,
+                "replica_directory_id": self._key.directory_id,
+                "voter_directory_id": None if voter is None else voter.key.directory_id,
                 "last_offset_epoch": max(0, self._log.latest_epoch),
                 "last_offset": self._log.log_end_offset,
                 "pre_vote": is_pre_vote,
@@ -541,7 +730,8 @@ class RaftNode:
                 self._maybe_back_off(state)
             self._retry(attempt, lambda: self._ask_for_vote(state, voter_id, attempt + 1))
             return
-        self.observe(partition.leader_id, partition.leader_epoch, f"controller {voter_id} said so when asked for its vote")
+        address = messages.told_address(response, partition.leader_id)
+        self.observe(partition.leader_id, partition.leader_epoch, f"controller {voter_id} said so when asked for its vote", address)
         # A late answer to an earlier candidacy says nothing about this one.
         if self._state is not state:
             return
@@ -559,7 +749,9 @@ class RaftNode:
         elif state.leader_id != UNKNOWN_LEADER and (state.is_lost or (voter_id == state.leader_id and not partition.vote_granted)):
             self._become_follower(state.epoch, state.leader_id, "its leader is alive")
         elif state.is_lost and state.leader_id == UNKNOWN_LEADER:
-            unattached = UnattachedState(state.epoch, voted_id=state.voted_id, deadline_ms=state.deadline_ms)
+            unattached = UnattachedState(
+                state.epoch, voted_id=state.voted_id, voted_directory_id=state.voted_directory_id, deadline_ms=state.deadline_ms
+            )
             self._transition_to(unattached, "its pre-vote was refused")
             self._enter(unattached)
 
@@ -580,91 +772,43 @@ class RaftNode:
 
     def _become_leader(self, candidate: CandidateState) -> None:
         now_ms = self._clock.now_ms()
+        voters = self._history.voters
         state = LeaderState(
             candidate.epoch,
             local_id=self.node_id,
-            voters=self._voter_ids,
+            directory_id=self._key.directory_id,
+            voters=self._other_voters,
             epoch_start_offset=self._log.log_end_offset,
             now_ms=now_ms,
         )
+        state.set_voters(voters, self._key, now_ms)
         votes = tuple(sorted(candidate.granted))
         self._boot_attempts = None
         self._transition_to(state, f"controllers {_names(votes)} voted for it")
         self._reporter.elected(state.epoch, votes, candidate.cause)
-        for voter_id in self._other_voters:
-            self._announce_epoch(state, voter_id)
-        change = LeaderChange(self.node_id, tuple(self.voters), votes)
-        self._append_and_flush(
-            state,
-            leader_change_batch(change, base_offset=state.epoch_start_offset, epoch=state.epoch, timestamp_ms=self._clock.wall_ms()),
-        )
-        if self._other_voters:
-            self._schedule_announcements(state)
-            self._check_quorum(state)
+        self._changes.begin()
+        # It is told before this writes: the others begin to fetch meanwhile.
+        self._duties.begin(state)
+        controls = [(ControlType.LEADER_CHANGE, encode_leader_change(LeaderChange(self.node_id, tuple(sorted(voters.ids)), votes)))]
+        self.append_controls(controls + self._voters_for_log(voters))
 
-    def _schedule_announcements(self, state: LeaderState) -> None:
-        """Tell voters that do not fetch, again and again, whom to fetch from."""
-        period_ms = self._config.fetch_timeout_ms / 2
+    def _voters_for_log(self, voters: VoterSet) -> list[tuple[ControlType, bytes]]:
+        """What a new leader adds to its first batch: who votes, where only a formatted directory knows that, or knows it otherwise."""
+        level, offset = self._history.kraft_version, self._history.voters_offset
+        if level == 0 or (offset != BOOTSTRAP_OFFSET and not (self._local.endpoints and voters.needs_change(self._local))):
+            return []
+        told = voters.with_changed(self._local) if self._local.endpoints else voters
+        assert told is not None, "a leader is among the voters"
+        return [(ControlType.KRAFT_VERSION, encode_kraft_version(level)), (ControlType.KRAFT_VOTERS, voters_value(told))]
 
-        def announce() -> None:
-            silent_since_ms = self._clock.now_ms() - period_ms
-            for voter_id, progress in state.voters.items():
-                if progress.last_fetch_ms <= silent_since_ms:
-                    self._announce_epoch(state, voter_id)
-            self._timers.append(self._clock.call_later(period_ms, announce))
-            self._drop_spent_timers()
-
-        self._timers.append(self._clock.call_later(period_ms, announce))
-
-    def _drop_spent_timers(self) -> None:
-        # The list is for cancelling at the end of the state; it must not grow with a long reign.
-        if len(self._timers) > 64:
-            del self._timers[: len(self._timers) - 32]
-
-    def _announce_epoch(self, state: LeaderState, voter_id: int) -> None:
-        body = messages.partition_request(
-            self._cluster_id,
-            {"voter_directory_id": None, "leader_id": self.node_id, "leader_epoch": state.epoch},
-            voter_id=voter_id,
-            leader_endpoints=messages.leader_endpoints(self._config.listener_name, self.voters[self.node_id]),
-        )
-        self._network.send(
-            voter_id,
-            ApiKey.BEGIN_QUORUM_EPOCH,
-            body,
-            lambda response: self._handle_announced(response, voter_id),
-            timeout_ms=self._config.request_timeout_ms,
-        )
-
-    def _handle_announced(self, response: Any | None, voter_id: int) -> None:
-        self._handle_epoch_response(response, voter_id)
-
-    def _handle_epoch_response(self, response: Any | None, voter_id: int) -> bool:
-        """Note a newer epoch; whether the other side understood."""
-        if response is None or self._is_closed:
-            return False
-        partition = messages.only_response_partition(response)
-        if partition is None or response.error_code != Errors.NONE:
-            return False
-        self.observe(partition.leader_id, partition.leader_epoch, f"controller {voter_id} said so")
-        return bool(partition.error_code == Errors.NONE)
-
-    def _check_quorum(self, state: LeaderState) -> None:
-        """Lead no longer than a majority follows: it may have another leader by now."""
-        limit_ms = self._config.fetch_timeout_ms * CHECK_QUORUM_FACTOR
-        remaining_ms = state.majority_fetched_ms() + limit_ms - self._clock.now_ms()
-        if remaining_ms <= 0:
-            self._resign(f"no majority of the controllers fetched for {limit_ms:.0f} ms")
-            return
-        self._timers.append(self._clock.call_later(remaining_ms, lambda: self._check_quorum(state)))
-        self._drop_spent_timers()
-
-    def _resign(self, cause: str) -> None:
+    def resign(self, cause: str) -> None:
+        """As the leader: lead no longer, and say who is nearest to succeed."""
         old = self._state
         assert isinstance(old, LeaderState), "only a leader resigns"
         state = ResignedState(
             old.epoch,
             local_id=self.node_id,
+            directory_id=self._key.directory_id,
             others=self._other_voters,
             preferred_successors=old.preferred_successors(),
             deadline_ms=self._clock.now_ms() + self._election_wait_ms(),
@@ -672,141 +816,59 @@ class RaftNode:
         self._transition_to(state, cause)
         self._enter(state)
 
-    def _say_goodbye(self, state: ResignedState, voter_id: int, attempt: int) -> None:
-        if self._state is not state or self._is_closed:
-            return
-        body = messages.partition_request(
-            self._cluster_id,
-            {
-                "leader_id": self.node_id,
-                "leader_epoch": state.epoch,
-                "preferred_successors": state.preferred_successors,
-                "preferred_candidates": [
-                    {"candidate_id": candidate_id, "candidate_directory_id": None} for candidate_id in state.preferred_successors
-                ],
-            },
-            leader_endpoints=messages.leader_endpoints(self._config.listener_name, self.voters[self.node_id]),
-        )
+    def handle_goodbyes_said(self) -> None:
+        """All voters know that this member leads no longer."""
+        if self._on_shutdown is not None:
+            self._finish_shutdown()
 
-        def on_response(response: Any | None) -> None:
-            is_understood = self._handle_epoch_response(response, voter_id)
-            if self._state is not state or self._is_closed:
-                return
-            if not is_understood:
-                self._retry(attempt, lambda: self._say_goodbye(state, voter_id, attempt + 1))
-                return
-            state.unacknowledged.discard(voter_id)
-            if self._on_shutdown is not None and not state.unacknowledged:
-                self._finish_shutdown()
-
-        self._network.send(voter_id, ApiKey.END_QUORUM_EPOCH, body, on_response, timeout_ms=self._config.request_timeout_ms)
+    def handle_replica_alive(self, key: ReplicaKey) -> None:
+        """As the leader: a voter was heard of, which counts as a fetch."""
+        state = self._state
+        progress = state.voter(key) if isinstance(state, LeaderState) else None
+        if progress is not None:
+            progress.last_fetch_ms = self._clock.now_ms()
 
     # --- requests of other members -----------------------------------------------------------------
 
-    def _refusal_of_all(self, request: Any) -> Errors:
-        if self._is_closed:
-            return Errors.BROKER_NOT_AVAILABLE
-        if request.cluster_id is not None and self._cluster_id is not None and request.cluster_id != self._cluster_id:
-            return Errors.INCONSISTENT_CLUSTER_ID
-        return Errors.NONE if messages.only_partition(request) is not None else Errors.INVALID_REQUEST
+    def ask_for_pre_vote(self, state: ProspectiveState, voter_id: int) -> None:
+        """Ask a voter once more, who may have changed its mind."""
+        self._ask_for_vote(state, voter_id, 0)
 
-    def _partition_response(self, error: Errors, **fields: Any) -> messages.Body:
-        return messages.partition_response(self.voters, error, self.leader_id, self.epoch, **fields)
-
-    def _is_voter_key(self, voter_id: int, directory_id: uuid.UUID | None) -> bool:
-        """Whether a request that names its receiver means this node and this disk."""
-        if voter_id not in (-1, self.node_id):
-            return False
-        return directory_id is None or self._directory_id is None or directory_id == self._directory_id
+    def stand_after(self, backoff_ms: float, cause: str, *, is_successor: bool) -> None:
+        """Stand for election after that time, unless somebody else leads by then."""
+        self._cancel_timers()
+        self._at(self._clock.now_ms() + backoff_ms, lambda: self._stand(cause, is_successor=is_successor))
 
     def handle_vote(self, request: Any) -> messages.Body:
         """Answer a candidate, or somebody who wonders whether to become one."""
-        error = self._refusal_of_all(request)
-        if error is not Errors.NONE:
-            return messages.top_level_error(error)
-        vote = messages.only_partition(request)
-        assert vote is not None, "the request was found well-formed"
-        candidate_id, epoch, is_pre_vote = vote.replica_id, vote.replica_epoch, vote.pre_vote
-        newest_allowed = epoch if is_pre_vote else epoch - 1
-        if epoch < self.epoch:
-            return self._partition_response(Errors.FENCED_LEADER_EPOCH, vote_granted=False)
-        if candidate_id < 0 or vote.last_offset < 0 or not 0 <= vote.last_offset_epoch <= newest_allowed:
-            return self._partition_response(Errors.INVALID_REQUEST, vote_granted=False)
-        if not self.is_voter or candidate_id not in self._voter_ids or candidate_id == self.node_id:
-            return self._partition_response(Errors.INCONSISTENT_VOTER_SET, vote_granted=False)
-        if not self._is_voter_key(request.voter_id, vote.voter_directory_id):
-            return self._partition_response(Errors.INVALID_VOTER_KEY, vote_granted=False)
-        if epoch > self.epoch:
-            self._become_unattached(epoch, f"controller {candidate_id} stands for election")
-        own_log = (max(0, self._log.latest_epoch), self._log.log_end_offset)
-        is_granted = self._state.grants_vote(
-            candidate_id,
-            is_log_up_to_date=(vote.last_offset_epoch, vote.last_offset) >= own_log,
-            is_pre_vote=is_pre_vote,
-        )
-        if is_granted and not is_pre_vote and self._state.voted_id is None:
-            # On disk when this returns, and only then is it said.
-            self._become_unattached(epoch, f"it votes for controller {candidate_id}", voted_id=candidate_id)
-        self._reporter.vote_answered(candidate_id, epoch, is_granted=is_granted, is_pre_vote=is_pre_vote)
-        state = self._state
-        if not is_granted and is_pre_vote and isinstance(state, ProspectiveState) and candidate_id in state.rejected:
-            # It refused because it had a leader; now it looks for one, and with the shorter log it cannot be it.
-            self._ask_for_vote(state, candidate_id, 0)
-        return self._partition_response(Errors.NONE, vote_granted=is_granted)
-
-    def _handle_leader_claim(self, leader_id: int, epoch: int, cause: str) -> Errors:
-        """What BeginQuorumEpoch and EndQuorumEpoch have in common: somebody says that it leads, or led."""
-        if epoch < self.epoch:
-            return Errors.FENCED_LEADER_EPOCH
-        if leader_id not in self._voter_ids or leader_id == self.node_id:
-            return Errors.INVALID_REQUEST
-        if epoch == self.epoch and self.leader_id not in (UNKNOWN_LEADER, leader_id):
-            return Errors.INVALID_REQUEST
-        self.observe(leader_id, epoch, cause)
-        return Errors.NONE
+        return self._requests.handle_vote(request)
 
     def handle_begin_quorum_epoch(self, request: Any) -> messages.Body:
         """A new leader tells that it leads."""
-        error = self._refusal_of_all(request)
-        if error is not Errors.NONE:
-            return messages.top_level_error(error)
-        partition = messages.only_partition(request)
-        assert partition is not None, "the request was found well-formed"
-        if not self._is_voter_key(request.voter_id, partition.voter_directory_id):
-            return self._partition_response(Errors.INVALID_VOTER_KEY)
-        leader_id = partition.leader_id
-        return self._partition_response(self._handle_leader_claim(leader_id, partition.leader_epoch, f"controller {leader_id} was elected"))
+        return self._requests.handle_begin_quorum_epoch(request)
 
     def handle_end_quorum_epoch(self, request: Any) -> messages.Body:
         """A leader tells that it leads no longer, and who is nearest to succeed it."""
-        error = self._refusal_of_all(request)
-        if error is not Errors.NONE:
-            return messages.top_level_error(error)
-        partition = messages.only_partition(request)
-        assert partition is not None, "the request was found well-formed"
-        leader_id = partition.leader_id
-        claim = self._handle_leader_claim(leader_id, partition.leader_epoch, f"controller {leader_id} led")
-        state = self._state
-        if claim is Errors.NONE and isinstance(state, FollowerState) and self.is_voter:
-            # Having said goodbye it will never lead this epoch again: others may be voted for.
-            state.has_fetched = False
-            candidates = [candidate.candidate_id for candidate in partition.preferred_candidates]
-            candidates = candidates or list(getattr(partition, "preferred_successors", ()))
-            backoff_ms = self._succession_backoff_ms(candidates)
-            self._cancel_timers()
-            is_first = backoff_ms == 0.0
-            self._at(self._clock.now_ms() + backoff_ms, lambda: self._stand(f"controller {leader_id} resigned", is_successor=is_first))
-        return self._partition_response(claim)
+        return self._requests.handle_end_quorum_epoch(request)
 
-    def _succession_backoff_ms(self, candidates: Sequence[int]) -> float:
-        """The first in line stands at once, the others in turn, should it fail."""
-        longest_ms = self._config.election_backoff_max_ms
-        if self.node_id not in candidates:
-            return float(longest_ms)
-        position = candidates.index(self.node_id)
-        if position == 0:
-            return 0.0
-        return float(min(longest_ms, (longest_ms >> min(len(candidates) - 1, 31)) << min(position - 1, 31)))
+    def handle_add_voter(self, request: Any, respond: Callable[[Mapping[str, Any]], None]) -> None:
+        """AddRaftVoter."""
+        self._changes.handle_add(request, respond)
+
+    def handle_remove_voter(self, request: Any, respond: Callable[[Mapping[str, Any]], None]) -> None:
+        """RemoveRaftVoter."""
+        self._changes.handle_remove(request, respond)
+
+    def handle_update_voter(self, request: Any) -> messages.Body:
+        """UpdateRaftVoter."""
+        return self._changes.handle_update(request)
+
+    def upgrade_kraft_version(self, epoch: int, level: int, *, validate_only: bool) -> None:
+        """Raise kraft.version.
+
+        :raises ApiError: INVALID_UPDATE_VERSION, or NOT_CONTROLLER where another epoch has come.
+        """
+        self._changes.upgrade(epoch, level, validate_only=validate_only)
 
     def handle_fetch(self, request: Any, respond: Callable[[Mapping[str, Any]], None]) -> None:
         """Answer a fetch of the metadata log, now or when there is news."""
@@ -826,7 +888,7 @@ class RaftNode:
 
     def handle_describe_quorum(self, request: Any) -> messages.Body:
         """Tell who leads and how far everybody is."""
-        return self._server.handle_describe_quorum(request, local_id=self.node_id, directory_id=self._directory_id)
+        return describe_quorum(self, request, local=self._key, clock=self._clock)
 
 
 def _names(node_ids: Sequence[int] | set[int]) -> str:

@@ -1,17 +1,21 @@
 """What a member must not forget: its epoch, its vote, its leader.
 
-Kept in ``quorum-state`` beside the metadata log, one line of JSON in Kafka's form (version 0, for a
-static quorum). A vote is on disk before it is told to anybody: forgotten votes elect two leaders.
+Kept in ``quorum-state`` beside the metadata log, one line of JSON in Kafka's form: version 0 for a
+static quorum, version 1, which knows the disks of voters, once kraft.version is 1. A vote is on disk
+before it is told to anybody: forgotten votes elect two leaders.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
+
+from kafkalab.engine.common.ids import ZERO_UUID, uuid_from_text, uuid_to_text
 
 QUORUM_STATE_FILE: Final = "quorum-state"
 _SIZE_BYTES_MAX: Final = 1_000_000
@@ -29,6 +33,10 @@ class ElectionState:
     epoch: int = 0
     leader_id: int = _NONE
     voted_id: int | None = None
+    voted_directory_id: uuid.UUID | None = None
+    """The disk of whom it voted for; kept with kraft.version 1 only."""
+    kraft_version: int = 0
+    """Which form the file has."""
 
 
 class QuorumStateStore(Protocol):
@@ -46,18 +54,27 @@ class QuorumStateStore(Protocol):
 
 def encode_quorum_state(state: ElectionState, voters: Collection[int]) -> str:
     """The file's text."""
-    return json.dumps(
-        {
+    voted_id = _NONE if state.voted_id is None else state.voted_id
+    fields: dict[str, Any]
+    if state.kraft_version == 0:
+        fields = {
             "clusterId": "",
             "leaderId": state.leader_id,
             "leaderEpoch": state.epoch,
-            "votedId": _NONE if state.voted_id is None else state.voted_id,
+            "votedId": voted_id,
             "appliedOffset": 0,
             "currentVoters": [{"voterId": voter_id} for voter_id in sorted(voters)],
             "data_version": 0,
-        },
-        separators=(",", ":"),
-    )
+        }
+    else:
+        fields = {
+            "leaderId": state.leader_id,
+            "leaderEpoch": state.epoch,
+            "votedId": voted_id,
+            "votedDirectoryId": uuid_to_text(state.voted_directory_id or ZERO_UUID),
+            "data_version": 1,
+        }
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def decode_quorum_state(text: str, source: str = QUORUM_STATE_FILE) -> ElectionState:
@@ -81,7 +98,19 @@ def decode_quorum_state(text: str, source: str = QUORUM_STATE_FILE) -> ElectionS
         return value
 
     epoch, leader_id, voted_id = number("leaderEpoch", 0), number("leaderId", _NONE), number("votedId", _NONE)
-    return ElectionState(epoch, leader_id, None if voted_id == _NONE else voted_id)
+    directory_id = None
+    if fields["data_version"] == 1 and voted_id != _NONE:
+        try:
+            directory_id = uuid_from_text(fields.get("votedDirectoryId", uuid_to_text(ZERO_UUID)))
+        except (ValueError, TypeError):
+            raise QuorumStateError(f"{source} has votedDirectoryId = {fields.get('votedDirectoryId')!r}, which is no id") from None
+    return ElectionState(
+        epoch,
+        leader_id,
+        None if voted_id == _NONE else voted_id,
+        None if directory_id == ZERO_UUID else directory_id,
+        fields["data_version"],
+    )
 
 
 class FileQuorumStateStore:

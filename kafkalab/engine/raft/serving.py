@@ -18,7 +18,8 @@ from kafkalab.engine.raft.metadata_log import divergence
 from kafkalab.engine.raft.parked import FetchPurgatory, ParkedFetch
 from kafkalab.engine.raft.snapshot_store import SnapshotId
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
-from kafkalab.engine.raft.states import LeaderState, ReplicaProgress, State
+from kafkalab.engine.raft.states import LeaderState, State
+from kafkalab.engine.raft.voters import ReplicaKey
 
 
 class ServingOwner(Protocol):
@@ -34,26 +35,27 @@ class ServingOwner(Protocol):
     def is_serving(self) -> bool:
         """False when it is about to end."""
 
+    def leader_address(self) -> messages.Address | None:
+        """Where the leader listens, as far as known."""
+
     def handle_replica_progress(self) -> None:
         """A voter has more of the log on its disk than before."""
 
 
 class FetchServer:
-    """Answers Fetch and DescribeQuorum for the metadata log."""
+    """Answers Fetch for the metadata log."""
 
     def __init__(
         self,
         owner: ServingOwner,
         *,
         cluster_id: str | None,
-        voters: messages.Voters,
         log: SnapshottedLog,
         clock: Clock,
         config: RaftConfig,
     ) -> None:
         self._owner = owner
         self._cluster_id = cluster_id
-        self._voters = voters
         self._log = log
         self._clock = clock
         self._config = config
@@ -119,15 +121,15 @@ class FetchServer:
 
     def _count(self, state: LeaderState, request: Any, partition: Any) -> bool:
         """Note where the replica is; whether a voter got further."""
-        replica_id = max(request.replica_state.replica_id, getattr(request, "replica_id", -1))
+        key = ReplicaKey.of(max(request.replica_state.replica_id, getattr(request, "replica_id", -1)), partition.replica_directory_id)
         now_ms = self._clock.now_ms()
-        progress = state.replica(replica_id, now_ms)
+        progress = state.replica(key, now_ms)
         if progress is None:
             return False
-        progress.directory_id = partition.replica_directory_id
+        progress.directory_id = key.directory_id
         old_end = progress.end_offset
         progress.advance(partition.fetch_offset, self._log.log_end_offset, now_ms=now_ms, wall_ms=self._clock.wall_ms())
-        return replica_id in state.voters and progress.end_offset > old_end
+        return progress.end_offset > old_end and state.voter(key) is progress
 
     def _news_for(self, fetch: ParkedFetch) -> messages.Body | None:
         """The answer to a valid fetch, or None while there is nothing to tell."""
@@ -146,7 +148,7 @@ class FetchServer:
         state = self._owner.state
         is_leader = isinstance(state, LeaderState)
         return messages.fetch_response(
-            self._voters,
+            self._owner.leader_address(),
             error,
             state.leader_id,
             state.epoch,
@@ -169,45 +171,3 @@ class FetchServer:
     def abandon(self) -> None:
         """Forget whoever waits."""
         self._parked.clear()
-
-    # --- DescribeQuorum ----------------------------------------------------------------------------
-
-    def handle_describe_quorum(self, request: Any, *, local_id: int, directory_id: Any) -> messages.Body:
-        """The voters and observers with how far each is; the leader alone knows."""
-        if messages.only_partition(request) is None:
-            return messages.describe_quorum_response(Errors.UNKNOWN_TOPIC_OR_PARTITION)
-        state = self._owner.state
-        if not isinstance(state, LeaderState):
-            return messages.describe_quorum_response(Errors.NOT_LEADER_OR_FOLLOWER, leader_id=state.leader_id, epoch=state.epoch)
-        now_ms, wall_ms = self._clock.now_ms(), self._clock.wall_ms()
-        state.forget_silent_observers(now_ms)
-        own = {
-            "replica_id": local_id,
-            "replica_directory_id": directory_id,
-            "log_end_offset": self._log.log_end_offset,
-            "last_fetch_timestamp": wall_ms,
-            "last_caught_up_timestamp": wall_ms,
-        }
-        voters = [own, *(_replica(one, progress) for one, progress in state.voters.items())]
-        return messages.describe_quorum_response(
-            Errors.NONE,
-            leader_id=state.leader_id,
-            epoch=state.epoch,
-            high_watermark=self._owner.high_watermark,
-            voters=sorted(voters, key=lambda replica: int(replica["replica_id"])),
-            observers=[_replica(one, progress) for one, progress in sorted(state.observers.items())],
-            nodes=[
-                {"node_id": voter_id, "listeners": [{"name": self._config.listener_name, "host": host, "port": port}]}
-                for voter_id, (host, port) in sorted(self._voters.items())
-            ],
-        )
-
-
-def _replica(replica_id: int, progress: ReplicaProgress) -> messages.Body:
-    return {
-        "replica_id": replica_id,
-        "replica_directory_id": progress.directory_id,
-        "log_end_offset": progress.end_offset,
-        "last_fetch_timestamp": progress.last_fetch_wall_ms,
-        "last_caught_up_timestamp": progress.last_caught_up_wall_ms,
-    }

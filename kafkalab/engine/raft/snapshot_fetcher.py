@@ -34,8 +34,8 @@ class SnapshotReceiver(Protocol):
     @property
     def epoch(self) -> int: ...
 
-    def observe(self, leader_id: int, epoch: int, cause: str) -> None:
-        """A response told who leads in which epoch."""
+    def observe(self, leader_id: int, epoch: int, cause: str, address: messages.Address | None = None) -> None:
+        """A response told who leads in which epoch, and where."""
 
     def handle_snapshot_chunk(self) -> None:
         """The leader answered: it lives."""
@@ -159,7 +159,8 @@ class SnapshotFetcher:
             return
         partition = response.topics[0].partitions[0]
         leader = partition.current_leader
-        self._owner.observe(leader.leader_id, leader.leader_epoch, "a fetch of a snapshot was answered so")
+        address = messages.told_address(response, leader.leader_id)
+        self._owner.observe(leader.leader_id, leader.leader_epoch, "a fetch of a snapshot was answered so", address)
         if file is not self._file:
             # Another leader or epoch: the fetch of the log has begun anew.
             return
@@ -198,8 +199,12 @@ class SnapshotFetcher:
         try:
             SnapshotReader(snapshots, file.snapshot_id).verify()
         except CorruptSnapshot as corrupt:
-            aside = snapshots.set_aside(file.snapshot_id)
-            log.error("What controller %d sent is corrupt, and now called %s: %s", self._leader_id, aside.name, corrupt)
+            log.error(
+                "What controller %d sent is corrupt, and now called %s: %s",
+                self._leader_id,
+                snapshots.set_aside(file.snapshot_id).name,
+                corrupt,
+            )
             self._end("it is corrupt")
             return
         self._file = None

@@ -22,8 +22,8 @@ class SnapshotOwner(Protocol):
     @property
     def state(self) -> State: ...
 
-    @property
-    def voters(self) -> messages.Voters: ...
+    def leader_address(self) -> messages.Address | None:
+        """Where the leader listens, as far as known."""
 
     @property
     def is_serving(self) -> bool: ...
@@ -90,7 +90,7 @@ class SnapshotServer:
         return {
             "error_code": Errors.NONE,
             "topics": [{"name": METADATA_TOPIC, "partitions": [_partition(0, error, **fields)]}],
-            "node_endpoints": messages.node_endpoints(self._owner.voters, state.leader_id),
+            "node_endpoints": messages.node_endpoints(state.leader_id, self._owner.leader_address()),
         }
 
 

@@ -13,8 +13,11 @@ from enum import Enum
 from types import MappingProxyType
 from typing import ClassVar, Final
 
+from kafkalab.engine.raft.voters import ReplicaKey, VoterSet
+
 UNKNOWN_LEADER: Final = -1
 OBSERVER_FORGOTTEN_AFTER_MS: Final = 300_000.0
+CAUGHT_UP_WITHIN_MS: Final = 3_600_000.0
 OBSERVERS_MAX: Final = 1_000
 """Fetchers outside the voters that are remembered; ids come from outside, so they are bounded."""
 
@@ -55,14 +58,20 @@ def majority_of(count: int) -> int:
 class State:
     """What every state has: its epoch, and whom this member voted for in it."""
 
-    __slots__ = ("epoch", "voted_id")
+    __slots__ = ("epoch", "voted_directory_id", "voted_id")
 
     kind: ClassVar[RaftState]
 
-    def __init__(self, epoch: int, voted_id: int | None) -> None:
+    def __init__(self, epoch: int, voted_id: int | None, voted_directory_id: uuid.UUID | None = None) -> None:
         assert epoch >= 0, "epochs count from 0"
         self.epoch = epoch
         self.voted_id = voted_id
+        self.voted_directory_id = voted_directory_id
+        """The disk of whom it voted for, where that one told."""
+
+    def voted_for_other_disk(self, candidate_id: int, directory_id: uuid.UUID | None) -> bool:
+        """Whether the vote went to a node of that id which had another disk, and therefore is another voter."""
+        return self.voted_id == candidate_id and self.voted_directory_id is not None and self.voted_directory_id != directory_id
 
     @property
     def leader_id(self) -> int:
@@ -80,8 +89,8 @@ class UnattachedState(State):
     __slots__ = ("deadline_ms",)
     kind = RaftState.UNATTACHED
 
-    def __init__(self, epoch: int, *, voted_id: int | None, deadline_ms: float) -> None:
-        super().__init__(epoch, voted_id)
+    def __init__(self, epoch: int, *, voted_id: int | None, deadline_ms: float, voted_directory_id: uuid.UUID | None = None) -> None:
+        super().__init__(epoch, voted_id, voted_directory_id)
         self.deadline_ms = deadline_ms
 
     def grants_vote(self, candidate_id: int, *, is_log_up_to_date: bool, is_pre_vote: bool) -> bool:
@@ -109,8 +118,9 @@ class ProspectiveState(State):
         voted_id: int | None,
         deadline_ms: float,
         retries: int,
+        voted_directory_id: uuid.UUID | None = None,
     ) -> None:
-        super().__init__(epoch, voted_id)
+        super().__init__(epoch, voted_id, voted_directory_id)
         assert local_id in voters, "only a voter may stand for election"
         self._leader_id = leader_id
         self.voters = voters
@@ -154,8 +164,18 @@ class CandidateState(State):
     __slots__ = ("cause", "deadline_ms", "granted", "is_backing_off", "local_id", "rejected", "retries", "unreachable", "voters")
     kind = RaftState.CANDIDATE
 
-    def __init__(self, epoch: int, *, local_id: int, voters: frozenset[int], deadline_ms: float, retries: int, cause: str) -> None:
-        super().__init__(epoch, local_id)
+    def __init__(
+        self,
+        epoch: int,
+        *,
+        local_id: int,
+        voters: frozenset[int],
+        deadline_ms: float,
+        retries: int,
+        cause: str,
+        directory_id: uuid.UUID | None = None,
+    ) -> None:
+        super().__init__(epoch, local_id, directory_id)
         assert local_id in voters, "only a voter may stand for election"
         self.local_id = local_id
         self.voters = voters
@@ -197,8 +217,10 @@ class FollowerState(State):
     __slots__ = ("_leader_id", "deadline_ms", "has_fetched")
     kind = RaftState.FOLLOWER
 
-    def __init__(self, epoch: int, *, leader_id: int, voted_id: int | None, deadline_ms: float) -> None:
-        super().__init__(epoch, voted_id)
+    def __init__(
+        self, epoch: int, *, leader_id: int, voted_id: int | None, deadline_ms: float, voted_directory_id: uuid.UUID | None = None
+    ) -> None:
+        super().__init__(epoch, voted_id, voted_directory_id)
         assert leader_id >= 0, "a follower knows whom it follows"
         self._leader_id = leader_id
         self.deadline_ms = deadline_ms
@@ -220,9 +242,16 @@ class ResignedState(State):
     kind = RaftState.RESIGNED
 
     def __init__(
-        self, epoch: int, *, local_id: int, others: Collection[int], preferred_successors: tuple[int, ...], deadline_ms: float
+        self,
+        epoch: int,
+        *,
+        local_id: int,
+        others: Collection[int],
+        preferred_successors: tuple[int, ...],
+        deadline_ms: float,
+        directory_id: uuid.UUID | None = None,
     ) -> None:
-        super().__init__(epoch, local_id)
+        super().__init__(epoch, local_id, directory_id)
         self.local_id = local_id
         self.unacknowledged = set(others)
         self.preferred_successors = preferred_successors
@@ -239,7 +268,15 @@ class ResignedState(State):
 class ReplicaProgress:
     """How far a fetcher has come, as its leader saw it."""
 
-    __slots__ = ("directory_id", "end_offset", "last_caught_up_wall_ms", "last_fetch_ms", "last_fetch_wall_ms", "leader_end_at_last_fetch")
+    __slots__ = (
+        "directory_id",
+        "end_offset",
+        "last_caught_up_wall_ms",
+        "last_fetch_ms",
+        "last_fetch_wall_ms",
+        "leader_end_at_last_fetch",
+        "voter_directory_id",
+    )
 
     def __init__(self, now_ms: float) -> None:
         self.end_offset = -1
@@ -248,6 +285,9 @@ class ReplicaProgress:
         self.last_caught_up_wall_ms = -1
         self.leader_end_at_last_fetch = -1
         self.directory_id: uuid.UUID | None = None
+        """The disk that it fetches to, as it says."""
+        self.voter_directory_id: uuid.UUID | None = None
+        """The disk that it votes with; None where the voters are static."""
 
     def advance(self, end_offset: int, leader_end: int, *, now_ms: float, wall_ms: int) -> None:
         """The replica fetched from its end."""
@@ -264,19 +304,39 @@ class ReplicaProgress:
 class LeaderState(State):
     """Knows how far every voter has come, and from that what is committed."""
 
-    __slots__ = ("_local_id", "epoch_start_offset", "flushed_end_offset", "is_announced", "observers", "started_ms", "voters")
+    __slots__ = (
+        "_local_id",
+        "epoch_start_offset",
+        "flushed_end_offset",
+        "is_announced",
+        "is_voter",
+        "observers",
+        "started_ms",
+        "voters",
+    )
     kind = RaftState.LEADER
 
-    def __init__(self, epoch: int, *, local_id: int, voters: Iterable[int], epoch_start_offset: int, now_ms: float) -> None:
-        super().__init__(epoch, local_id)
+    def __init__(
+        self,
+        epoch: int,
+        *,
+        local_id: int,
+        voters: Iterable[int],
+        epoch_start_offset: int,
+        now_ms: float,
+        directory_id: uuid.UUID | None = None,
+    ) -> None:
+        super().__init__(epoch, local_id, directory_id)
         self._local_id = local_id
         self.epoch_start_offset = epoch_start_offset
         """Where LEADER_CHANGE lies: nothing is committed by counting until that is (Raft's figure 8)."""
         self.flushed_end_offset = epoch_start_offset
         self.started_ms = now_ms
+        self.is_voter = True
+        """False once it is removed; it leads on until that is committed, and does not count itself."""
         self.voters = {voter_id: ReplicaProgress(now_ms) for voter_id in voters if voter_id != local_id}
         """The other voters."""
-        self.observers: dict[int, ReplicaProgress] = {}
+        self.observers: dict[ReplicaKey, ReplicaProgress] = {}
         self.is_announced = False
         """The listener has been told that this node leads."""
 
@@ -287,31 +347,68 @@ class LeaderState(State):
     def grants_vote(self, candidate_id: int, *, is_log_up_to_date: bool, is_pre_vote: bool) -> bool:
         return False
 
-    def replica(self, replica_id: int, now_ms: float) -> ReplicaProgress | None:
+    def set_voters(self, voters: VoterSet, local_key: ReplicaKey, now_ms: float) -> None:
+        """Others vote from now on; what is known of each goes with it. A new voter has as long to fetch as after an election."""
+        old = self.voters
+        self.voters = {}
+        self.is_voter = voters.is_voter(local_key)
+        for voter in voters:
+            if voter.is_voter(local_key):
+                continue
+            known = old.pop(voter.key.id, None)
+            if known is not None and known.voter_directory_id not in (None, voter.key.directory_id):
+                old[voter.key.id] = known
+                known = None
+            progress = known or self.observers.pop(voter.key, None) or ReplicaProgress(now_ms)
+            progress.voter_directory_id = voter.key.directory_id
+            if known is None:
+                progress.last_fetch_ms = now_ms
+            self.voters[voter.key.id] = progress
+        for voter_id, progress in old.items():
+            self.observers.setdefault(ReplicaKey(voter_id, progress.voter_directory_id or progress.directory_id), progress)
+
+    def voter(self, key: ReplicaKey) -> ReplicaProgress | None:
+        """The progress of another voter; None for a replica that is none."""
+        progress = self.voters.get(key.id)
+        if progress is None or progress.voter_directory_id not in (None, key.directory_id):
+            return None
+        return progress
+
+    def replica(self, key: ReplicaKey | int, now_ms: float) -> ReplicaProgress | None:
         """The progress of a fetcher; None for one that there is no room to remember."""
-        progress = self.voters.get(replica_id) or self.observers.get(replica_id)
-        if progress is None and replica_id >= 0 and replica_id != self._local_id:
+        if isinstance(key, int):
+            key = ReplicaKey(key)
+        progress = self.voter(key) or self.observers.get(key)
+        if progress is None and key.id >= 0 and key.id != self._local_id:
             self.forget_silent_observers(now_ms)
             if len(self.observers) < OBSERVERS_MAX:
-                progress = self.observers[replica_id] = ReplicaProgress(now_ms)
+                progress = self.observers[key] = ReplicaProgress(now_ms)
         return progress
+
+    def is_caught_up(self, key: ReplicaKey, now_ms: float) -> bool:
+        """Whether an observer had all of the log lately, so that it delays nobody as a voter."""
+        progress = self.observers.get(key)
+        return progress is not None and progress.last_caught_up_wall_ms > 0 and progress.last_fetch_ms > now_ms - CAUGHT_UP_WITHIN_MS
 
     def forget_silent_observers(self, now_ms: float) -> None:
         """Drop observers that have not fetched for minutes."""
         oldest_ms = now_ms - OBSERVER_FORGOTTEN_AFTER_MS
-        for replica_id in [one for one, progress in self.observers.items() if progress.last_fetch_ms < oldest_ms]:
-            del self.observers[replica_id]
+        for key in [one for one, progress in self.observers.items() if progress.last_fetch_ms < oldest_ms]:
+            del self.observers[key]
 
     def committed_end(self) -> int | None:
         """The end of what a majority has on disk, once that covers the start of this epoch."""
-        ends = sorted([self.flushed_end_offset, *(progress.end_offset for progress in self.voters.values())], reverse=True)
+        ends = [progress.end_offset for progress in self.voters.values()]
+        if self.is_voter:
+            ends.append(self.flushed_end_offset)
+        ends.sort(reverse=True)
         end = ends[majority_of(len(ends)) - 1]
         return end if end > self.epoch_start_offset else None
 
     def majority_fetched_ms(self) -> float:
-        """Since when, at the latest, a majority (this node among them) has been in touch."""
+        """Since when, at the latest, a majority (this node among them, while it votes) has been in touch."""
         times = sorted((progress.last_fetch_ms for progress in self.voters.values()), reverse=True)
-        needed = majority_of(len(times) + 1) - 1
+        needed = majority_of(len(times) + self.is_voter) - self.is_voter
         return times[needed - 1] if needed else float("inf")
 
     def preferred_successors(self) -> tuple[int, ...]:

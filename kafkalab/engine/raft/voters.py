@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple, Self
 
@@ -127,8 +127,3 @@ class VoterSet:
         """Whether that one is among the voters, and known otherwise than it is."""
         old = self._voters.get(voter.key.id)
         return old is not None and old.is_voter(voter.key) and old != voter
-
-
-def with_directory(voter: Voter, directory_id: uuid.UUID | None) -> Voter:
-    """The same voter on that disk."""
-    return replace(voter, key=ReplicaKey.of(voter.key.id, directory_id))

@@ -44,10 +44,16 @@ class ManualRaft:
     def __init__(self, loader: MetadataLoader) -> None:
         self.loader = loader
         self.leader_id = 1
+        self.kraft_version = 0
+        self.voter_ids = frozenset({1})
         self.commits_at_once = True
         self.log: list[bytes | None] = []  # None: a control record
         self.appends: list[list[MetadataRecord]] = []
         self._waiting: list[tuple[int, list[bytes], Callable[[bool], None]]] = []
+
+    def upgrade_kraft_version(self, epoch: int, level: int, *, validate_only: bool) -> None:
+        if not validate_only:
+            self.kraft_version = level
 
     def append(self, values: Sequence[bytes], on_commit: Callable[[bool], None]) -> int:
         base_offset = len(self.log)

@@ -32,7 +32,7 @@ def test_the_form_is_kafkas(tmp_path: Path) -> None:
         "data_version": 0,
     }
     newer = '{"leaderId":3,"leaderEpoch":9,"votedId":-1,"votedDirectoryId":"AAAAAAAAAAAAAAAAAAAAAA","data_version":1}'
-    assert decode_quorum_state(newer) == ElectionState(9, 3, None)
+    assert decode_quorum_state(newer) == ElectionState(9, 3, None, None, 1)
 
 
 @pytest.mark.parametrize(
