@@ -134,6 +134,20 @@ def iter_headers(buf: Buffer, pos: int = 0) -> Iterator[tuple[int, BatchHeader]]
         pos += size
 
 
+def before_epoch_after(buf: bytes, leader_epoch: int) -> bytes:
+    """What comes before the first whole batch of a later leader epoch; as a rule that is all of it."""
+    pos, end = 0, len(buf)
+    while pos + HEADER_BYTES <= end:
+        _, batch_length, epoch = _STAMP.unpack_from(buf, pos)
+        if epoch > leader_epoch:
+            return buf[:pos]
+        if batch_length < BATCH_LENGTH_MIN:
+            # Refused where it is appended.
+            break
+        pos += LENGTH_FIELD_END + batch_length
+    return buf
+
+
 def validate(buf: Buffer, pos: int, header: BatchHeader) -> None:
     """Check what must hold of every batch, wherever it comes from.
 

@@ -16,6 +16,7 @@ from kafkalab.engine.log.region import NO_REGIONS
 if TYPE_CHECKING:
     from kafkalab.engine.common.time import Timer
     from kafkalab.engine.replica.partition import Partition
+    from kafkalab.engine.replica.quota import ReplicationQuota
 
 PartitionResponse = dict[str, Any]
 """A partition's part of a fetch response, with the field names of the codec."""
@@ -157,6 +158,7 @@ class FetchOperation:
         "min_bytes",
         "needs_leader",
         "partitions",
+        "quota",
         "rack",
         "read_committed",
         "region_from",
@@ -181,6 +183,7 @@ class FetchOperation:
         is_incremental: bool = False,
         region_from: int = NO_REGIONS,
         rack: str = "",
+        quota: ReplicationQuota | None = None,
     ) -> None:
         self.items = items
         self.respond = respond
@@ -200,6 +203,8 @@ class FetchOperation:
         """From how many bytes on a partition's records may be told as a region of a file."""
         self.rack = rack
         """Of the consumer that would rather read from a replica in its rack; "" where that does not matter."""
+        self.quota = quota
+        """Of what is sent to followers; None where nobody is limited, as for consumers."""
         self.host: FetchHost | None = None
         """Set while it waits."""
         self.partitions: list[Partition] = []

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kafkalab.engine.common.time import Clock, Timer
     from kafkalab.engine.protocol.network import Network
     from kafkalab.engine.replica.partition import Partition
+    from kafkalab.engine.replica.quota import ReplicationQuota
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class FetcherConfig:
 class _Copy:
     """One partition that is being copied."""
 
-    __slots__ = ("failures", "fetch_offset", "is_asked", "is_delayed", "leader_epoch", "partition", "timer")
+    __slots__ = ("failures", "fetch_offset", "is_asked", "is_delayed", "is_in_sync", "leader_epoch", "partition", "timer")
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
@@ -80,6 +81,8 @@ class _Copy:
         self.is_asked = False
         """The leader has been asked for it in this leader epoch: what it sends is an answer to that."""
         self.is_delayed = False
+        self.is_in_sync = False
+        """It had, with the last answer, everything that is committed: no quota holds it back (KIP-73)."""
         self.failures = 0
         self.timer: Timer | None = None
 
@@ -87,13 +90,24 @@ class _Copy:
 class ReplicaFetcher:
     """The copying from one broker. All partitions that it leads and we follow are here."""
 
-    def __init__(self, *, node_id: int, leader_id: int, clock: Clock, network: Network, host: FetcherHost, config: FetcherConfig) -> None:
+    def __init__(
+        self,
+        *,
+        node_id: int,
+        leader_id: int,
+        clock: Clock,
+        network: Network,
+        host: FetcherHost,
+        config: FetcherConfig,
+        quota: ReplicationQuota,
+    ) -> None:
         self._node_id = node_id
         self.leader_id = leader_id
         self._clock = clock
         self._network = network
         self._host = host
         self._config = config
+        self._quota = quota
         self._copies: dict[PartitionId, _Copy] = {}
         self._unsent: dict[PartitionId, None] = {}
         """Partitions of which the leader's session must hear, in the order in which they changed."""
@@ -132,6 +146,10 @@ class ReplicaFetcher:
         if not self._is_in_flight and self._start is None:
             # One request for all the partitions that one change of metadata brings.
             self._start = self._clock.call_later(0.0, self._begin)
+
+    def partitions(self) -> list[Partition]:
+        """What is copied."""
+        return [copy.partition for copy in self._copies.values()]
 
     def remove(self, partition: Partition) -> None:
         """Copy a partition no longer; an answer under way will not be applied."""
@@ -189,6 +207,8 @@ class ReplicaFetcher:
     def _send(self) -> None:
         if self._is_closed or self._is_in_flight or self._retry is not None:
             return
+        if self._quota:
+            self._hold_back()
         if not self._unsent and len(self._in_session) == len(self._forgotten):
             # Nothing to ask for now, and an empty session would end: what comes later begins a new one.
             if self._in_session:
@@ -237,6 +257,17 @@ class ReplicaFetcher:
             lambda response: self._answered(response, generation),
             timeout_ms=config.max_wait_ms + config.socket_timeout_ms,
         )
+
+    def _hold_back(self) -> None:
+        """Leave out what is behind and must not be copied so fast, until the quota allows it again."""
+        quota = self._quota
+        late = [key for key in self._unsent if not self._copies[key].is_in_sync and self._copies[key].partition.topic_partition in quota]
+        wait_ms = quota.wait_ms() if late else 0.0
+        if wait_ms > 0.0:
+            for key in late:
+                copy = self._copies[key]
+                self._take_out(key, copy)
+                self._come_back(key, copy, min(wait_ms, self._config.backoff_ms))
 
     # --- working the answer in -------------------------------------------------------------------
 
@@ -297,6 +328,7 @@ class ReplicaFetcher:
             copy.failures = 0
             records = data.records
             if not records:
+                copy.is_in_sync = data.high_watermark <= partition.log.log_end_offset
                 partition.follow_high_watermark(data.high_watermark)
                 if data.log_start_offset > partition.log.log_start_offset:
                     self._follow_log_start(key, copy, data.log_start_offset)
@@ -305,8 +337,10 @@ class ReplicaFetcher:
                 # The log moved while the request was under way; ask from where it is now.
                 self._unsent[key] = None
                 return
+            if self._quota and partition.topic_partition in self._quota:
+                self._quota.record(len(records))
             try:
-                partition.append_as_follower(records, data.high_watermark)
+                partition.append_as_follower(records, data.high_watermark, copy.leader_epoch)
                 partition.follow_log_start_offset(data.log_start_offset)
             except ApiError as e:
                 log.warning(
@@ -318,11 +352,15 @@ class ReplicaFetcher:
                 self._delay(key, copy)
             else:
                 copy.fetch_offset = partition.log.log_end_offset
+                copy.is_in_sync = data.high_watermark <= copy.fetch_offset
                 self._unsent[key] = None
         elif error == Errors.OFFSET_OUT_OF_RANGE:
             self._find_range(key, copy)
+        elif error == Errors.FENCED_LEADER_EPOCH:
+            # The leader is in a later epoch. Metadata that is under way will say, and it is added anew then.
+            self._take_out(key, copy)
         else:
-            # Fenced, not heard of yet, not leader any more: metadata that is under way will say.
+            # Not heard of yet, not leader any more: soon one of us will have heard.
             self._delay(key, copy)
 
     def _follow_log_start(self, key: PartitionId, copy: _Copy, leader_log_start_offset: int) -> None:
@@ -370,7 +408,9 @@ class ReplicaFetcher:
         """Leave a partition out for a while."""
         self._take_out(key, copy)
         copy.failures += 1
+        self._come_back(key, copy, min(RETRY_MIN_MS * 2 ** min(copy.failures - 1, 10), self._config.backoff_ms))
 
+    def _come_back(self, key: PartitionId, copy: _Copy, delay_ms: float) -> None:
         def again() -> None:
             copy.timer = None
             copy.is_delayed = False
@@ -378,7 +418,7 @@ class ReplicaFetcher:
                 self._unsent[key] = None
                 self._send()
 
-        copy.timer = self._clock.call_later(min(RETRY_MIN_MS * 2 ** min(copy.failures - 1, 10), self._config.backoff_ms), again)
+        copy.timer = self._clock.call_later(delay_ms, again)
 
     def _take_out(self, key: PartitionId, copy: _Copy) -> None:
         copy.is_delayed = True

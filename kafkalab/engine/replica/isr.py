@@ -15,7 +15,7 @@ from kafkalab.engine.protocol.apis import ApiKey
 
 if TYPE_CHECKING:
     from kafkalab.engine.common.time import Clock, Timer
-    from kafkalab.engine.replica.partition import IsrProposal, Partition
+    from kafkalab.engine.replica.partition import Partition
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,23 @@ _SETTLED_BY_METADATA: Final = frozenset(
         Errors.NEW_LEADER_ELECTED,
     }
 )
+
+
+class IsrProposal:
+    """An ISR that was proposed to the controller and not yet decided."""
+
+    __slots__ = ("broker_epochs", "isr", "joining", "leader_epoch", "partition_epoch")
+
+    def __init__(
+        self, isr: tuple[int, ...], broker_epochs: tuple[int, ...], joining: int | None, leader_epoch: int, partition_epoch: int
+    ) -> None:
+        self.isr = isr
+        self.broker_epochs = broker_epochs
+        """Parallel to the ISR; -1 where the replica's epoch is not known."""
+        self.joining = joining
+        """The broker that is to join, None when members are to leave."""
+        self.leader_epoch = leader_epoch
+        self.partition_epoch = partition_epoch
 
 
 class ControllerSender(Protocol):
@@ -127,7 +144,7 @@ class IsrChanges:
                     if error == Errors.NONE:
                         partition.isr_decided(tuple(answer.isr), answer.leader_epoch, answer.partition_epoch, now_ms)
                     elif error in _REFUSED:
-                        partition.isr_refused(proposal)
+                        partition.isr_refused(proposal, now_ms)
                     elif error not in _SETTLED_BY_METADATA:
                         again[partition] = proposal
             for partition in by_key.values():

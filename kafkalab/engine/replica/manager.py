@@ -20,16 +20,19 @@ from kafkalab.engine.log.validator import InvalidRecords, NotOneBatch
 from kafkalab.engine.metadata.image import CONFIG_TOPIC, MetadataDelta, MetadataImage
 from kafkalab.engine.record.batch import iter_headers
 from kafkalab.engine.replica.assignments import DirectoryAssignments
+from kafkalab.engine.replica.awaited import AwaitedFollowers
 from kafkalab.engine.replica.delayed import DelayedProduce, FetchItem, FetchOperation, PartitionResponse, ProduceResult
 from kafkalab.engine.replica.deletion import DelayedDeletion, DeletionResult
 from kafkalab.engine.replica.fetch_session import FetchSessions
-from kafkalab.engine.replica.fetcher import FetcherConfig, ReplicaFetcher
-from kafkalab.engine.replica.isr import ControllerSender, IsrChanges
+from kafkalab.engine.replica.fetcher import FetcherConfig
+from kafkalab.engine.replica.fetchers import ReplicaFetchers
+from kafkalab.engine.replica.isr import ControllerSender, IsrChanges, IsrProposal
 from kafkalab.engine.replica.levels import ReplicaLevels
 from kafkalab.engine.replica.log_dirs import LogDirInfo, describe_log_dirs
 from kafkalab.engine.replica.moves import ReplicaMoves
 from kafkalab.engine.replica.offsets import FoundOffset, find_offset
-from kafkalab.engine.replica.partition import HAS_DATA, MUST_ANSWER, IsrProposal, Partition, RemoteReplica
+from kafkalab.engine.replica.partition import HAS_DATA, MUST_ANSWER, Partition
+from kafkalab.engine.replica.quota import ReplicationQuotas
 from kafkalab.engine.replica.selector import RACK_AWARE_SELECTOR, nearest_by_rack
 from kafkalab.engine.telemetry.events import FirstWriteAcknowledged, LogTruncated
 
@@ -42,13 +45,13 @@ if TYPE_CHECKING:
     from kafkalab.engine.log.manager import LogManager
     from kafkalab.engine.metadata.image import PartitionRegistration, TopicImage
     from kafkalab.engine.protocol.network import Network
+    from kafkalab.engine.replica.remote import RemoteReplica
     from kafkalab.engine.telemetry.hub import TelemetrySink
 
 log = logging.getLogger(__name__)
 
-EXPECTED_FETCH_WAIT_MS: Final = 20.0
-"""How long a fetch of a follower waits while that follower is expected to ask for more partitions."""
-EXPECTED_FETCH_MAX_MS: Final = 1_000.0
+EPOCH_IN_FETCH_FROM: Final = 10
+"""The metadata.version (3.5-IV1) from which on followers tell their broker epoch with each fetch (KIP-903)."""
 INTERNAL_READ_BYTES: Final = 1_048_576
 FUTURE_NAME_EXTRA: Final = len(".") + 32 + len("-future")
 NAME_LENGTH_MAX: Final = 255
@@ -105,7 +108,6 @@ class ReplicaManager:
         self._clock = clock
         self._sink = sink
         self._log_manager = log_manager
-        self._network = network
         self.lag_time_max_ms: float = config.get_int("replica.lag.time.max.ms")
         self.fetch_max_bytes = config.get_int("fetch.max.bytes")
         self.selects_by_rack = config.get("replica.selector.class") == RACK_AWARE_SELECTOR
@@ -113,14 +115,8 @@ class ReplicaManager:
         self._config = config
         self._log_defaults = LogConfig.from_broker(config)
         self._checkpoint_interval_ms = config.get_int("replica.high.watermark.checkpoint.interval.ms")
-        self._fetcher_config = FetcherConfig(
-            max_wait_ms=config.get_int("replica.fetch.wait.max.ms"),
-            min_bytes=config.get_int("replica.fetch.min.bytes"),
-            max_bytes=config.get_int("replica.fetch.response.max.bytes"),
-            partition_max_bytes=config.get_int("replica.fetch.max.bytes"),
-            backoff_ms=config.get_int("replica.fetch.backoff.ms"),
-            socket_timeout_ms=config.get_int("replica.socket.timeout.ms"),
-        )
+        self.quotas = ReplicationQuotas(clock, config)
+        """How fast replicas are copied that are not in sync."""
         self.sessions = FetchSessions(slots_max=config.get_int("max.incremental.fetch.session.cache.slots"), rng=rng)
         self.produced_bytes = 0
         """Record bytes appended for clients; only grows."""
@@ -131,17 +127,33 @@ class ReplicaManager:
         self._partitions: dict[PartitionKey, Partition] = {}
         self._offline: set[PartitionKey] = set()
         """Replicas that should be here and whose logs cannot be used."""
-        self._fetchers: dict[int, ReplicaFetcher] = {}
+        self._fetchers = ReplicaFetchers(
+            node_id=node_id,
+            clock=clock,
+            network=network,
+            host=self,
+            config=FetcherConfig(
+                max_wait_ms=config.get_int("replica.fetch.wait.max.ms"),
+                min_bytes=config.get_int("replica.fetch.min.bytes"),
+                max_bytes=config.get_int("replica.fetch.response.max.bytes"),
+                partition_max_bytes=config.get_int("replica.fetch.max.bytes"),
+                backoff_ms=config.get_int("replica.fetch.backoff.ms"),
+                socket_timeout_ms=config.get_int("replica.socket.timeout.ms"),
+            ),
+            quota=self.quotas.follower,
+            count_per_leader=config.get_int("num.replica.fetchers"),
+        )
         self._isr_changes = IsrChanges(node_id=node_id, clock=clock, channel=controller_channel, broker_epoch=self.broker_epoch)
         self._assignments = DirectoryAssignments(node_id=node_id, clock=clock, channel=controller_channel, broker_epoch=self.broker_epoch)
-        self._moves = ReplicaMoves(clock=clock, log_manager=log_manager, assignments=self._assignments, on_moved=self._moved)
+        self._moves = ReplicaMoves(
+            clock=clock, log_manager=log_manager, assignments=self._assignments, on_moved=self._moved, quota=self.quotas.moves
+        )
         self._levels = ReplicaLevels(node_id=node_id, clock=clock, sink=sink)
         log_manager.on_segments_changed = self._segments_changed
         self._listeners: list[LeadershipListener] = []
         self._parked: dict[int, dict[FetchOperation, None]] = {}
         """Fetches that wait, by replica id; consumers are -1."""
-        self._expected: dict[int, tuple[set[Partition], float]] = {}
-        """By follower: partitions that it must fetch for the first time in this leader epoch, and until when that is awaited."""
+        self._awaited = AwaitedFollowers(clock)
         self._checkpointed_high_watermarks: dict[TopicPartition, int] = {}
         self._timers: dict[str, Timer] = {}
         self._is_closed = False
@@ -181,8 +193,7 @@ class ReplicaManager:
         self._isr_changes.close()
         self._assignments.close()
         self._moves.close()
-        for fetcher in self._fetchers.values():
-            fetcher.close()
+        self._fetchers.close()
 
     def _every(self, name: str, interval_ms: float, action: Callable[[], None]) -> None:
         def fire() -> None:
@@ -234,6 +245,7 @@ class ReplicaManager:
             delta = MetadataDelta.of_everything(image)
             self._delete_strays()
         for topic in delta.deleted_topics.values():
+            self.quotas.forget(topic.name)
             for index in topic.partitions:
                 self._remove_replica(topic.topic_id, (topic.name, index), resigned)
         for resource in delta.changed_configs:
@@ -256,7 +268,10 @@ class ReplicaManager:
         for partition in led:
             for listener in self._listeners:
                 listener.on_leader(partition.topic_partition, partition.leader_epoch)
-        self._expect_followers(led, now_ms)
+        # Fetches of their followers that wait here do not know of the new leaderships.
+        for broker_id in self._awaited.expect(led):
+            for fetch in list(self._parked.get(broker_id, ())):
+                fetch.complete()
 
     def _delete_strays(self) -> None:
         """Replicas of topics that were deleted, or given to others, while this broker was away."""
@@ -301,7 +316,7 @@ class ReplicaManager:
         self._report_directory(partition, registration)
         was_leader, old_leader = partition.is_leader, partition.leader_id
         if registration.leader == self.node_id:
-            self._stop_copying(partition, old_leader)
+            self._fetchers.stop(partition, old_leader)
             if partition.become_leader(registration, now_ms):
                 led.append(partition)
             return
@@ -310,9 +325,9 @@ class ReplicaManager:
             resigned.append(partition.topic_partition)
         if is_new:
             if old_leader != registration.leader:
-                self._stop_copying(partition, old_leader)
+                self._fetchers.stop(partition, old_leader)
             if registration.leader >= 0:
-                self._fetcher_of(registration.leader).add(partition)
+                self._fetchers.copy(partition)
 
     def _open(self, topic: TopicImage, index: int, registration: PartitionRegistration) -> Partition:
         tp = TopicPartition(topic.name, index)
@@ -339,7 +354,7 @@ class ReplicaManager:
         del self._partitions[key]
         if partition.is_leader:
             resigned.append(partition.topic_partition)
-        self._stop_copying(partition, partition.leader_id)
+        self._fetchers.stop(partition, partition.leader_id)
         self._moves.cancel(partition)
         self._assignments.forget((topic_id, key[1]))
         partition.stop()
@@ -347,7 +362,8 @@ class ReplicaManager:
         self._delete_log(partition.topic_partition)
 
     def broker_config_changed(self) -> None:
-        """Settings of the broker have changed that topics without their own go by: take them over at once."""
+        """Settings of the broker have changed: take them over at once, and for topics without their own too."""
+        self._fetchers.resize(self._config.get_int("num.replica.fetchers"))
         defaults = LogConfig.from_broker(self._config)
         if defaults == self._log_defaults:
             return
@@ -360,7 +376,9 @@ class ReplicaManager:
         image = self._image.topics_by_name.get(topic)
         if image is None:
             return
-        log_config = LogConfig.from_map(self._image.topic_config(topic), self._log_defaults)
+        topic_config = self._image.topic_config(topic)
+        self.quotas.topic_configured(topic, topic_config, self.node_id)
+        log_config = LogConfig.from_map(topic_config, self._log_defaults)
         for index in image.partitions:
             partition = self._partitions.get((topic, index))
             if partition is not None:
@@ -371,24 +389,10 @@ class ReplicaManager:
                 # A smaller min.insync.replicas may let it move.
                 partition.maybe_advance_high_watermark(now_ms)
 
-    def _fetcher_of(self, leader_id: int) -> ReplicaFetcher:
-        fetcher = self._fetchers.get(leader_id)
-        if fetcher is None:
-            fetcher = self._fetchers[leader_id] = ReplicaFetcher(
-                node_id=self.node_id, leader_id=leader_id, clock=self._clock, network=self._network, host=self, config=self._fetcher_config
-            )
-        return fetcher
-
-    def _stop_copying(self, partition: Partition, leader_id: int) -> None:
-        fetcher = self._fetchers.get(leader_id)
-        if fetcher is not None:
-            fetcher.remove(partition)
-
     def _broker_changed(self, broker_id: int, epoch_before: int | None, now_ms: float) -> None:
         registration = self._image.brokers.get(broker_id)
-        fetcher = self._fetchers.get(broker_id)
-        if fetcher is not None and registration is not None and registration.broker_epoch != epoch_before:
-            fetcher.reset()
+        if registration is not None and registration.broker_epoch != epoch_before:
+            self._fetchers.leader_began_anew(broker_id)
         if broker_id == self.node_id:
             return
         # Whether it may join an ISR, and whether the high watermark waits for it, may be otherwise now.
@@ -397,25 +401,10 @@ class ReplicaManager:
                 replica = partition.remotes.get(broker_id)
                 if replica is not None:
                     if replica.log_end_offset >= 0:
-                        partition.maybe_expand_isr(replica)
+                        partition.maybe_expand_isr(replica, now_ms)
                     partition.maybe_advance_high_watermark(now_ms)
                     # Nor is a dead one waited for to let records go.
                     partition.maybe_settle_deletions()
-
-    def _expect_followers(self, led: list[Partition], now_ms: float) -> None:
-        """Let followers come back soon: their fetches that wait here do not know of the new partitions."""
-        due_ms = now_ms + EXPECTED_FETCH_MAX_MS
-        followers: set[int] = set()
-        for partition in led:
-            for replica in partition.remotes.values():
-                if replica.log_end_offset < 0:
-                    awaited, _ = self._expected.get(replica.broker_id, (set(), 0.0))
-                    awaited.add(partition)
-                    self._expected[replica.broker_id] = (awaited, due_ms)
-                    followers.add(replica.broker_id)
-        for broker_id in followers:
-            for fetch in list(self._parked.get(broker_id, ())):
-                fetch.complete()
 
     # --- what partitions and fetchers ask --------------------------------------------------------
 
@@ -428,6 +417,10 @@ class ReplicaManager:
             and not broker.in_controlled_shutdown
             and (broker_epoch == broker.broker_epoch or broker_epoch == -1)
         )
+
+    def may_fetch_without_epoch(self) -> bool:
+        """Whether the cluster's version is one in which followers do not tell their broker epoch."""
+        return self._image.features.get("metadata.version", EPOCH_IN_FETCH_FROM) < EPOCH_IN_FETCH_FROM
 
     def is_alive(self, broker_id: int) -> bool:
         """Whether the broker is registered and not fenced."""
@@ -478,11 +471,7 @@ class ReplicaManager:
 
     def follower_arrived(self, broker_id: int, partition: Partition) -> None:
         """A follower has fetched for the first time in this leader epoch."""
-        expected = self._expected.get(broker_id)
-        if expected is not None:
-            expected[0].discard(partition)
-            if not expected[0]:
-                del self._expected[broker_id]
+        self._awaited.arrived(broker_id, partition)
 
     def truncated(self, partition: Partition, from_offset: int, cause: str) -> None:
         """A log was cut, because its leader's says otherwise."""
@@ -518,7 +507,7 @@ class ReplicaManager:
                 continue
             if partition.is_leader:
                 resigned.append(tp)
-            self._stop_copying(partition, partition.leader_id)
+            self._fetchers.stop(partition, partition.leader_id)
             self._assignments.forget((partition.topic_id, tp.partition))
             self._levels.forget(partition)
             partition.stop(Errors.KAFKA_STORAGE_ERROR)
@@ -738,7 +727,11 @@ class ReplicaManager:
     # --- fetch -----------------------------------------------------------------------------------
 
     def fetch(self, fetch: FetchOperation) -> None:
-        """Answer a fetch now, or when there is enough to tell, or when its time is over."""
+        """Answer a fetch now, or when there is enough to tell, or when its time is over.
+
+        As in Kafka, a topic that nobody knows is no reason to answer a consumer at once, as long as it
+        also asks for others: it would come again and again for it. A follower leaves it out for a while.
+        """
         must_answer = fetch.max_wait_ms <= 0 or fetch.min_bytes <= 0 or not fetch.items
         has_data = False
         partitions = self._partitions
@@ -753,14 +746,22 @@ class ReplicaManager:
                     else:
                         must_answer = True
         else:
+            is_any_known = False
             for item in fetch.items:
                 partition = partitions.get(item.key)
-                found = MUST_ANSWER if partition is None else partition.note_consumer_fetch(fetch, item)
+                if partition is None:
+                    if item.error or self._image.partition(*item.key) is None:
+                        continue
+                    found = MUST_ANSWER
+                else:
+                    found = partition.note_consumer_fetch(fetch, item)
+                is_any_known = True
                 if found:
                     if found == HAS_DATA:
                         has_data = True
                     else:
                         must_answer = True
+            must_answer = must_answer or not is_any_known
         if must_answer or has_data:
             results, size = self.collect(fetch)
             if must_answer or size >= fetch.min_bytes:
@@ -771,21 +772,17 @@ class ReplicaManager:
     def _park(self, fetch: FetchOperation) -> None:
         fetch.host = self
         for item in fetch.items:
-            partition = self._partitions[item.key]
-            partition.park(fetch, item)
-            fetch.partitions.append(partition)
+            partition = self._partitions.get(item.key)
+            if partition is not None:
+                partition.park(fetch, item)
+                fetch.partitions.append(partition)
         wait_ms: float = fetch.max_wait_ms
         parked = self._parked.get(fetch.replica_id)
         if parked is None:
             parked = self._parked[fetch.replica_id] = {}
         parked[fetch] = None
-        if fetch.is_follower and self._expected:
-            expected = self._expected.get(fetch.replica_id)
-            if expected is not None:
-                if self._clock.now_ms() < expected[1]:
-                    wait_ms = min(wait_ms, EXPECTED_FETCH_WAIT_MS)
-                else:
-                    del self._expected[fetch.replica_id]
+        if fetch.is_follower:
+            wait_ms = self._awaited.wait_ms(fetch.replica_id, wait_ms)
         fetch.timer = self._clock.call_later(wait_ms, fetch.complete)
 
     def unpark(self, fetch: FetchOperation) -> None:
@@ -808,8 +805,10 @@ class ReplicaManager:
         for item in fetch.items:
             partition = partitions.get(item.key)
             result: PartitionResponse | None
-            if partition is None:
+            if partition is None or item.error:
                 result = failed_fetch(item, item.error or self.why_missing(item.key))
+            elif item.topic_id is not None and item.topic_id != partition.topic_id:
+                result = failed_fetch(item, Errors.INCONSISTENT_TOPIC_ID)
             else:
                 limit = item.max_bytes
                 try:

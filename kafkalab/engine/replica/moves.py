@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kafkalab.engine.log.log import Log
     from kafkalab.engine.log.manager import LogManager
     from kafkalab.engine.replica.partition import Partition
+    from kafkalab.engine.replica.quota import ReplicationQuota
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,19 @@ class ReplicaMoves:
     """The moves of one broker."""
 
     def __init__(
-        self, *, clock: Clock, log_manager: LogManager, assignments: DirectoryAssignments, on_moved: Callable[[Partition], None]
+        self,
+        *,
+        clock: Clock,
+        log_manager: LogManager,
+        assignments: DirectoryAssignments,
+        on_moved: Callable[[Partition], None],
+        quota: ReplicationQuota,
     ) -> None:
         self._clock = clock
         self._log_manager = log_manager
         self._assignments = assignments
         self._on_moved = on_moved
+        self._quota = quota
         self._moves: dict[Partition, _Move] = {}
         self._is_closed = False
 
@@ -118,7 +126,8 @@ class ReplicaMoves:
         self._arm(partition, move)
 
     def _arm(self, partition: Partition, move: _Move) -> None:
-        move.timer = self._clock.call_later(0.0, partial(self._step, partition, move))
+        # Nobody waits for a move: it goes no faster than it may.
+        move.timer = self._clock.call_later(self._quota.wait_ms(), partial(self._step, partition, move))
 
     def _is_current(self, partition: Partition, move: _Move) -> bool:
         return not self._is_closed and self._moves.get(partition) is move
@@ -152,6 +161,7 @@ class ReplicaMoves:
             # The replica's log starts within a batch, because records were deleted. Batches come whole.
             copy.truncate_fully_and_start_at(base_offset)
         copy.append_as_follower(batches)
+        self._quota.record(len(batches))
         return True
 
     def _flushed(self, partition: Partition, move: _Move) -> None:

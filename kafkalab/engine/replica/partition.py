@@ -7,7 +7,9 @@ The rules (Kafka 4.3):
   acknowledged that either outcome of the change would lose.
 * The high watermark is the least log end among the maximal ISR and those replicas that are about
   to join it (caught up and eligible). It never moves back while leading, and stands still while
-  the ISR is smaller than min.insync.replicas.
+  the ISR is smaller than min.insync.replicas, whatever acks a producer wants (KIP-966).
+* A follower joins the ISR when it has what is committed and has come into this leader epoch. Where
+  the ISR is too small the high watermark is an old one, and it must be caught up too (KAFKA-19996).
 * A new leader keeps the high watermark that it knew. It moves again when every ISR member has
   fetched once in the new epoch.
 * A follower's position counts from its fetch request, and only when its log does not diverge.
@@ -23,9 +25,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import TopicPartition
-from kafkalab.engine.record.batch import HEADER_BYTES, read_header
+from kafkalab.engine.record.batch import HEADER_BYTES, before_epoch_after, read_header
 from kafkalab.engine.replica.delayed import FetchItem, FetchOperation, PartitionResponse, ProduceResult
 from kafkalab.engine.replica.deletion import INVALID_LOW_WATERMARK, DeletionResult
+from kafkalab.engine.replica.isr import IsrProposal
+from kafkalab.engine.replica.remote import NEVER_FETCHED, UNKNOWN_OFFSET, UNTOLD_EPOCH, RemoteReplica
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +38,6 @@ if TYPE_CHECKING:
     from kafkalab.engine.log.region import FileRegion
     from kafkalab.engine.metadata.image import PartitionRegistration
 
-UNKNOWN_OFFSET: Final = -1
 NO_EPOCH: Final = -1
 # What a fetch finds at a partition before anything is read.
 NOTHING_NEW: Final = 0
@@ -49,6 +52,9 @@ class PartitionHost(Protocol):
 
     def is_isr_eligible(self, broker_id: int, broker_epoch: int) -> bool:
         """Whether the broker may stand in an ISR: registered in that epoch, unfenced, and staying."""
+
+    def may_fetch_without_epoch(self) -> bool:
+        """Whether the cluster's version is one in which followers do not tell their broker epoch."""
 
     def registered_epoch(self, broker_id: int) -> int | None:
         """The broker epoch in the metadata, None for a broker that is not registered."""
@@ -70,49 +76,6 @@ class PartitionHost(Protocol):
 
     def is_alive(self, broker_id: int) -> bool:
         """Whether the broker is registered and not fenced."""
-
-
-class IsrProposal:
-    """An ISR that was proposed to the controller and not yet decided."""
-
-    __slots__ = ("broker_epochs", "isr", "joining", "leader_epoch", "partition_epoch")
-
-    def __init__(
-        self, isr: tuple[int, ...], broker_epochs: tuple[int, ...], joining: int | None, leader_epoch: int, partition_epoch: int
-    ) -> None:
-        self.isr = isr
-        self.broker_epochs = broker_epochs
-        """Parallel to the ISR; -1 where the replica's epoch is not known."""
-        self.joining = joining
-        """The broker that is to join, None when members are to leave."""
-        self.leader_epoch = leader_epoch
-        self.partition_epoch = partition_epoch
-
-
-class RemoteReplica:
-    """What the leader knows of another broker's replica."""
-
-    __slots__ = (
-        "broker_epoch",
-        "broker_id",
-        "in_maximal_isr",
-        "last_caught_up_ms",
-        "last_fetch_leader_end",
-        "last_fetch_ms",
-        "log_end_offset",
-        "log_start_offset",
-    )
-
-    def __init__(self, broker_id: int) -> None:
-        self.broker_id = broker_id
-        self.broker_epoch = NO_EPOCH
-        self.log_end_offset = UNKNOWN_OFFSET
-        self.log_start_offset = UNKNOWN_OFFSET
-        self.last_fetch_ms = float("-inf")
-        self.last_fetch_leader_end = UNKNOWN_OFFSET
-        self.last_caught_up_ms = float("-inf")
-        """The last moment at which it had everything that the leader had then."""
-        self.in_maximal_isr = False
 
 
 class Partition:
@@ -188,7 +151,13 @@ class Partition:
         is_new_epoch = registration.leader_epoch > self.leader_epoch
         was_leader = self.is_leader
         if was_leader and not is_new_epoch and registration.partition_epoch <= self.partition_epoch:
-            # Our own change: the controller's answer was here before the metadata.
+            # Our own change: the controller's answer was here before the metadata. But the answer says
+            # nothing of the replicas, and the change may have been the end of a reassignment.
+            if registration.partition_epoch == self.partition_epoch and registration.replicas != self.replicas:
+                self._set_replicas(registration.replicas)
+                self._know_replicas(registration.replicas)
+                self._set_maximal(self.maximal_isr)
+                self.maybe_advance_high_watermark(now_ms)
             return False
         self.is_leader = True
         self.leader_id = self.node_id
@@ -199,25 +168,13 @@ class Partition:
         if is_new_epoch or not was_leader:
             self.leader_epoch_start_offset = log_end
             self.first_write_pending = True
-            known, self.remotes = self.remotes, {}
-            for broker_id in registration.replicas:
-                if broker_id == self.node_id:
-                    continue
-                replica = known.get(broker_id) if was_leader else None
-                if replica is None:
-                    replica = RemoteReplica(broker_id)
-                replica.last_fetch_leader_end = log_end if was_leader else UNKNOWN_OFFSET
-                # A member of the ISR gets the full time to catch up with its new leader.
-                in_sync = broker_id in registration.isr
-                replica.last_caught_up_ms = now_ms if in_sync else float("-inf")
-                replica.last_fetch_ms = now_ms if in_sync and was_leader else float("-inf")
-                self.remotes[broker_id] = replica
+            if not was_leader:
+                self.remotes = {}
+            self._know_replicas(registration.replicas)
+            for replica in self.remotes.values():
+                replica.reset(now_ms, log_end, is_same_leader=was_leader, in_sync=replica.broker_id in registration.isr)
         else:
-            for broker_id in registration.replicas:
-                if broker_id != self.node_id and broker_id not in self.remotes:
-                    self.remotes[broker_id] = RemoteReplica(broker_id)
-            for broker_id in [one for one in self.remotes if one not in registration.replicas]:
-                del self.remotes[broker_id]
+            self._know_replicas(registration.replicas)
         self._commit_isr(registration.isr)
         self.maybe_advance_high_watermark(now_ms)
         if is_new_epoch or not was_leader:
@@ -261,6 +218,13 @@ class Partition:
         self.replicas = replicas
         self.update_min_isr()
 
+    def _know_replicas(self, replicas: tuple[int, ...]) -> None:
+        for broker_id in replicas:
+            if broker_id != self.node_id and broker_id not in self.remotes:
+                self.remotes[broker_id] = RemoteReplica(broker_id)
+        for broker_id in [one for one in self.remotes if one not in replicas]:
+            del self.remotes[broker_id]
+
     def update_min_isr(self) -> None:
         """Take over min.insync.replicas from the log's settings."""
         self.min_isr = min(self.log.config.min_insync_replicas, len(self.replicas)) if self.replicas else 1
@@ -277,7 +241,7 @@ class Partition:
         for replica in self.remotes.values():
             replica.in_maximal_isr = replica.broker_id in maximal
 
-    def maybe_expand_isr(self, replica: RemoteReplica) -> None:
+    def maybe_expand_isr(self, replica: RemoteReplica, now_ms: float) -> None:
         """Propose a follower that has caught up with the high watermark and with this epoch."""
         if (
             self.pending is not None
@@ -286,6 +250,9 @@ class Partition:
             or replica.log_end_offset < self.leader_epoch_start_offset
             or not self._host.is_isr_eligible(replica.broker_id, replica.broker_epoch)
         ):
+            return
+        if len(self.isr) < self.min_isr and not replica.is_caught_up(self.log.log_end_offset, now_ms, self._host.lag_time_max_ms):
+            # The high watermark stands still and says nothing: it would join, be late, leave and join again.
             return
         self._propose((*self.isr, replica.broker_id), replica.broker_id)
 
@@ -297,9 +264,7 @@ class Partition:
         late = tuple(
             replica.broker_id
             for replica in self.remotes.values()
-            if replica.in_maximal_isr
-            and replica.log_end_offset != log_end
-            and now_ms - replica.last_caught_up_ms > self._host.lag_time_max_ms
+            if replica.in_maximal_isr and not replica.is_caught_up(log_end, now_ms, self._host.lag_time_max_ms)
         )
         if late:
             self._propose(tuple(one for one in self.isr if one not in late), None)
@@ -309,10 +274,14 @@ class Partition:
         epochs = []
         for broker_id in isr:
             if broker_id == self.node_id:
-                epochs.append(self._host.registered_epoch(broker_id) or NO_EPOCH)
+                own_epoch = self._host.registered_epoch(broker_id)
+                epochs.append(UNTOLD_EPOCH if own_epoch is None else own_epoch)
             else:
+                # Of a member that has not fetched yet no epoch can be told. Should it have begun another
+                # life, the controller has taken it out of the ISR, and the partition epoch is an old one.
                 remote = self.remotes.get(broker_id)
-                epochs.append(remote.broker_epoch if remote is not None else NO_EPOCH)
+                known = remote is not None and remote.broker_epoch != NEVER_FETCHED
+                epochs.append(remote.broker_epoch if remote is not None and known else UNTOLD_EPOCH)
         self.pending = IsrProposal(isr, tuple(epochs), joining, self.leader_epoch, self.partition_epoch)
         if joining is not None:
             self._set_maximal(frozenset(isr))
@@ -326,10 +295,12 @@ class Partition:
         self._commit_isr(isr)
         self.maybe_advance_high_watermark(now_ms)
 
-    def isr_refused(self, proposal: IsrProposal) -> None:
+    def isr_refused(self, proposal: IsrProposal, now_ms: float) -> None:
         """The controller has not applied the proposal and nobody ever will: the committed ISR stands."""
         if self.pending is proposal:
             self._commit_isr(self.isr)
+            # Whoever was to join may be waited for no more.
+            self.maybe_advance_high_watermark(now_ms)
 
     # --- the leader's log ------------------------------------------------------------------------
 
@@ -343,8 +314,8 @@ class Partition:
         if acks == -1 and len(self.isr) < self.min_isr:
             raise ApiError(
                 Errors.NOT_ENOUGH_REPLICAS,
-                f"The size of the current ISR {list(self.isr)} is insufficient to satisfy the min.isr requirement "
-                f"of {self.min_isr} for partition {self.topic_partition}",
+                f"The size of the current ISR : {len(self.isr)} is insufficient to satisfy the min.isr requirement "
+                f"of {self.min_isr} for partition {self.topic_partition}, live replica(s) broker.id are : {list(self.isr)}",
             )
         info = self.log.append_as_leader(data, self.leader_epoch, client=client)
         if not info.duplicate:
@@ -390,9 +361,9 @@ class Partition:
         return True
 
     def _is_about_to_join(self, replica: RemoteReplica, log_end: int, now_ms: float) -> bool:
-        return (
-            replica.log_end_offset == log_end or now_ms - replica.last_caught_up_ms <= self._host.lag_time_max_ms
-        ) and self._host.is_isr_eligible(replica.broker_id, replica.broker_epoch)
+        return replica.is_caught_up(log_end, now_ms, self._host.lag_time_max_ms) and self._host.is_isr_eligible(
+            replica.broker_id, replica.broker_epoch
+        )
 
     def _settle_produces(self) -> None:
         waiters = self._produce_waiters
@@ -456,6 +427,9 @@ class Partition:
     def low_watermark(self) -> int:
         """The least log start offset among live replicas; -1 while one has not told its own."""
         offset = self.log.log_start_offset
+        if self.future_log is not None:
+            # It takes this one's place, and must not bring back what is gone.
+            offset = min(offset, self.future_log.log_start_offset)
         for replica in self.remotes.values():
             if replica.log_start_offset < offset and self._host.is_alive(replica.broker_id):
                 offset = replica.log_start_offset
@@ -553,20 +527,11 @@ class Partition:
         if replica.log_end_offset < 0:
             self._host.follower_arrived(replica.broker_id, self)
         moved = replica.log_end_offset != offset
-        if offset >= log_end:
-            replica.last_caught_up_ms = now_ms
-        elif offset >= replica.last_fetch_leader_end and replica.last_fetch_ms > replica.last_caught_up_ms:
-            # It had, when it fetched last, all that we had then.
-            replica.last_caught_up_ms = replica.last_fetch_ms
-        replica.log_end_offset = offset
-        replica.log_start_offset = item.log_start_offset
+        replica.fetched(offset, item.log_start_offset, fetch.replica_epoch, log_end, now_ms)
         if self._deletion_waiters:
             self.maybe_settle_deletions()
-        replica.last_fetch_leader_end = log_end
-        replica.last_fetch_ms = now_ms
-        replica.broker_epoch = fetch.replica_epoch
         if not replica.in_maximal_isr:
-            self.maybe_expand_isr(replica)
+            self.maybe_expand_isr(replica, now_ms)
         if moved:
             self.maybe_advance_high_watermark(now_ms)
         return HAS_DATA if offset < log_end else NOTHING_NEW
@@ -607,7 +572,12 @@ class Partition:
     def _is_stale(self, fetch: FetchOperation) -> bool:
         """Whether the fetch comes from an earlier life of its broker, or from somebody who is no broker at all."""
         registered = self._host.registered_epoch(fetch.replica_id)
-        return registered is None or fetch.replica_epoch < registered
+        if registered is None:
+            return True
+        if fetch.replica_epoch == UNTOLD_EPOCH:
+            # Kafka lets it pass always; who speaks a version that has the epoch has no reason to keep it back.
+            return not self._host.may_fetch_without_epoch()
+        return fetch.replica_epoch < registered
 
     def _diverging(self, item: FetchItem) -> tuple[int, int] | None:
         """Where the log that is being fetched for parts from this one: (epoch, end offset), None if it does not.
@@ -661,7 +631,9 @@ class Partition:
         if fetch.read_committed:
             bound = last_stable_offset
         log_start_offset = log.log_start_offset
-        if item.last_fetched_epoch >= 0 and (item.last_fetched_epoch != log.latest_epoch or offset > log_end):
+        # Whoever asks for what is gone hears that first, whether the logs part or not.
+        may_part = item.last_fetched_epoch >= 0 and offset >= log_start_offset
+        if may_part and (item.last_fetched_epoch != log.latest_epoch or offset > log_end):
             diverging = self._diverging(item)
             if diverging is not None:
                 if diverging[1] < 0:
@@ -695,7 +667,7 @@ class Partition:
                 "records": b"",
             }
         records: bytes | FileRegion
-        if offset < bound and (max_bytes > 0 or min_one):
+        if offset < bound and (max_bytes > 0 or min_one) and not (fetch.quota is not None and self._is_held_back(fetch)):
             records = log.read_chunk(offset, max_bytes, max_offset=bound, min_one=min_one, region_from=fetch.region_from)
             if fetch.read_committed and records:
                 aborted = [
@@ -715,11 +687,21 @@ class Partition:
             "records": records,
         }
 
+    def _is_held_back(self, fetch: FetchOperation) -> bool:
+        """Whether the quota of leaders is used up; members of the ISR get all they want, lest they leave it."""
+        quota = fetch.quota
+        return quota is not None and fetch.replica_id not in self.isr and self.topic_partition in quota and quota.is_exceeded()
+
     # --- the follower's log ----------------------------------------------------------------------
 
-    def append_as_follower(self, data: bytes, leader_high_watermark: int) -> AppendInfo:
-        """Append what the leader sent, and follow its high watermark."""
+    def append_as_follower(self, data: bytes, leader_high_watermark: int, leader_epoch: int) -> AppendInfo:
+        """Append what the leader of that epoch sent, and follow its high watermark.
+
+        Batches of a later epoch are left out, with what follows them: they were written over what was
+        read, while it was on its way (KAFKA-18723).
+        """
         assert not self.is_leader, "a leader copies from nobody"
+        data = before_epoch_after(data, leader_epoch)
         log = self.log
         if log.log_end_offset == log.log_start_offset and len(data) >= HEADER_BYTES:
             first = read_header(data, 0)

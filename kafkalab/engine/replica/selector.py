@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from kafkalab.engine.metadata.image import BrokerRegistration
-    from kafkalab.engine.replica.partition import RemoteReplica
+    from kafkalab.engine.replica.remote import RemoteReplica
 
 RACK_AWARE_SELECTOR: Final = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
 

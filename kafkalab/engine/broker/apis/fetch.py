@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FOLLOWERS_SERVE_FROM: Final = 11
 TOPIC_IDS_FROM: Final = 13
 REPLICA_STATE_FROM: Final = 15
-CURRENT_LEADER_FROM: Final = 12
+CURRENT_LEADER_FROM: Final = 16
 READ_COMMITTED: Final = 1
 
 _WRONG_LEADER: Final = frozenset({Errors.NOT_LEADER_OR_FOLLOWER, Errors.FENCED_LEADER_EPOCH})
@@ -95,11 +95,11 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
         if session is not None and uses_ids and session.image_offset != services.image.offset:
             session.image_offset = services.image.offset
             _rename(services, context.items)
-    max_bytes = request.max_bytes
+    quota = manager.quotas.leader
+    # As in Kafka, fetch.max.bytes bounds followers too.
+    max_bytes = min(request.max_bytes, manager.fetch_max_bytes)
     min_bytes = request.min_bytes
-    if replica_id < 0:
-        max_bytes = min(max_bytes, manager.fetch_max_bytes)
-    else:
+    if replica_id >= 0:
         ctx.connection.stats.peer_node_id = replica_id
     manager.fetch(
         FetchOperation(
@@ -114,6 +114,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
             needs_leader=replica_id >= 0 or version < FOLLOWERS_SERVE_FROM,
             is_incremental=context.is_incremental,
             rack=request.rack_id if manager.selects_by_rack and replica_id < 0 and version >= FOLLOWERS_SERVE_FROM else "",
+            quota=quota if replica_id >= 0 and quota else None,
             region_from=REGION_BYTES_MIN if ctx.connection.sends_files else NO_REGIONS,
         )
     )
@@ -140,6 +141,11 @@ def _respond(
         ctx.respond({"error_code": int(Errors.INVALID_FETCH_SESSION_EPOCH), "session_id": context.session_id, "responses": ()})
         return
     stats = ctx.connection.stats
+    quota = services.replica_manager.quotas.leader
+    if quota and stats.peer_node_id >= 0:
+        quota.record(
+            sum(len(result["records"]) for item, result in zip(context.items, results, strict=True) if result and item.key in quota)
+        )
     if size:
         stats.fetched_bytes += size
         if stats.peer_node_id < 0:

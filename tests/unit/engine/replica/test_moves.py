@@ -20,6 +20,7 @@ from kafkalab.engine.record.batch import Record, build_batch, iter_records
 from kafkalab.engine.replica.assignments import ASSIGNMENTS_PER_REQUEST_MAX, DirectoryAssignments
 from kafkalab.engine.replica.moves import SLICE_BYTES, ReplicaMoves
 from kafkalab.engine.replica.partition import Partition
+from kafkalab.engine.replica.quota import ReplicationQuota
 from kafkalab.engine.telemetry.hub import NullSink
 
 NOW = 1_700_000_000_000
@@ -75,13 +76,17 @@ class Setting:
         self.clock = ManualClock()
         self.controller = Controller()
         self.moved: list[Partition] = []
+        self.bytes_per_second = 1 << 60
         self.begin()
 
     def begin(self) -> None:
         self.manager = LogManager(self.dirs, LogConfig(), self.clock, FileStorage(), NullSink(), 1, directory_ids=self.ids)
         self.manager.load()
         self.assignments = DirectoryAssignments(node_id=1, clock=self.clock, channel=self.controller, broker_epoch=lambda: 9)
-        self.moves = ReplicaMoves(clock=self.clock, log_manager=self.manager, assignments=self.assignments, on_moved=self.moved.append)
+        self.quota = ReplicationQuota(self.clock, lambda: self.bytes_per_second, sample_count=11, sample_ms=1_000.0)
+        self.moves = ReplicaMoves(
+            clock=self.clock, log_manager=self.manager, assignments=self.assignments, on_moved=self.moved.append, quota=self.quota
+        )
         log = self.manager.get_or_create(TP, TOPIC_ID, LogConfig(segment_bytes=5_000))
         host = SimpleNamespace(mark_changed=lambda partition: None)
         self.partition = Partition(TP, TOPIC_ID, 1, log, host, high_watermark=0)  # type: ignore[arg-type]

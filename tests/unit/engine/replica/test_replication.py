@@ -92,7 +92,8 @@ def test_isr_below_min_refuses_before_the_append_and_freezes_the_high_watermark(
     answer = world.produce(1, "orders", b"a")
     assert answer.error == Errors.NOT_ENOUGH_REPLICAS
     assert answer.first.error_message == (
-        "The size of the current ISR [1] is insufficient to satisfy the min.isr requirement of 2 for partition orders-0"
+        "The size of the current ISR : 1 is insufficient to satisfy the min.isr requirement of 2 for partition orders-0, "
+        "live replica(s) broker.id are : [1]"
     )
     assert world.produce(1, "orders", b"b", acks=1).error == Errors.NONE
     world.settle(1_000)
