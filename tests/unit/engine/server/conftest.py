@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import pytest_asyncio
@@ -16,6 +17,7 @@ from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.log.storage import DataFile
 from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
 from kafkalab.engine.server.levels import LevelSampler
+from kafkalab.engine.server.links import NodeLinks
 from kafkalab.engine.server.listener import Listener
 from kafkalab.engine.server.loop_clock import LoopClock
 from kafkalab.engine.telemetry.hub import TelemetryHub
@@ -31,6 +33,7 @@ class Served:
     hub: TelemetryHub
     sampler: LevelSampler
     listener: Listener
+    links: NodeLinks
     kept: list[RequestContext] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     file: DataFile | None = None
@@ -38,9 +41,11 @@ class Served:
 
 
 def _fetch(served: Served, ctx: RequestContext, request: Any) -> Mapping[str, Any]:
-    assert served.file is not None and ctx.connection.sends_files
+    assert served.file is not None
     part = request.topics[0].partitions[0]
-    records = served.file.region(part.fetch_offset, part.partition_max_bytes)
+    records: Any = served.file.region(part.fetch_offset, part.partition_max_bytes)
+    if not ctx.connection.sends_files:
+        records = records.read()
     return {"responses": [{"topic": "t", "partitions": [{"partition_index": 0, "high_watermark": 1, "records": records}]}]}
 
 
@@ -72,7 +77,8 @@ async def serving() -> AsyncIterator[Served]:
     sampler = LevelSampler(1, clock, hub, lambda: (0, 0))
     specs = [API_SPECS[ApiKey.API_VERSIONS], API_SPECS[ApiKey.METADATA], API_SPECS[ApiKey.FETCH]]
     handlers = {ApiKey.API_VERSIONS: (_api_versions, _error), ApiKey.METADATA: (_metadata, _error), ApiKey.FETCH: (_fetch, _error)}
-    services = Served(0, hub, sampler, None)  # type: ignore[arg-type]
+    links = NodeLinks(1, loop, clock, Random(1), lambda: listener.connections)
+    services = Served(0, hub, sampler, None, links)  # type: ignore[arg-type]
     router = Router(services, handlers, specs, node_id=1, clock=clock, sink=hub)
     listener = Listener(
         name="PLAINTEXT",
@@ -84,6 +90,7 @@ async def serving() -> AsyncIterator[Served]:
         sampler=sampler,
         max_request_bytes=MAX_REQUEST_BYTES,
         max_idle_ms=600_000,
+        links=links,
     )
     services.listener = listener
     await listener.bind("127.0.0.1", 0)
@@ -91,6 +98,7 @@ async def serving() -> AsyncIterator[Served]:
     yield services
     sampler.stop()
     listener.reset()
+    links.close()
     await asyncio.sleep(0)
 
 
