@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from kafkalab.engine.common.errors import ApiError
@@ -41,6 +43,43 @@ class SnapshotBatch(NamedTuple):
     epoch: int
 
 
+class _Batches:
+    """Makes a snapshot's batches; offsets count on from one to the next."""
+
+    def __init__(self, *, epoch: int, wall_ms: int) -> None:
+        self._epoch = epoch
+        self._wall_ms = wall_ms
+        self._next_offset = 0
+
+    def header(self, last_contained_ms: int, controls: Sequence[ControlRecord]) -> bytes:
+        return self._control([(ControlType.SNAPSHOT_HEADER, _HEADER.pack(0, last_contained_ms, 0)), *controls])
+
+    def footer(self) -> bytes:
+        return self._control([(ControlType.SNAPSHOT_FOOTER, _FOOTER)])
+
+    def _control(self, controls: Sequence[ControlRecord]) -> bytes:
+        return self._batch([(encode_key(kind), value) for kind, value in controls], is_control=True)
+
+    def of(self, values: Sequence[bytes]) -> Iterator[bytes]:
+        """Batches that are not too large."""
+        batch: list[tuple[bytes | None, bytes]] = []
+        size = 0
+        for value in values:
+            if batch and (len(batch) == RECORDS_PER_BATCH_MAX or size + len(value) > BATCH_BYTES_MAX // 2):
+                yield self._batch(batch, is_control=False)
+                batch, size = [], 0
+            batch.append((None, value))
+            size += len(value)
+        if batch:
+            yield self._batch(batch, is_control=False)
+
+    def _batch(self, contents: Sequence[tuple[bytes | None, bytes]], *, is_control: bool) -> bytes:
+        base_offset = self._next_offset
+        self._next_offset += len(contents)
+        records = [Record(base_offset + index, self._wall_ms, key, value) for index, (key, value) in enumerate(contents)]
+        return build_batch(records, base_offset=base_offset, leader_epoch=self._epoch, control=is_control)
+
+
 class SnapshotWriter:
     """Puts records into a snapshot's file, batch by batch."""
 
@@ -57,47 +96,28 @@ class SnapshotWriter:
         :raises OSError: as the disk gives it.
         """
         self.file: Final = file
-        self._wall_ms = wall_ms
-        self._next_offset = 0
-        self._append([(ControlType.SNAPSHOT_HEADER, _HEADER.pack(0, last_contained_ms, 0)), *controls])
+        self._batches = _Batches(epoch=file.snapshot_id.epoch, wall_ms=wall_ms)
+        file.append(self._batches.header(last_contained_ms, controls))
 
     @property
     def snapshot_id(self) -> SnapshotId:
         """What it is a snapshot of."""
         return self.file.snapshot_id
 
-    def _append(self, controls: Sequence[ControlRecord]) -> None:
-        records = [Record(0, self._wall_ms, encode_key(kind), value) for kind, value in controls]
-        self._write(records, is_control=True)
-
-    def _write(self, records: Sequence[Record], *, is_control: bool) -> None:
-        numbered = [record._replace(offset=self._next_offset + index) for index, record in enumerate(records)]
-        data = build_batch(numbered, base_offset=self._next_offset, leader_epoch=self.snapshot_id.epoch, control=is_control)
-        self.file.append(data)
-        self._next_offset += len(records)
-
     def append(self, values: Sequence[bytes]) -> None:
         """Write metadata records, in batches that are not too large.
 
         :raises OSError: as the disk gives it.
         """
-        batch: list[Record] = []
-        size = 0
-        for value in values:
-            if batch and (len(batch) == RECORDS_PER_BATCH_MAX or size + len(value) > BATCH_BYTES_MAX // 2):
-                self._write(batch, is_control=False)
-                batch, size = [], 0
-            batch.append(Record(0, self._wall_ms, None, value))
-            size += len(value)
-        if batch:
-            self._write(batch, is_control=False)
+        for batch in self._batches.of(values):
+            self.file.append(batch)
 
     def freeze(self, done: Callable[[OSError | None], None]) -> None:
         """All is written: add the footer and bring it to the disk; see :meth:`SnapshotFile.freeze`.
 
         :raises OSError: as the disk gives it.
         """
-        self._append([(ControlType.SNAPSHOT_FOOTER, _FOOTER)])
+        self.file.append(self._batches.footer())
         self.file.freeze(done)
 
     def discard(self) -> None:
@@ -105,22 +125,21 @@ class SnapshotWriter:
         self.file.discard()
 
 
-class SnapshotReader:
-    """A snapshot on the disk, for those who take it up. Everything that is read is checked."""
+def snapshot_bytes(
+    values: Sequence[bytes], *, wall_ms: int, epoch: int = 0, last_contained_ms: int = 0, controls: Sequence[ControlRecord] = ()
+) -> bytes:
+    """A small snapshot at once: what formatting a directory leaves there."""
+    batches = _Batches(epoch=epoch, wall_ms=wall_ms)
+    return b"".join([batches.header(last_contained_ms, controls), *batches.of(values), batches.footer()])
 
-    def __init__(self, store: SnapshotStore, snapshot_id: SnapshotId) -> None:
-        self.snapshot_id: Final = snapshot_id
-        self._store = store
 
-    @property
-    def end_offset(self) -> int:
-        """Everything before it is contained."""
-        return self.snapshot_id.end_offset
+class SnapshotContent:
+    """What a file in a snapshot's form holds. Everything that is read is checked."""
 
-    @property
-    def epoch(self) -> int:
-        """The epoch of the last record that is contained."""
-        return self.snapshot_id.epoch
+    def __init__(self, path: Path, read: Callable[[int, int], bytes]) -> None:
+        """``read`` gives up to so many bytes from a position, fewer at the end, and may raise OSError."""
+        self._path = path
+        self._read = read
 
     def last_contained_ms(self) -> int:
         """When the last record that is contained was appended to the log, by its leader's wall clock.
@@ -203,7 +222,7 @@ class SnapshotReader:
                     buffer = buffer[wanted:]
                     continue
             try:
-                more = self._store.read(self.snapshot_id, position + len(buffer), max(READ_BYTES, wanted - len(buffer)))
+                more = self._read(position + len(buffer), max(READ_BYTES, wanted - len(buffer)))
             except OSError as error:
                 raise self._corrupt(f"it cannot be read: {error.strerror or error}") from error
             if not more:
@@ -213,4 +232,22 @@ class SnapshotReader:
             buffer += more
 
     def _corrupt(self, what: str) -> CorruptSnapshot:
-        return CorruptSnapshot(f"{self._store.path(self.snapshot_id)}: {what}")
+        return CorruptSnapshot(f"{self._path}: {what}")
+
+
+class SnapshotReader(SnapshotContent):
+    """A snapshot on the disk, for those who take it up."""
+
+    def __init__(self, store: SnapshotStore, snapshot_id: SnapshotId) -> None:
+        super().__init__(store.path(snapshot_id), partial(store.read, snapshot_id))
+        self.snapshot_id: Final = snapshot_id
+
+    @property
+    def end_offset(self) -> int:
+        """Everything before it is contained."""
+        return self.snapshot_id.end_offset
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the last record that is contained."""
+        return self.snapshot_id.epoch
