@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final, Literal
 
@@ -18,7 +18,9 @@ from kafkalab.engine.common.ids import random_uuid, uuid_to_text
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.faults.network import CLIENTS, LinkFault
 from kafkalab.engine.metadata.image import MetadataImage
+from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.server.node import NodeSpec
+from kafkalab.engine.simulation.clients import SimAdmin, SimClient
 from kafkalab.engine.simulation.loop import SimLoop
 from kafkalab.engine.simulation.machine import SimClock
 from kafkalab.engine.simulation.network import SimNetwork
@@ -87,6 +89,8 @@ class SimWorld:
         self.cluster_id = uuid_to_text(random_uuid(self.rng("cluster")))
         self._loop = self.client_loop("10.1.255.254")
         self._clients = 0
+        self.clients: list[SimClient] = []
+        self._admin: SimAdmin | None = None
         self.nodes: dict[int, SimNode] = {}
         roles: dict[int, set[str]] = {node_id: {"broker"} for node_id in range(1, brokers + 1)}
         first = 1 if combined else FIRST_CONTROLLER_ID
@@ -360,7 +364,8 @@ class SimWorld:
         """Set a node's wall clock forward, or back with a negative number."""
         self.nodes[node_id].jump_clock(seconds)
         wall_ms = SimClock(self._loop, 0).wall_ms()
-        self.sink.emit(ClockJumped(at_ms=wall_ms, node_id=node_id, seconds=seconds, cause="simulation"))
+        offset_s = self.nodes[node_id].offset_ms / 1000.0
+        self.sink.emit(ClockJumped(at_ms=wall_ms, node_id=-1, node=node_id, seconds=seconds, offset_seconds=offset_s, cause="simulation"))
 
     def fill_disk(self, node_id: int, directory: int | None = None, *, free_bytes: int = 0) -> None:
         """Let a node's disk be full after so many more bytes: that of one log directory (from 1 on), or of all."""
@@ -378,6 +383,87 @@ class SimWorld:
     def heal_disk(self, node_id: int) -> None:
         """Let a node's disks be right again."""
         self.nodes[node_id].set_disk_faults(())
+
+    # --- topics ----------------------------------------------------------------------------------------
+
+    @property
+    def admin(self) -> SimAdmin:
+        """A client for commands."""
+        if self._admin is None:
+            self._admin = SimAdmin(self)
+        return self._admin
+
+    def create_topic(
+        self,
+        name: str,
+        partitions: int = 1,
+        replication_factor: int = -1,
+        config: Mapping[str, object] | None = None,
+        *,
+        assignments: Mapping[int, Sequence[int]] | None = None,
+    ) -> None:
+        """Create a topic, and wait until each of its partitions is led.
+
+        :param assignments: the replicas of each partition, instead of a number of partitions and a replication factor.
+        :raises SimulationFailed: when that does not come to be.
+        """
+        placed = [{"partition_index": index, "broker_ids": list(replicas)} for index, replicas in sorted((assignments or {}).items())]
+        topic = {
+            "name": name,
+            "num_partitions": -1 if placed else partitions,
+            "replication_factor": -1 if placed else replication_factor,
+            "assignments": placed,
+            "configs": [{"name": key, "value": _text(value)} for key, value in (config or {}).items()],
+        }
+        partitions = len(placed) or partitions
+
+        def answered(response: Any) -> bool:
+            error = Errors(response.topics[0].error_code)
+            if error not in (Errors.NONE, Errors.TOPIC_ALREADY_EXISTS, Errors.NOT_CONTROLLER, Errors.REQUEST_TIMED_OUT):
+                self.fail("refused", f"topic {name}: {error.name} {response.topics[0].error_message}")
+            return error in (Errors.NONE, Errors.TOPIC_ALREADY_EXISTS)
+
+        self.admin.request(ApiKey.CREATE_TOPICS, {"topics": [topic], "timeout": 30_000, "validate_only": False}, answered)
+        self.run_until(lambda: all(self._is_led(name, i) for i in range(partitions)), COMMAND_WITHIN_MS, f"topic {name} with leaders")
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic, and wait until all nodes know."""
+        body = {"topics": [{"name": name, "topic_id": None}], "topic_names": [name], "timeout": 30_000}
+        self.admin.request(
+            ApiKey.DELETE_TOPICS,
+            body,
+            lambda response: Errors(response.responses[0].error_code) in (Errors.NONE, Errors.UNKNOWN_TOPIC_OR_PARTITION),
+        )
+        self.run_until(
+            lambda: all(node.node is None or name not in node.node.image.topics_by_name for node in self.nodes.values()),
+            COMMAND_WITHIN_MS,
+            f"topic {name} deleted",
+        )
+
+    def alter_topic(self, name: str, config: Mapping[str, object], *, wait: bool = True) -> None:
+        """Change settings of a topic; None takes one back."""
+        configs = [
+            {"name": key, "config_operation": 1 if value is None else 0, "value": None if value is None else _text(value)}
+            for key, value in config.items()
+        ]
+        done: list[bool] = []
+
+        def answered(response: Any) -> bool:
+            if Errors(response.responses[0].error_code) is Errors.NONE:
+                done.append(True)
+            return bool(done)
+
+        body = {"resources": [{"resource_type": 2, "resource_name": name, "configs": configs}], "validate_only": False}
+        self.admin.request(ApiKey.INCREMENTAL_ALTER_CONFIGS, body, answered)
+        if wait:
+            self.run_until(lambda: bool(done), COMMAND_WITHIN_MS, f"settings of {name}")
+
+    def _is_led(self, topic: str, index: int) -> bool:
+        """Whether the metadata names a leader and that broker knows that it is the one."""
+        leader = self.leader(topic, index)
+        node = None if leader is None else self.nodes[leader].node
+        partition = None if node is None or node.replica_manager is None else node.replica_manager.partition((topic, index))
+        return partition is not None and partition.is_leader
 
     # --- clients ---------------------------------------------------------------------------------------
 
