@@ -24,7 +24,7 @@ from kafkalab.engine.broker.services import BrokerServices, ControllerServices
 from kafkalab.engine.broker.topic_creation import TopicCreation
 from kafkalab.engine.common.config import BrokerConfig, ConfigError
 from kafkalab.engine.common.errors import ApiError, Errors
-from kafkalab.engine.common.ids import METADATA_PARTITION, METADATA_TOPIC_ID, OFFSETS_TOPIC, ZERO_UUID, TopicPartition, random_uuid
+from kafkalab.engine.common.ids import METADATA_PARTITION, OFFSETS_TOPIC, ZERO_UUID, TopicPartition, random_uuid
 from kafkalab.engine.controller.controller import QuorumController
 from kafkalab.engine.coordinator.group import GroupCoordinator
 from kafkalab.engine.log.cleaner import CleanerConfig
@@ -41,7 +41,6 @@ from kafkalab.engine.protocol.apis import served
 from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.node import RaftNode
 from kafkalab.engine.raft.quorum_state import QuorumStateError
-from kafkalab.engine.raft.snapshot_store import SnapshotStore
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.replica.manager import ReplicaManager
 from kafkalab.engine.server.client import NodeNetwork
@@ -51,6 +50,7 @@ from kafkalab.engine.server.levels import LevelSampler
 from kafkalab.engine.server.links import NodeLinks, Subject
 from kafkalab.engine.server.listener import Listener, PortBusy
 from kafkalab.engine.server.machine import Machine, this_machine
+from kafkalab.engine.server.metadata_log import open_metadata_log
 from kafkalab.engine.server.node_dirs import ForeignDirectory, NodeDirectories
 from kafkalab.engine.telemetry.events import LogDirectoryFailed, NodeStarted
 from kafkalab.engine.telemetry.hub import TelemetrySink
@@ -200,26 +200,9 @@ class Node:
         return self._replica_manager.produced_bytes + self._replica_manager.fetched_bytes
 
     def _open_raft_log(self) -> None:
-        # Validated from its start each time: it is small, and nothing else is worth as much.
-        directory = self._directories.metadata_dir / str(METADATA_PARTITION)
-        config = {
-            "retention.ms": "-1",
-            "max.message.bytes": str(2**31 - 1),
-            "segment.bytes": str(self._config.get_int("metadata.log.segment.bytes")),
-            "segment.ms": str(self._config.get_int("metadata.log.segment.ms")),
-        }
-        self._raft_log = Log.open(
-            directory,
-            METADATA_PARTITION,
-            LogConfig.from_map(config),
-            self._clock,
-            storage=self._storage,
-            recovery_point=0,
-            clean=False,
-            topic_id=METADATA_TOPIC_ID,
-        )
+        metadata_dir = self._directories.metadata_dir
+        self._raft_log, self._metadata_log = open_metadata_log(metadata_dir, self._config, self._clock, self._storage)
         self._raft_log.on_storage_error = self._metadata_log_failed
-        self._metadata_log = SnapshottedLog(self._raft_log, SnapshotStore(self._storage, directory))
 
     def _metadata_log_failed(self, _log: Log, error: OSError) -> None:
         why = f"the metadata log in {self._directories.metadata_dir} cannot be used: {error.strerror or error}"
