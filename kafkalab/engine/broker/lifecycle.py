@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 REGISTRATION_RETRY_MS: Final = 100.0
 HEARTBEAT_RETRY_MS: Final = 100.0
-SHUTDOWN_HEARTBEAT_MS: Final = 20.0
+SHUTDOWN_HEARTBEAT_MS: Final = 5.0
 SHUTDOWN_SILENCE_MS: Final = 1_500.0
 """A broker that leaves and hears of no controller for so long goes without leave: nobody is there to give it."""
 
