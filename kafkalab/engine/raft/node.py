@@ -263,7 +263,8 @@ class RaftNode:
 
     def ask_around(self) -> list[int]:
         """Whom to ask who leads: the bootstrap servers, and every other voter that is known."""
-        return [*self._bootstrap, *self._other_voters]
+        own = self._local.endpoints.get(self._config.listener_name)
+        return [*(one for one, address in self._bootstrap.items() if address != own), *self._other_voters]
 
     @property
     def _other_voters(self) -> list[int]:

@@ -33,11 +33,13 @@ from kafkalab.engine.log.dir_lock import DirLocked
 from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.manager import LogManager
 from kafkalab.engine.log.storage import StorageError
+from kafkalab.engine.metadata.bootstrap import read_bootstrap_file
 from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
 from kafkalab.engine.metadata.loader import MetadataLoader
 from kafkalab.engine.metadata.snapshot_generator import SnapshotGenerator
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import served
+from kafkalab.engine.protocol.metadata_records import MetadataRecord
 from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.node import RaftNode
 from kafkalab.engine.raft.quorum_state import QuorumStateError
@@ -100,6 +102,7 @@ class Node:
         self._storage = machine.storage
         self._directories = NodeDirectories(spec.data_dir, spec.directories, machine.lock)
         self._directory_id = ZERO_UUID
+        self._bootstrap_records: list[MetadataRecord] | None = None
         self._raft_log: Log | None = None
         self._metadata_log: SnapshottedLog | None = None
         self._snapshots: SnapshotGenerator | None = None
@@ -152,6 +155,7 @@ class Node:
         try:
             self._directory_id = self._directories.open(self._storage, cluster_id=spec.cluster_id, node_id=spec.node_id, rng=self._rng)
             self._open_raft_log()
+            self._bootstrap_records = read_bootstrap_file(self._storage, self._directories.metadata_dir)
             if "broker" in spec.roles:
                 self._open_logs()
         except DirLocked as e:
@@ -268,7 +272,8 @@ class Node:
         return network
 
     def _voter_address(self, node_id: int) -> tuple[str, int] | None:
-        return self._spec.voters.get(node_id)
+        assert self._raft is not None
+        return self._raft.address_of(node_id)
 
     def _broker_address(self, node_id: int) -> tuple[str, int] | None:
         broker = self._image.brokers.get(node_id)
@@ -292,6 +297,9 @@ class Node:
             sink=self._sink,
             config=RaftConfig.from_broker(self._config),
             listener=loader,
+            endpoints={} if spec.controller_port is None else {CONTROLLER_LISTENER: (spec.host, spec.controller_port)},
+            bootstrap_servers=spec.bootstrap_servers,
+            can_become_voter="controller" in spec.roles,
         )
         return loader
 
@@ -307,6 +315,7 @@ class Node:
             sink=self._sink,
             raft=self._raft,
             image=self._image,
+            bootstrap=self._bootstrap_records,
             in_transaction=lambda: loader.in_transaction,
         )
         loader.controller = self._controller

@@ -20,7 +20,13 @@ def identity_settings(spec: NodeSpec) -> dict[str, str]:
     if "controller" in spec.roles:
         listeners[CONTROLLER_LISTENER] = f"{CONTROLLER_LISTENER}://{spec.host}:{spec.controller_port}"
     everything = ",".join(listeners.values())
+    # A quorum has one or the other: static voters, or somebody to ask.
+    quorum = {
+        "controller.quorum.voters": ",".join(f"{voter}@{host}:{port}" for voter, (host, port) in sorted(spec.voters.items())),
+        "controller.quorum.bootstrap.servers": ",".join(f"{host}:{port}" for host, port in spec.bootstrap_servers),
+    }
     return {
+        **{name: value for name, value in quorum.items() if value},
         "process.roles": ",".join(role for role in ("broker", "controller") if role in spec.roles),
         "node.id": str(spec.node_id),
         "broker.id": str(spec.node_id),
@@ -29,6 +35,5 @@ def identity_settings(spec: NodeSpec) -> dict[str, str]:
         "listener.security.protocol.map": f"{CONTROLLER_LISTENER}:PLAINTEXT,{BROKER_LISTENER}:PLAINTEXT",
         "inter.broker.listener.name": BROKER_LISTENER,
         "controller.listener.names": CONTROLLER_LISTENER,
-        "controller.quorum.voters": ",".join(f"{voter}@{host}:{port}" for voter, (host, port) in sorted(spec.voters.items())),
         "log.dirs": ",".join(map(str, spec.directories)),
     }

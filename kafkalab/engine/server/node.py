@@ -44,6 +44,8 @@ class NodeSpec:
     config: Mapping[str, str] = field(default_factory=dict)
     log_dirs: int = 1
     """How many log directories the node has: its own folder, or folders ``dir-1`` and so on in it."""
+    bootstrap_servers: tuple[tuple[str, int], ...] = ()
+    """Whom to ask for the quorum, where the metadata log says who votes and ``voters`` is empty."""
     disk_faults: tuple[DiskFault, ...] = ()
     """What is wrong with its disks."""
     link_faults: tuple[LinkFault, ...] = ()

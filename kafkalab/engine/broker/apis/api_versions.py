@@ -13,7 +13,7 @@ from typing import Any, Final
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.services import ControllerServices, Services
 from kafkalab.engine.common.errors import Errors
-from kafkalab.engine.common.features import SUPPORTED_FEATURES
+from kafkalab.engine.common.features import KRAFT_VERSION_FEATURE, SUPPORTED_FEATURES
 from kafkalab.engine.protocol.apis import served
 
 _SOFTWARE: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
@@ -42,9 +42,11 @@ def handle(services: Services, ctx: RequestContext, request: Any) -> Mapping[str
     features = [
         {"name": name, "min_version": low, "max_version": high} for name, (low, high) in SUPPORTED_FEATURES.items() if low >= lowest
     ]
-    finalized = [
-        {"name": name, "max_version_level": level, "min_version_level": level} for name, level in sorted(services.image.features.items())
-    ]
+    levels = dict(services.image.features)
+    if services.raft.kraft_version > 0:
+        # Its level is in the log, but not among the records that make the image.
+        levels[KRAFT_VERSION_FEATURE] = services.raft.kraft_version
+    finalized = [{"name": name, "max_version_level": level, "min_version_level": level} for name, level in sorted(levels.items())]
     return {
         "api_keys": _ON_CONTROLLER if isinstance(services, ControllerServices) else _ON_BROKER,
         "supported_features": features,
