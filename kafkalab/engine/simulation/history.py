@@ -102,10 +102,10 @@ class Anomaly(NamedTuple):
 
     kind: str
     detail: str
-    count: int
+    cases: int
 
     def __str__(self) -> str:
-        return f"{self.kind} ({self.count}): {self.detail}"
+        return f"{self.kind} ({self.cases}): {self.detail}"
 
 
 @dataclass(slots=True)
