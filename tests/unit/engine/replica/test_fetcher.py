@@ -218,3 +218,45 @@ def test_a_clean_stop_answers_those_who_wait(world: World) -> None:
         .error
         == Errors.NOT_LEADER_OR_FOLLOWER
     )
+
+
+def test_a_follower_in_an_old_epoch_waits_for_the_metadata(world: World, wire: Wire) -> None:
+    world.create("orders", (1, 2))
+    world.settle(100)
+    world.deaf.add(2)
+    world.elect("orders", 0, 1)
+    world.settle(600)
+    before = len(wire.sent)
+    # It was fenced once and asks no more: nothing that it could do alone would help.
+    world.settle(10_000)
+    assert len(wire.sent) == before
+    world.hear_again(2)
+    answer = world.produce(1, "orders", b"a")
+    world.until(lambda: answer.is_settled, 1_000)
+    assert answer.error == Errors.NONE
+
+
+def test_several_fetchers_share_the_partitions_of_a_leader(make_world: Callable[..., World]) -> None:
+    world = make_world(config={"num.replica.fetchers": "3"})
+    wire = Wire(world)
+    world.create("wide", *[(1, 2)] * 6)
+    world.settle(100)
+    fulls = [body for body in wire.fetches() if body["session_epoch"] == 0]
+    parts = [sorted(part["partition"] for topic in body["topics"] for part in topic["partitions"]) for body in fulls]
+    assert sorted(map(len, parts)) == [2, 2, 2]
+    assert sorted(index for one in parts for index in one) == list(range(6))
+    for index in range(6):
+        world.produce(1, "wide", b"a", index=index)
+    world.settle(50)
+    # Fewer, while it runs: each goes on where it was.
+    broker = world.brokers[2]
+    broker.config.apply_dynamic({"num.replica.fetchers": "1"}, {})
+    broker.manager.broker_config_changed()
+    del wire.sent[:]
+    for index in range(6):
+        world.produce(1, "wide", b"b", index=index)
+    world.settle(1_000)
+    assert all(world.values(2, "wide", index) == [b"a", b"b"] for index in range(6))
+    (full,) = [body for body in wire.fetches() if body["session_epoch"] == 0]
+    assert sum(len(topic["partitions"]) for topic in full["topics"]) == 6
+    assert world.image.partition("wide", 0).isr == (1, 2)  # type: ignore[union-attr]

@@ -264,3 +264,20 @@ def test_no_request_holds_more_than_the_controller_takes(setting: Setting) -> No
     setting.controller.answer()
     setting.clock.advance(0)
     assert len(setting.controller.told) == 10
+
+
+def test_a_move_goes_no_faster_than_allowed(setting: Setting) -> None:
+    setting.append(200)
+    size = setting.partition.log.size_bytes
+    setting.bytes_per_second = size // 5
+    # The first slice goes at once, whatever its size; what it used up has to be earned.
+    setting.moves.start(setting.partition, setting.dirs[1])
+    setting.clock.advance(100)
+    setting.append(1)
+    setting.clock.advance(3_000)
+    assert len(setting.moves) == 1
+    setting.clock.advance(3_000)
+    setting.controller.answer()
+    setting.clock.advance(10)
+    assert len(setting.moves) == 0
+    assert setting.partition.log.directory.parent == setting.dirs[1]

@@ -129,7 +129,7 @@ class Broker:
         self.applied = 0
         self.image = MetadataImage()
         self.under_way = []
-        config = BrokerConfig(world.config)
+        config = self.config = BrokerConfig(world.config)
         self.logs = LogManager([world.path / str(self.node_id)], LogConfig(), world.clock, FileStorage(), self.sink, self.node_id)
         self.logs.load()
         self.manager = ReplicaManager(
