@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -51,6 +51,9 @@ class Directories(Protocol):
     @property
     def offline_ids(self) -> list[uuid.UUID]:
         """Those that failed."""
+
+    def ids_of(self, texts: Iterable[str]) -> list[uuid.UUID]:
+        """Those that are named as the settings do."""
 
 
 class BrokerLifecycle:
@@ -221,6 +224,8 @@ class BrokerLifecycle:
             "want_fence": self.state is BrokerState.RECOVERY and not self._caught_up,
             "want_shut_down": self.state is BrokerState.PENDING_CONTROLLED_SHUTDOWN,
             "offline_log_dirs": self._directories.offline_ids,
+            # Before it has seen its registration it knows no settings of the cluster.
+            "cordoned_log_dirs": self._directories.ids_of(self._config.get_list("cordoned.log.dirs")) if self._caught_up else None,
         }
         self._channel.send(ApiKey.BROKER_HEARTBEAT, body, self._heartbeat_answered, timeout_ms=self._session_ms)
 

@@ -49,6 +49,12 @@ class LogDirectories:
         """A directory's id."""
         return self._ids.get(path)
 
+    def ids_of(self, texts: Iterable[str]) -> list[uuid.UUID]:
+        """The ids of directories that somebody names as the settings do (``*`` is all), in the order of ``log.dirs``."""
+        named = set(texts)
+        absolute = {str(Path(text).absolute()) for text in named}
+        return [self._ids[path] for path in self._paths if path in self._ids and ("*" in named or str(path.absolute()) in absolute)]
+
     def live_path(self, directory_id: uuid.UUID) -> Path | None:
         """The directory with this id, if it is in use."""
         return next((path for path in self.live if self._ids.get(path) == directory_id), None)

@@ -460,7 +460,8 @@ def _compile_writer(entity: Schema) -> _Writer:
             _write_field(inner, 1, shape, "value", flexible=True)
             writer = source.bind("write", inner.compile("write"))
             source.add(1, f"value = get({shape.name!r}, {default})")
-            given = "value" if shape.is_array else f"value != {default}"
+            # An empty array is what is left out, but where null is.
+            given = ("value is not None" if shape.default is None else "value") if shape.is_array else f"value != {default}"
             source.add(1, f"if {given}: write_tag(tags, {shape.tag}, {writer}, value)")
         source.add(1, "put(uvarint(len(tags)))", "out.extend(tags)")
     writer_function: _Writer = source.compile("write")

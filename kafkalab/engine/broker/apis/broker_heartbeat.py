@@ -1,7 +1,6 @@
 """BrokerHeartbeat (63), controller listener: a broker lives, and asks to be let in or let go.
 
-Versions 0-2: 1 added directories that went offline, 2 directories that are cordoned, which has no
-effect here.
+Versions 0-2: 1 added directories that went offline (KIP-858), 2 directories that are cordoned (KIP-1066).
 """
 
 from __future__ import annotations

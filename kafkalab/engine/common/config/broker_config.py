@@ -259,7 +259,8 @@ def _check_queued_bytes(config: BrokerConfig) -> None:
 
 
 def _check_cordoned(config: BrokerConfig) -> None:
-    missing = [directory for directory in config.get_list("cordoned.log.dirs") if directory not in config.log_dirs]
+    # "*" are all of them.
+    missing = [directory for directory in config.get_list("cordoned.log.dirs") if directory not in (*config.log_dirs, "*")]
     if missing:
         key = "cordoned.log.dirs"
         _refuse(

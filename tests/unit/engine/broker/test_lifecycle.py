@@ -44,7 +44,9 @@ class Setting:
         self.image = MetadataImage()
         self.running = 0
         self.failures: list[str] = []
-        self.directories = SimpleNamespace(live_ids=[uuid.UUID(int=9)], offline_ids=[])
+        self.directories = SimpleNamespace(
+            live_ids=[uuid.UUID(int=9)], offline_ids=[], ids_of=lambda texts: [uuid.UUID(int=9) for _ in texts]
+        )
         self.lifecycle = BrokerLifecycle(
             node_id=2,
             cluster_id="c",
@@ -171,3 +173,13 @@ def test_without_a_quorum_a_broker_leaves_without_leave() -> None:
     assert not stopped
     at.clock.advance(2)
     assert stopped == [True]
+
+
+def test_cordoned_directories_are_told_once_the_broker_has_caught_up() -> None:
+    """KIP-1066: until then it does not know what the cluster's settings say."""
+    at = Setting()
+    at.controller.answer(broker_epoch=5)
+    assert at.controller.asked[0][1]["cordoned_log_dirs"] is None
+    at.controller.answer(is_fenced=True)
+    at.see(epoch=5, fenced=True)
+    assert at.controller.asked[0][1]["cordoned_log_dirs"] == []

@@ -237,3 +237,68 @@ def test_leadership_goes_back_to_the_preferred_replica() -> None:
         lab.heartbeat(1)
         lab.heartbeat(2)
     assert len(lab.raft.appends) == appends, "nothing to do writes nothing"
+
+
+def test_a_broker_is_unregistered_for_good() -> None:
+    lab = ControllerHarness()
+    lab.start_brokers(1, 2, 3)
+    lab.assigned("orders", (1, 2, 3))
+    lab.assigned("alone", (1,))
+    epoch = lab.image.brokers[1].broker_epoch
+    answer = lab.ask(ApiKey.UNREGISTER_BROKER, 0, {"broker_id": 1})
+    assert (answer.error_code, answer.error_message) == (0, None)
+    assert 1 not in lab.image.brokers and lab.sink.levels[BrokerKey(1)] is None
+    orders, alone = lab.partition("orders"), lab.partition("alone")
+    assert (orders.leader, orders.isr, orders.replicas) == (2, (2, 3), (1, 2, 3))
+    assert (alone.leader, alone.eligible_leader_replicas) == (-1, (1,))
+    lab.check_invariants()
+    again = lab.ask(ApiKey.UNREGISTER_BROKER, 0, {"broker_id": 1})
+    assert (again.error_code, again.error_message) == (Errors.BROKER_ID_NOT_REGISTERED, "Broker ID 1 is not currently registered")
+    stale = lab.ask(ApiKey.BROKER_HEARTBEAT, 1, lab.heartbeat_body(1, broker_epoch=epoch))
+    assert stale.error_code == Errors.STALE_BROKER_EPOCH
+    # It may register again, as a stranger: nobody knows what it did meanwhile.
+    assert lab.register(1, incarnation=2, previous_broker_epoch=epoch).error_code == 0
+    assert lab.partition("alone").eligible_leader_replicas == ()
+
+
+def test_brokers_whose_directories_are_all_cordoned_get_no_new_replicas() -> None:
+    """KIP-1066."""
+    lab = ControllerHarness()
+    a, b = uuid.UUID(int=91), uuid.UUID(int=92)
+    lab.start_brokers(1, 2)
+    lab.start_brokers(3, log_dirs=[a, b])
+
+    def cordon(*directories: uuid.UUID) -> None:
+        lab.ask(ApiKey.BROKER_HEARTBEAT, 2, lab.heartbeat_body(3, cordoned_log_dirs=list(directories)))
+
+    cordon(a)
+    assert lab.image.brokers[3].cordoned_log_dirs == (a,)
+    offset = lab.image.offset
+    cordon(a)
+    assert lab.image.offset == offset, "the same news is no news"
+    assert lab.create("three", replication_factor=3).error_code == 0
+    cordon(a, b)
+    refused = lab.create("more", replication_factor=3)
+    assert refused.error_code == Errors.INVALID_REPLICATION_FACTOR
+    assert lab.create("two", num_partitions=6, replication_factor=2).error_code == 0
+    topic = lab.image.topic("two")
+    assert topic is not None and not any(3 in partition.replicas for partition in topic.partitions.values())
+    cordon()
+    assert lab.create("more", replication_factor=3).error_code == 0
+
+
+def test_a_controller_registers() -> None:
+    lab = ControllerHarness()
+    body = {
+        "controller_id": 2,
+        "incarnation_id": uuid.UUID(int=5),
+        "zk_migration_ready": False,
+        "listeners": [{"name": "CONTROLLER", "host": "127.0.0.1", "port": 9093, "security_protocol": 0}],
+        "features": [{"name": "metadata.version", "min_supported_version": 7, "max_supported_version": 30}],
+    }
+    assert lab.ask(ApiKey.CONTROLLER_REGISTRATION, 0, body).error_code == 0
+    controller = lab.image.controllers[2]
+    assert controller.listeners == {"CONTROLLER": ("127.0.0.1", 9093)} and controller.features == {"metadata.version": (7, 30)}
+    assert lab.ask(ApiKey.CONTROLLER_REGISTRATION, 0, body | {"incarnation_id": None}).error_code == Errors.INVALID_REQUEST
+    lab.resign()
+    assert lab.ask(ApiKey.CONTROLLER_REGISTRATION, 0, body).error_code == Errors.NOT_CONTROLLER

@@ -153,3 +153,11 @@ def test_a_header_cut_short_is_refused(frame: bytes) -> None:
 def test_produce_is_advertised_from_zero_and_served_from_three() -> None:
     spec = API_SPECS[ApiKey.PRODUCE]
     assert (spec.advertised_min_version, spec.min_version, spec.name) == (0, 3, "Produce")
+
+
+@pytest.mark.parametrize("directories", [None, (), (uuid.UUID(int=4),)])
+def test_nothing_and_an_empty_array_are_two_things_where_both_may_be_said(directories: tuple[uuid.UUID, ...] | None) -> None:
+    """A broker that has not caught up says nothing of its cordoned directories; later it says that there are none (KIP-1066)."""
+    body = {"broker_id": 1, "broker_epoch": 2, "current_metadata_offset": 3, "want_fence": False, "want_shut_down": False}
+    raw = codec.encode_request_body(ApiKey.BROKER_HEARTBEAT, 2, body | {"cordoned_log_dirs": directories})
+    assert codec.decode_request(ApiKey.BROKER_HEARTBEAT, 2, raw, 0).cordoned_log_dirs == directories
