@@ -144,6 +144,16 @@ class Node:
         """On a broker."""
         return self._group_coordinator
 
+    @property
+    def metadata_log(self) -> Log | None:
+        """The quorum's log, without its snapshots."""
+        return self._raft_log
+
+    @property
+    def broker_epoch(self) -> int:
+        """On a broker that is registered; -1 otherwise."""
+        return -1 if self._lifecycle is None else self._lifecycle.broker_epoch
+
     # --- start ---------------------------------------------------------------------------------
 
     async def start(self) -> None:
