@@ -55,6 +55,15 @@ class Said:
         return self.out + self.err
 
 
+def run_alone(name: str, *arguments: str, timeout: float = TIMEOUT_S) -> Said:
+    """Run a tool in a process of its own: some print only when that ends."""
+    command = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=off"]
+    done = subprocess.run(
+        [*command, "-cp", classpath(), MAIN_CLASSES[name], *arguments], capture_output=True, text=True, timeout=timeout, check=False
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
 class Tools:
     """One Java process in which they run one after the other: a second for the first, a fraction of it for the rest."""
 
