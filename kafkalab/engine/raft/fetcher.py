@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LEADER_ASKED_EVERY: Final = 6
+"""Of an observer's fetches, while they fail: so many times it asks others who leads before it asks the same leader again."""
 RETRY_BACKOFF_MAX_MS: Final = 200.0
 
 
@@ -123,10 +125,12 @@ class Fetcher:
 
     def _target(self) -> int | None:
         leader_id = self._owner.leader_id
-        # A voter that hears nothing will stand for election; an observer can only ask around.
-        if leader_id >= 0 and (self._owner.is_voter or self._failures % 2 == 0):
+        # A voter that hears nothing will stand for election; an observer can only ask around. To ask a leader that does
+        # not answer takes as long as the others take to replace it.
+        if leader_id >= 0 and (self._owner.is_voter or self._failures % LEADER_ASKED_EVERY == 0):
             return leader_id
-        others = self._owner.ask_around()
+        known = self._owner.ask_around()
+        others = [one for one in known if one != leader_id] or known
         return self._rng.choice(others) if others else None
 
     def _send(self) -> None:

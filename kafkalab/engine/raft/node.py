@@ -185,6 +185,15 @@ class RaftNode:
         return self._history.voters.is_voter(self._key)
 
     @property
+    def may_stand(self) -> bool:
+        """Whether it may ask for votes: as a voter, or as one whose removal may never have been committed.
+
+        Without the latter nobody may be able to win: who was removed has the record, and the rest
+        need its vote (Raft's thesis, 4.2.2).
+        """
+        return self._history.may_be_voter(self._key, self._high_watermark)
+
+    @property
     def is_closed(self) -> bool:
         """It has ended."""
         return self._is_closed
@@ -301,7 +310,7 @@ class RaftNode:
             self._duties.voters_changed(state, set(state.voters) - before)
         elif isinstance(state, FollowerState):
             self._cancel_timers()
-            if self.is_voter:
+            if self.may_stand:
                 state.deadline_ms = self._clock.now_ms() + self._fetch_timeout_ms()
                 self._watch_leader(state)
 
@@ -323,7 +332,7 @@ class RaftNode:
             remembered = ElectionState(last_epoch)
         epoch, leader_id, voted_id = remembered.epoch, remembered.leader_id, remembered.voted_id
         state: State
-        if leader_id == self.node_id and self.is_voter:
+        if leader_id == self.node_id and self.may_stand:
             # It may have told others of entries that it lost in the crash: it must not lead this epoch again, nor vote in it.
             state = ResignedState(
                 epoch,
@@ -548,7 +557,7 @@ class RaftNode:
         old = self._state
         assert state.kind in VALID_NEXT[old.kind], f"{state.kind.value} cannot follow {old.kind.value}"
         was_leading = isinstance(old, LeaderState)
-        assert self.is_voter or was_leading or state.kind in OBSERVER_STATES, f"an observer cannot be {state.kind.value}"
+        assert self.may_stand or was_leading or state.kind in OBSERVER_STATES, f"an observer cannot be {state.kind.value}"
         assert state.epoch >= old.epoch, "epochs only rise"
         if state.epoch == old.epoch:
             assert old.voted_id is None or state.voted_id == old.voted_id, "a vote is not taken back"
@@ -575,14 +584,14 @@ class RaftNode:
     def _enter(self, state: State) -> None:
         """Do what a state begins with; its timers belong to it."""
         if isinstance(state, FollowerState):
-            if self.is_voter:
+            if self.may_stand:
                 self._watch_leader(state)
             self._fetcher.restart()
             self._membership.begin(state)
         elif isinstance(state, UnattachedState):
-            if self.is_voter:
+            if self.may_stand:
                 self._at(state.deadline_ms, lambda: self._stand("no leader is known"))
-            if not self.is_voter or self._history.kraft_version > 0:
+            if not self.may_stand or self._history.kraft_version > 0:
                 # All of its voters may have moved, or it is none any more and does not know.
                 self._fetcher.restart()
         elif isinstance(state, ProspectiveState | CandidateState):
@@ -622,6 +631,8 @@ class RaftNode:
 
     def _watch_leader(self, state: FollowerState) -> None:
         """Stand for election once the leader has been silent for too long."""
+        if not self.may_stand:
+            return
         remaining_ms = state.deadline_ms - self._clock.now_ms()
         if remaining_ms > 0:
             self._timers = [self._clock.call_later(remaining_ms, lambda: self._watch_leader(state))]
@@ -798,8 +809,7 @@ class RaftNode:
         level, offset = self._history.kraft_version, self._history.voters_offset
         if level == 0 or (offset != BOOTSTRAP_OFFSET and not (self._local.endpoints and voters.needs_change(self._local))):
             return []
-        told = voters.with_changed(self._local) if self._local.endpoints else voters
-        assert told is not None, "a leader is among the voters"
+        told = (voters.with_changed(self._local) if self._local.endpoints else None) or voters
         return [(ControlType.KRAFT_VERSION, encode_kraft_version(level)), (ControlType.KRAFT_VOTERS, voters_value(told))]
 
     def resign(self, cause: str) -> None:
@@ -885,7 +895,8 @@ class RaftNode:
         :raises OSError: as the disk gives it.
         """
         assert snapshot_id.end_offset <= self._high_watermark, "only what is committed is kept for good"
-        return self._log.create_snapshot(snapshot_id, last_contained_ms=last_contained_ms, wall_ms=self._clock.wall_ms())
+        controls = self._history.controls_at(snapshot_id.end_offset - 1)
+        return self._log.create_snapshot(snapshot_id, last_contained_ms=last_contained_ms, wall_ms=self._clock.wall_ms(), controls=controls)
 
     def handle_describe_quorum(self, request: Any) -> messages.Body:
         """Tell who leads and how far everybody is."""

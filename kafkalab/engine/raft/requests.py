@@ -32,6 +32,10 @@ class RequestOwner(Protocol):
     def is_voter(self) -> bool: ...
 
     @property
+    def may_stand(self) -> bool:
+        """Whether it may ask for votes."""
+
+    @property
     def is_closed(self) -> bool: ...
 
     @property
@@ -171,7 +175,7 @@ class QuorumRequests:
         leader_id = partition.leader_id
         claim = self._handle_leader_claim(request, leader_id, partition.leader_epoch, f"controller {leader_id} led")
         state = self._owner.state
-        if claim is Errors.NONE and isinstance(state, FollowerState) and self._owner.is_voter:
+        if claim is Errors.NONE and isinstance(state, FollowerState) and self._owner.may_stand:
             # Having said goodbye it will never lead this epoch again: others may be voted for.
             state.has_fetched = False
             candidates = [ReplicaKey.of(one.candidate_id, one.candidate_directory_id) for one in partition.preferred_candidates]

@@ -121,13 +121,14 @@ class ProspectiveState(State):
         voted_directory_id: uuid.UUID | None = None,
     ) -> None:
         super().__init__(epoch, voted_id, voted_directory_id)
-        assert local_id in voters, "only a voter may stand for election"
+        assert voters, "somebody votes"
         self._leader_id = leader_id
         self.voters = voters
         self.deadline_ms = deadline_ms
         self.retries = retries
         """Candidacies lost since a leader was last known."""
-        self.granted = {local_id}
+        # One whose removal may not be committed stands as well, and does not count itself.
+        self.granted = {local_id} & voters
         self.rejected: set[int] = set()
 
     @property
@@ -176,7 +177,7 @@ class CandidateState(State):
         directory_id: uuid.UUID | None = None,
     ) -> None:
         super().__init__(epoch, local_id, directory_id)
-        assert local_id in voters, "only a voter may stand for election"
+        assert voters, "somebody votes"
         self.local_id = local_id
         self.voters = voters
         self.deadline_ms = deadline_ms
@@ -184,7 +185,8 @@ class CandidateState(State):
         self.cause = cause
         """Why there had to be an election."""
         self.is_backing_off = False
-        self.granted = {local_id}
+        # One whose removal may not be committed stands as well, and does not count itself.
+        self.granted = {local_id} & voters
         self.rejected: set[int] = set()
         self.unreachable: set[int] = set()
         """Voters whose last request went unanswered; they may still answer a later one."""

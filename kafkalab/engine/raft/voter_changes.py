@@ -115,10 +115,10 @@ class VoterChanges:
     def handle_high_watermark(self, high_watermark: int) -> None:
         """More is committed: perhaps the change that is under way."""
         pending = self._pending
-        if pending is None or pending.last_offset is None or high_watermark <= pending.last_offset:
-            return
-        self._finish(Errors.NONE, None)
-        if pending.what == "remove" and not self._history.voters.is_voter(self._local.key):
+        if pending is not None and pending.last_offset is not None and high_watermark > pending.last_offset:
+            self._finish(Errors.NONE, None)
+        offset = self._history.voters_offset
+        if offset is not None and offset < high_watermark and not self._history.voters.is_voter(self._local.key):
             # Whoever asked hears of it first.
             self._owner.resign("it was removed from the voters")
 

@@ -64,6 +64,10 @@ class OffsetHistory(Generic[_T]):
         index = bisect_right(self._offsets, offset)
         return self._values[index - 1] if index else None
 
+    def from_offset(self, offset: int) -> list[_T]:
+        """What counts at that offset, and all that comes later."""
+        return self._values[max(0, bisect_right(self._offsets, offset) - 1) :]
+
     def truncate_from(self, offset: int) -> None:
         """What counts from this offset on was never so."""
         while self._offsets and self._offsets[-1] >= offset:
@@ -104,6 +108,14 @@ class VoterHistory:
         """Where the log says so, :data:`BOOTSTRAP_OFFSET` for a formatted directory; None for static voters."""
         last = self._voters.last
         return None if last is None else last[0]
+
+    def may_be_voter(self, key: ReplicaKey, high_watermark: int) -> bool:
+        """Whether a replica votes by any of the voter sets that may be the committed one."""
+        if self._last_voters.is_voter(key):
+            return True
+        committed = self._voters.at_or_before(high_watermark - 1)
+        sets = self._voters.from_offset(high_watermark - 1)
+        return any(voters.is_voter(key) for voters in sets) or (committed is None and self.static.is_voter(key))
 
     @property
     def kraft_version(self) -> int:

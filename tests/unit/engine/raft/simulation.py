@@ -222,6 +222,8 @@ class World:
         self.committed: dict[int, tuple[int, tuple[bytes, ...]]] = {}
         self.acknowledged: list[bytes] = []
         self.sent: list[tuple[int, int, ApiKey]] = []
+        self.kraft_versions: dict[int, tuple[int, int]] = {}
+        """What members say that they can work at; (0, 1) without."""
         self._incarnation = dict.fromkeys(self.ids, 0)
         self._mail: dict[int, list[tuple[float, int, Callable[[], None]]]] = {}
         self._counter = 0
@@ -234,10 +236,8 @@ class World:
             self._incarnation[node_id] += 1
             recorder = self.recorders[node_id] = Recorder(self, node_id)
             node = self.nodes[node_id] = RaftNode(
-                node_id=node_id,
-                directory_id=None,
+                **self.identity(node_id),
                 cluster_id=CLUSTER_ID,
-                voters=self.voter_addresses,
                 log=log if isinstance(log := self.logs[node_id], SnapshottedLog) else SnapshottedLog(log),
                 store=self.stores[node_id],
                 clock=self.clock,
@@ -248,6 +248,14 @@ class World:
                 listener=recorder,
             )
             node.start()
+
+    def identity(self, node_id: int) -> dict[str, Any]:
+        """Who a member is, and whom it knows."""
+        return {"node_id": node_id, "directory_id": None, "voters": self.voter_addresses}
+
+    def reached_by(self, source: int, target: int) -> int:
+        """The member that gets what is sent to an id."""
+        return target
 
     def kill(self, node_id: int, *, power_cut: bool = False) -> None:
         """Stop a member where it stands."""
@@ -381,7 +389,8 @@ class _Network:
         timeout_ms: float,
         version: int | None = None,
     ) -> None:
-        world, source, target = self._world, self._node_id, node_id
+        world, source = self._world, self._node_id
+        target = world.reached_by(source, node_id)
         used = API_SPECS[api_key].max_version if version is None else version
         data = codec.encode_request_body(api_key, used, body)
         own_incarnation = world.incarnation(source)
@@ -424,6 +433,16 @@ class _Network:
                 respond(node.handle_begin_quorum_epoch(request))
             elif api_key is ApiKey.FETCH_SNAPSHOT:
                 respond(node.handle_fetch_snapshot(request))
+            elif api_key is ApiKey.ADD_RAFT_VOTER:
+                node.handle_add_voter(request, respond)
+            elif api_key is ApiKey.REMOVE_RAFT_VOTER:
+                node.handle_remove_voter(request, respond)
+            elif api_key is ApiKey.UPDATE_RAFT_VOTER:
+                respond(node.handle_update_voter(request))
+            elif api_key is ApiKey.API_VERSIONS:
+                low, high = world.kraft_versions.get(target, (0, 1))
+                feature = {"name": "kraft.version", "min_version": low, "max_version": high}
+                respond({"error_code": 0, "api_keys": [], "supported_features": [feature]})
             else:
                 assert api_key is ApiKey.END_QUORUM_EPOCH
                 respond(node.handle_end_quorum_epoch(request))

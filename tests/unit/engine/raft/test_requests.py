@@ -270,6 +270,18 @@ def test_an_observer_finds_the_leader_follows_it_and_never_stands() -> None:
     assert all(observer_id != 1 for observer_id in world.leaders.values())
 
 
+@pytest.mark.parametrize("seed", range(25))
+def test_an_observer_finds_the_new_leader_when_the_old_one_cannot_be_heard_any_more(seed: int) -> None:
+    # The connection to it stays and nothing comes, so only the request's timeout tells.
+    world = World(observers=1, seed=seed)
+    world.start()
+    old = world.elect()
+    world.run(500)
+    world.isolate(old.node_id)
+    took_ms = world.run_until(lambda: world.nodes[1].leader_id not in (old.node_id, -1))
+    assert took_ms <= world.config.request_timeout_ms + 1_500
+
+
 def test_a_closed_member_answers_that_it_is_not_there() -> None:
     world, _, follower = quorum()
     follower.abandon()
