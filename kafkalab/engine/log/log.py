@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import TopicPartition, uuid_to_text
@@ -49,6 +50,9 @@ from kafkalab.engine.record.batch import (
 DELETE_SUFFIX: Final = "-delete"
 FUTURE_SUFFIX: Final = "-future"
 INDEXED_SEGMENTS_MAX: Final = 2
+EPOCHS_DELAY_MS: Final = 100
+"""How long the file of leader epochs may be behind; a log's place within the spread depends on its name."""
+EPOCHS_SPREAD_MS: Final = 1_000
 """Sealed segments of one log of which the indexes stay in memory: those that were searched last."""
 _NAME_LENGTH_MAX: Final = 255
 
@@ -139,6 +143,7 @@ class Log:
         self._epochs_unsynced = loaded.recovered
         self._cuts = 0  # Counts truncations: what was under way to the disk before one says nothing after it.
         self._flush_timer: Timer | None = None
+        self._epochs_timer: Timer | None = None
         self._is_closed = False
         if self._epochs.dirty:
             self._write_epochs()
@@ -577,7 +582,20 @@ class Log:
 
     def _assign_epoch(self, epoch: int, start_offset: int) -> None:
         self._epochs.assign(epoch, start_offset)
-        self._write_epochs()
+        # Its file follows, or a broker that comes to lead a thousand partitions would write a thousand files
+        # while their clients wait. Until then the batches say it, for a kill; and a flush writes it, for a power cut.
+        self._epochs_unsynced = True
+        self._names_unsynced = True
+        if self._epochs_timer is None:
+            spread_ms = crc32(self.directory.name.encode()) % EPOCHS_SPREAD_MS
+            self._epochs_timer = self._clock.call_later(EPOCHS_DELAY_MS + spread_ms, self._write_epochs_late)
+
+    def _write_epochs_late(self) -> None:
+        self._epochs_timer = None
+        if self._epochs.dirty:
+            # As with a flush in time: the disk's refusal was told to whoever keeps the directory.
+            with contextlib.suppress(ApiError):
+                self._write_epochs()
 
     def _write_epochs(self) -> None:
         # Not synced: what a power cut takes from this file is still in the batches.
@@ -800,6 +818,7 @@ class Log:
         if self._epochs_unsynced:
             # Recovery finds newer epochs in the batches from the recovery point on only.
             write_leader_epochs(self._storage, self.directory / LEADER_EPOCH_FILE, self._epochs.entries, sync=True)
+            self._epochs.dirty = False
             self._epochs_unsynced = False
         else:
             self._storage.sync_dir(self.directory)
@@ -897,6 +916,8 @@ class Log:
     def close(self) -> None:
         """Flush, complete the indexes, write the producers' snapshot, let go of the files."""
         self.flush()
+        if self._epochs.dirty:
+            self._write_epochs()
         try:
             if not self._active.size:
                 # A log that was never written to still has its files.
@@ -920,9 +941,10 @@ class Log:
         """Let go of the files as a killed process does: nothing is written."""
         self._deleted.close()
         self._is_closed = True
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-            self._flush_timer = None
+        for timer in (self._flush_timer, self._epochs_timer):
+            if timer is not None:
+                timer.cancel()
+        self._flush_timer = self._epochs_timer = None
         for segment in self._segments:
             segment.close()
 

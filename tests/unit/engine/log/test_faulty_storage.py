@@ -14,7 +14,7 @@ from kafkalab.engine.common.time import ManualClock
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind, DiskFaults
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.faulty_storage import FaultyStorage
-from kafkalab.engine.log.log import Log
+from kafkalab.engine.log.log import EPOCHS_DELAY_MS, EPOCHS_SPREAD_MS, Log
 from kafkalab.engine.log.storage import Done
 from kafkalab.engine.record.batch import Record, build_batch, iter_records
 
@@ -123,7 +123,7 @@ def test_a_disk_that_fills_amid_a_small_file_leaves_the_old_one(disk: Disk, what
     disk.fail(DiskFaultKind.FULL, 3)
     with pytest.raises(ApiError) as error:
         if what == "epochs":
-            log.assign_epoch_start_offset(7, 5)
+            log.increment_log_start_offset(3)
         elif what == "index":
             log.roll()
         else:
@@ -278,3 +278,64 @@ def test_renamed_and_removed_files_are_not_made_again(disk: Disk) -> None:
     disk.storage.lose_unsynced()
     assert renamed.is_dir() and not list(renamed.glob("*.log")), "the new name was synced, nothing in it was"
     assert not (disk.path / str(TP)).exists()
+
+
+# --- the file of leader epochs, which is behind for a while --------------------------------------------
+
+
+def on_disk(log: Log) -> str:
+    path = log.directory / "leader-epoch-checkpoint"
+    return path.read_text() if path.exists() else ""
+
+
+def test_the_file_of_leader_epochs_follows_soon(disk: Disk) -> None:
+    log = disk.open()
+    append(log, 1, epoch=3)
+    append(log, 1, epoch=4)
+    assert on_disk(log) == ""
+    disk.clock.advance(EPOCHS_DELAY_MS + EPOCHS_SPREAD_MS)
+    assert on_disk(log) == "0\n2\n3 0\n4 1\n"
+    append(log, 1, epoch=4)
+    append(log, 1, epoch=5)
+    log.close()
+    assert on_disk(log) == "0\n3\n3 0\n4 1\n5 3\n"
+    disk.clock.advance(EPOCHS_DELAY_MS + EPOCHS_SPREAD_MS)
+
+
+def test_a_kill_before_the_file_follows_loses_no_epoch(disk: Disk) -> None:
+    log = disk.open(segment_bytes=300)
+    for epoch in range(6):
+        append(log, 3, epoch=epoch)
+    log.flush()
+    flushed = log.recovery_point
+    append(log, 3, epoch=6)
+    expected = log.leader_epochs
+    log.abandon()
+    # The recovery point may be the one of any flush: what lies before it is in the file.
+    for recovery_point in (0, flushed):
+        again = disk.open(segment_bytes=300, recovery_point=recovery_point)
+        assert again.leader_epochs == expected == [(epoch, 3 * epoch) for epoch in range(7)]
+        again.abandon()
+
+
+def test_power_that_goes_before_the_file_follows_loses_no_epoch(disk: Disk) -> None:
+    log = disk.open(segment_bytes=300)
+    for epoch in range(6):
+        append(log, 3, epoch=epoch)
+    log.flush_later()
+    disk.worker.run()
+    flushed = log.recovery_point
+    assert 0 < flushed < 18
+    disk.cut_power(log)
+    again = disk.open(segment_bytes=300, recovery_point=flushed)
+    end = again.log_end_offset
+    assert end >= flushed
+    assert again.leader_epochs == [(epoch, 3 * epoch) for epoch in range(6) if 3 * epoch < end]
+
+
+def test_a_disk_that_refuses_the_file_is_told_of_to_whoever_keeps_it(disk: Disk) -> None:
+    log = disk.open()
+    append(log, 1, epoch=3)
+    disk.fail(DiskFaultKind.BROKEN)
+    disk.clock.advance(EPOCHS_DELAY_MS + EPOCHS_SPREAD_MS)
+    assert disk.errors
