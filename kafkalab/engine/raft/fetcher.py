@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LEADER_ASKED_EVERY: Final = 6
-"""Of an observer's fetches, while they fail: so many times it asks others who leads before it asks the same leader again."""
+LEADER_ASKED_EVERY: Final = 2
+SILENT_LEADER_ASKED_EVERY: Final = 12
+"""Of an observer's fetches while they fail, as many go to the leader; the others ask around who leads. To ask one that
+does not answer takes as long as others take to replace it."""
+SILENT_SHARE: Final = 0.9
+"""A request that failed after less of its time was refused or its connection broke: that node is asked again soon."""
 RETRY_BACKOFF_MAX_MS: Final = 200.0
 
 
@@ -96,6 +100,8 @@ class Fetcher:
         # Raised by each restart and stop: what was sent before belongs to the past.
         self._generation = 0
         self._failures = 0
+        self._silent_id = -1
+        """Who let a fetch wait until its time was over."""
         self._retry: Timer | None = None
         self._snapshots = SnapshotFetcher(
             owner,
@@ -125,12 +131,12 @@ class Fetcher:
 
     def _target(self) -> int | None:
         leader_id = self._owner.leader_id
-        # A voter that hears nothing will stand for election; an observer can only ask around. To ask a leader that does
-        # not answer takes as long as the others take to replace it.
-        if leader_id >= 0 and (self._owner.is_voter or self._failures % LEADER_ASKED_EVERY == 0):
+        # A voter that hears nothing will stand for election; an observer can only ask around.
+        every = LEADER_ASKED_EVERY if self._silent_id != leader_id else SILENT_LEADER_ASKED_EVERY
+        if leader_id >= 0 and (self._owner.is_voter or self._failures % every == 0):
             return leader_id
         known = self._owner.ask_around()
-        others = [one for one in known if one != leader_id] or known
+        others = [one for one in known if one not in (leader_id, self._silent_id)] or known
         return self._rng.choice(others) if others else None
 
     def _send(self) -> None:
@@ -138,6 +144,7 @@ class Fetcher:
         if target is None:
             return
         generation = self._generation
+        sent_ms = self._clock.now_ms()
         body = messages.fetch_request(
             cluster_id=self._cluster_id,
             replica_id=self._node_id,
@@ -149,11 +156,19 @@ class Fetcher:
             max_wait_ms=self._config.fetch_max_wait_ms,
             max_bytes=self._config.fetch_max_bytes,
         )
+
+        def answered(response: Any | None) -> None:
+            if response is not None:
+                self._silent_id = -1 if target == self._silent_id else self._silent_id
+            elif self._clock.now_ms() - sent_ms >= self._config.request_timeout_ms * SILENT_SHARE:
+                self._silent_id = target
+            self._handle_response(response, generation)
+
         self._network.send(
             target,
             ApiKey.FETCH,
             body,
-            lambda response: self._handle_response(response, generation),
+            answered,
             timeout_ms=self._config.request_timeout_ms,
         )
 
