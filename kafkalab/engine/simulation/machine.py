@@ -84,7 +84,8 @@ class SimDiskWorker:
 class SimQuorumStateStore:
     """The file ``quorum-state``, byte by byte as a node writes it, on disks in memory."""
 
-    def __init__(self, storage: MemoryStorage, directory: Path, voters: Collection[int]) -> None:
+    def __init__(self, storage: MemoryStorage, directory: Path, voters: Collection[int], on_write: Callable[[ElectionState], None]) -> None:
+        self._on_write = on_write
         self._storage = storage
         self._path = directory / QUORUM_STATE_FILE
         self._voters = tuple(voters)
@@ -97,6 +98,7 @@ class SimQuorumStateStore:
         return decode_quorum_state(text, str(self._path))
 
     def write(self, state: ElectionState) -> None:
+        self._on_write(state)
         self._storage.make_dirs(self._path.parent)
         self._storage.replace(self._path, encode_quorum_state(state, self._voters).encode())
 
@@ -111,13 +113,15 @@ class SimLock:
         """Let somebody else have it."""
 
 
-def sim_machine(loop: SimLoop, rng: Random, storage: MemoryStorage, offset_ms: int, life: int) -> Machine:
+def sim_machine(
+    loop: SimLoop, rng: Random, storage: MemoryStorage, offset_ms: int, life: int, on_vote: Callable[[ElectionState], None]
+) -> Machine:
     """What one life of a node is given."""
     worker = SimDiskWorker(loop, rng)
     storage.background = worker
 
     def quorum_state_store(directory: Path, voters: Collection[int]) -> QuorumStateStore:
-        return SimQuorumStateStore(storage, directory, voters)
+        return SimQuorumStateStore(storage, directory, voters, on_vote)
 
     return Machine(
         clock=SimClock(loop, offset_ms),

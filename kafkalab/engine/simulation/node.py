@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.faults.disk import DiskFault
+from kafkalab.engine.log.log import Log
+from kafkalab.engine.raft.quorum_state import ElectionState
 from kafkalab.engine.server.assembly import Node, NodeFailed
 from kafkalab.engine.server.machine import Machine
 from kafkalab.engine.server.node import GOODBYE_SHARE, NodeSpec
@@ -60,6 +62,8 @@ class SimNode:
         self.failure: str | None = None
         """Why the last life ended by itself."""
         self.on_step: Callable[[SimNode], None] | None = None
+        self.on_vote: Callable[[SimNode, ElectionState], None] | None = None
+        """Told of what the quorum's member puts down, before it is said to anybody."""
         self.is_dark = False
         self.power_losses = 0
         network.add_host(spec.host, spec.node_id)
@@ -83,6 +87,11 @@ class SimNode:
         """Alive and not paused."""
         return self.loop is not None and not self.loop.is_paused
 
+    @property
+    def metadata_log(self) -> Log | None:
+        """The present life's log of the quorum."""
+        return None if self.node is None else self.node.metadata_log
+
     # --- lives -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -96,7 +105,7 @@ class SimNode:
         loop = self.loop = SimLoop(self._scheduler, self._network, self.node_id, self.spec.host, self._raised)
         if self.on_step is not None:
             loop.on_step = self._stepped
-        machine = sim_machine(loop, Random(self._rng.getrandbits(64)), self.storage, self.offset_ms, self.lives)
+        machine = sim_machine(loop, Random(self._rng.getrandbits(64)), self.storage, self.offset_ms, self.lives, self._voted)
         loop.run(self._boot, (loop, machine))
 
     def _boot(self, loop: SimLoop, machine: Machine) -> None:
@@ -109,6 +118,10 @@ class SimNode:
             await node.start()
         except NodeFailed as e:
             self._give_up(str(e))
+
+    def _voted(self, state: ElectionState) -> None:
+        if self.on_vote is not None:
+            self.on_vote(self, state)
 
     def _stepped(self) -> None:
         if self.on_step is not None:

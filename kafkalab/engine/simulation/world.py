@@ -207,6 +207,38 @@ class SimWorld:
                     return False
         return True
 
+    def high_watermark(self, topic: str, partition: int) -> int:
+        """The leader's; -1 where nobody leads."""
+        leader = self.leader(topic, partition)
+        node = None if leader is None else self.nodes[leader].node
+        mark = None if node is None or node.replica_manager is None else node.replica_manager.high_watermark((topic, partition))
+        return -1 if mark is None else mark
+
+    def check_ends(self) -> None:
+        """Everybody has everything: replicas of a healthy cluster end where their leaders do, as soon as nobody writes any more.
+
+        :raises SimulationFailed: when that does not come to be.
+        """
+        self.run_until(self._are_ends_equal, READY_WITHIN_MS, "all replicas with the same ends and high watermarks")
+
+    def _are_ends_equal(self) -> bool:
+        ends: dict[tuple[str, int], tuple[int, int]] = {}
+        for node in self.nodes.values():
+            manager = None if node.node is None else node.node.replica_manager
+            for partition in () if manager is None else manager.partitions():
+                end = (partition.log.log_end_offset, partition.high_watermark)
+                if ends.setdefault(partition.topic_partition, end) != end or end[0] != end[1]:
+                    return False
+        return True
+
+    def close(self) -> None:
+        """The end of the world: nothing is left that could still run."""
+        for client in self.clients:
+            client.close()
+        for node in self.nodes.values():
+            node.kill()
+        self.checks.clear()
+
     # --- time ------------------------------------------------------------------------------------------
 
     @property

@@ -1,0 +1,93 @@
+"""What is committed of a log, as the whole world knows it: put down once, compared ever after."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Final, Protocol
+
+from kafkalab.engine.record.batch import iter_headers
+
+READ_BYTES: Final = 1 << 28
+
+
+class Readable(Protocol):
+    """A log."""
+
+    log_start_offset: int
+
+    def read(self, offset: int, max_bytes: int, *, max_offset: int | None = None, min_one: bool = True) -> bytes:
+        """Whole batches from the one that holds the offset."""
+
+
+class CommittedLog:
+    """The bytes of all batches below the highest high watermark that any leader ever had."""
+
+    __slots__ = ("_bytes", "_ends", "_positions", "end_offset", "start_offset")
+
+    def __init__(self, start_offset: int = 0) -> None:
+        self.start_offset = start_offset
+        self.end_offset = start_offset
+        self._bytes = bytearray()
+        # Of each batch: the offset after it, and where it ends.
+        self._ends: list[int] = []
+        self._positions: list[int] = []
+
+    def _position(self, offset: int) -> int | None:
+        """Where the batch begins that begins with the offset; None when none does."""
+        if offset == self.start_offset:
+            return 0
+        index = bisect_right(self._ends, offset) - 1
+        return self._positions[index] if index >= 0 and self._ends[index] == offset else None
+
+    def differs(self, log: Readable, from_offset: int, to_offset: int) -> str | None:
+        """How a log differs from what is committed between two offsets; None when it does not."""
+        from_offset = max(from_offset, self.start_offset, log.log_start_offset)
+        to_offset = min(to_offset, self.end_offset)
+        if from_offset >= to_offset:
+            return None
+        data = log.read(from_offset, READ_BYTES, max_offset=to_offset)
+        start, end = self._position(from_offset), self._position(to_offset)
+        if start is None:
+            return f"has a batch across offset {from_offset}, where committed ones meet"
+        if end is not None and self._bytes[start:end] == data:
+            return None
+        return self._first_difference(data, start, from_offset, to_offset)
+
+    def _first_difference(self, data: bytes, start: int, from_offset: int, to_offset: int) -> str | None:
+        position = 0
+        for at, header in iter_headers(data):
+            mine = bytes(self._bytes[start + at : start + at + header.size_bytes])
+            if mine != data[at : at + header.size_bytes]:
+                return f"has other bytes from offset {header.base_offset} on than are committed there"
+            position = at + header.size_bytes
+        end = self._position(to_offset)
+        if end is None or start + position < end:
+            return f"holds only {position} bytes between {from_offset} and {to_offset}, where more are committed"
+        return None
+
+    def extend(self, log: Readable, to_offset: int) -> str | None:
+        """A leader says that its log is committed up to there: how that is not one log any more, None when it is."""
+        problem = self.differs(log, self.start_offset if not self._ends else self._ends[-1], to_offset)
+        if problem is not None or to_offset <= self.end_offset:
+            return problem
+        if log.log_start_offset > self.end_offset:
+            self.forget(log.log_start_offset)
+        data = log.read(self.end_offset, READ_BYTES, max_offset=to_offset)
+        base = len(self._bytes)
+        end_offset = self.end_offset
+        for at, header in iter_headers(data):
+            if header.base_offset != end_offset:
+                return f"goes on with offset {header.base_offset} where {end_offset} is next"
+            end_offset = header.next_offset
+            self._ends.append(end_offset)
+            self._positions.append(base + at + header.size_bytes)
+        self._bytes += data
+        self.end_offset = end_offset
+        return None
+
+    def forget(self, start_offset: int) -> None:
+        """From here on it begins anew: what was before may be lost, or is deleted."""
+        self.start_offset = self.end_offset = start_offset
+        self._bytes.clear()
+        self._ends.clear()
+        self._positions.clear()

@@ -1,0 +1,380 @@
+"""What holds after every step, whatever happens: looked at from outside, in all nodes at once.
+
+In the names of the published specifications (hachikuji/kafka-specification, Vanlightly/kafka-tlaplus):
+
+* NeverTwoLeadersInSameEpoch, of the quorum and of each partition; one vote per epoch, in all lives;
+* MetadataLogMatching and AckedValueNotLost of the metadata log;
+* ValidControllerIsrAndElr, LeaderInIsr, ReplicationQuorumSuperset;
+* LeaderCompleteness and LeaderCandidateCompleteness: who leads, or may, has everything committed;
+* LogMatching: up to its high watermark every replica has the committed bytes;
+* the high watermark of a leader never moves back, and nothing below one's own is truncated.
+
+A step touches one node, so only what is new there is looked at.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+from kafkalab.engine.common.errors import ApiError
+from kafkalab.engine.metadata.image import (
+    CONFIG_BROKER,
+    CONFIG_TOPIC,
+    ConfigResource,
+    MetadataDelta,
+    MetadataImage,
+    PartitionRegistration,
+    TopicImage,
+)
+from kafkalab.engine.metadata.loader import MetadataLoader
+from kafkalab.engine.raft.metadata_log import committed_batches
+from kafkalab.engine.raft.quorum_state import ElectionState
+from kafkalab.engine.simulation.committed import READ_BYTES, CommittedLog
+
+if TYPE_CHECKING:
+    from kafkalab.engine.replica.partition import Partition
+    from kafkalab.engine.simulation.node import SimNode
+    from kafkalab.engine.simulation.world import SimWorld
+
+ELR_FEATURE: Final = "eligible.leader.replicas.version"
+MIN_ISR: Final = "min.insync.replicas"
+UNCLEAN: Final = "unclean.leader.election.enable"
+
+_Key = tuple[uuid.UUID, int]
+
+
+class _Seen:
+    """What was seen last of one node's present life."""
+
+    __slots__ = ("life", "partitions", "raft", "raft_checked")
+
+    def __init__(self, life: int) -> None:
+        self.life = life
+        self.raft: tuple[Any, ...] = ()
+        self.raft_checked = 0
+        self.partitions: dict[_Key, _SeenPartition] = {}
+
+
+class _SeenPartition:
+    __slots__ = ("epoch", "high_watermark", "is_leader", "isr", "log_end", "partition_epoch", "pending")
+
+    def __init__(self) -> None:
+        self.epoch = -1
+        self.high_watermark = -1
+        self.is_leader = False
+        self.isr: Any = None
+        self.log_end = -1
+        self.partition_epoch = -1
+        self.pending: Any = None
+
+
+class Invariants:
+    """Watches a world; says :meth:`SimWorld.fail` at the first thing that may not be.
+
+    :param unclean: leaders may be elected that lack committed records; what is lost then is not held against anybody.
+    """
+
+    def __init__(self, world: SimWorld, *, unclean: bool = False) -> None:
+        self._world = world
+        self._unclean = unclean
+        self._seen: dict[int, _Seen] = {}
+        self._quorum_leaders: dict[int, int] = {}
+        self._votes: dict[tuple[int, int], int] = {}
+        self._metadata = CommittedLog()
+        self._registrations: dict[_Key, PartitionRegistration] = {}
+        self._loader = MetadataLoader(MetadataImage())
+        self._loader.add_publisher(self)
+        self._power_losses_known: dict[tuple[_Key, int], int] = {}
+        """By partition and broker: how often the broker had lost its power when it was last known to be in sync."""
+        self._leaders: dict[tuple[_Key, int], int] = {}
+        self.committed: dict[_Key, CommittedLog] = {}
+        """Of each partition, by topic id and index."""
+        self.partition_leader_changes = 0
+        """How often a partition got another leader than it had."""
+        self.unclean_elections = 0
+        world.checks.append(self.check)
+        for node in world.nodes.values():
+            node.on_vote = self.voted
+
+    def _fail(self, kind: str, detail: str) -> None:
+        self._world.fail(kind, detail)
+
+    # --- entry -----------------------------------------------------------------------------------------
+
+    def check(self, sim: SimNode) -> None:
+        """A node has done something."""
+        node = sim.node
+        if node is None:
+            return
+        raft = node.raft
+        if raft is None:
+            return
+        seen = self._seen.get(sim.node_id)
+        if seen is None or seen.life != sim.lives:
+            seen = self._seen[sim.node_id] = _Seen(sim.lives)
+        now = (raft.epoch, raft.is_leader, raft.high_watermark)
+        if now != seen.raft:
+            self._check_raft(sim, raft, seen, now)
+        manager = node.replica_manager
+        if manager is not None:
+            known = seen.partitions
+            for partition in manager.partitions():
+                key = (partition.topic_id, partition.topic_partition[1])
+                last = known.get(key)
+                if last is None:
+                    last = known[key] = _SeenPartition()
+                elif (
+                    partition.high_watermark == last.high_watermark
+                    and partition.log.log_end_offset == last.log_end
+                    and partition.leader_epoch == last.epoch
+                    and partition.is_leader is last.is_leader
+                    and partition.isr is last.isr
+                    and partition.partition_epoch == last.partition_epoch
+                    and partition.pending is last.pending
+                ):
+                    continue
+                try:
+                    self._check_partition(sim, partition, key, last)
+                except ApiError as e:
+                    if not sim.storage.faults.active:
+                        self._fail("unreadable", f"{partition.topic_partition} on broker {sim.node_id}: {e}")
+
+    # --- the quorum ------------------------------------------------------------------------------------
+
+    def voted(self, sim: SimNode, state: ElectionState) -> None:
+        """A member has put its vote down."""
+        if state.voted_id is not None:
+            before = self._votes.setdefault((sim.node_id, state.epoch), state.voted_id)
+            if before != state.voted_id:
+                self._fail("two votes", f"node {sim.node_id} voted for {before} and for {state.voted_id} in epoch {state.epoch}")
+
+    def _check_raft(self, sim: SimNode, raft: Any, seen: _Seen, now: tuple[Any, ...]) -> None:
+        epoch, is_leader, high_watermark = now
+        before = seen.raft
+        seen.raft = now
+        log = sim.metadata_log
+        if log is None:
+            return
+        if is_leader and (not before or before[0] != epoch or not before[1]):
+            known = self._quorum_leaders.setdefault(epoch, sim.node_id)
+            if known != sim.node_id:
+                self._fail("two quorum leaders", f"nodes {known} and {sim.node_id} lead epoch {epoch}")
+            self._check_metadata(sim, log, self._metadata.start_offset, self._metadata.end_offset, "leads and")
+            if log.log_end_offset < self._metadata.end_offset:
+                self._fail(
+                    "committed metadata lost",
+                    f"node {sim.node_id} leads epoch {epoch} and ends at {log.log_end_offset}; committed is {self._metadata.end_offset}",
+                )
+        if high_watermark > log.log_end_offset:
+            self._fail("high watermark beyond the log", f"node {sim.node_id}: metadata {high_watermark} > {log.log_end_offset}")
+        if before and high_watermark < before[2]:
+            self._fail("high watermark moved back", f"node {sim.node_id}: metadata from {before[2]} to {high_watermark}")
+        if high_watermark > seen.raft_checked:
+            self._check_metadata(sim, log, seen.raft_checked, high_watermark, "")
+            seen.raft_checked = high_watermark
+
+    def _check_metadata(self, sim: SimNode, log: Any, from_offset: int, to_offset: int, what: str) -> None:
+        if to_offset > self._metadata.end_offset:
+            known = self._metadata.end_offset
+            problem = self._metadata.extend(log, to_offset)
+            if problem is None:
+                for batch in committed_batches(log.read(known, READ_BYTES, max_offset=to_offset)):
+                    # One by one, so that no state in between is passed over.
+                    self._loader.handle_commit([batch])
+        else:
+            problem = self._metadata.differs(log, from_offset, to_offset)
+        if problem is not None:
+            self._fail("metadata logs differ", f"node {sim.node_id} {what} {problem}")
+
+    # --- the image -------------------------------------------------------------------------------------
+
+    @property
+    def image(self) -> MetadataImage:
+        """What is committed of the metadata, wherever it has been heard of."""
+        return self._loader.image
+
+    def publish(self, delta: MetadataDelta, image: MetadataImage) -> None:
+        """A batch of the metadata is committed."""
+        for key, before in delta.changed_partitions.items():
+            topic = image.topics_by_id.get(key[0])
+            if topic is not None:
+                registration = topic.partitions[key[1]]
+                self._registrations[key] = registration
+                self._check_registration(image, topic, key[1], registration, before)
+        for broker_id in delta.changed_brokers:
+            broker = image.brokers.get(broker_id)
+            if broker is None or broker.fenced:
+                self._check_fenced(image, broker_id)
+
+    def _check_fenced(self, image: MetadataImage, broker_id: int) -> None:
+        for topic in image.topics_by_id.values():
+            for index, registration in topic.partitions.items():
+                if broker_id in registration.isr and (registration.leader >= 0 or image.features.get(ELR_FEATURE, 0) >= 1):
+                    name = f"{topic.name}-{index}"
+                    self._fail("fenced in isr", f"{name} has the fenced broker {broker_id} in its ISR {registration.isr}")
+
+    def _min_isr(self, image: MetadataImage, topic: TopicImage, registration: PartitionRegistration) -> int:
+        for resource in (ConfigResource(CONFIG_TOPIC, topic.name), ConfigResource(CONFIG_BROKER, "")):
+            value = image.configs.get(resource, {}).get(MIN_ISR)
+            if value is not None:
+                return min(int(value), len(registration.replicas))
+        configured = next(iter(self._world.nodes.values())).spec.config.get(MIN_ISR, "1")
+        return min(int(configured), len(registration.replicas))
+
+    def _check_registration(
+        self, image: MetadataImage, topic: TopicImage, index: int, now: PartitionRegistration, before: PartitionRegistration | None
+    ) -> None:
+        name = f"{topic.name}-{index}"
+        replicas, isr, elr = set(now.replicas), set(now.isr), set(now.eligible_leader_replicas)
+        if not isr <= replicas or not elr <= replicas or isr & elr:
+            self._fail("invalid isr", f"{name} has replicas {sorted(replicas)}, ISR {sorted(isr)}, ELR {sorted(elr)}")
+        if elr and len(isr) >= self._min_isr(image, topic, now):
+            self._fail("invalid elr", f"{name} has ISR {sorted(isr)} and still ELR {sorted(elr)}")
+        if now.leader >= 0 and now.leader not in isr:
+            self._fail("leader not in isr", f"{name} is led by {now.leader}, its ISR is {sorted(isr)}")
+        key = (topic.topic_id, index)
+        for broker_id in now.isr:
+            broker = image.brokers.get(broker_id)
+            if broker is None or broker.fenced:
+                self._check_fenced(image, broker_id)
+            elif before is None or broker_id in before.isr or self._is_registered(broker_id, image):
+                self._note_in_sync(key, broker_id, image)
+        if before is None:
+            return
+        if now.leader_epoch < before.leader_epoch or now.partition_epoch < before.partition_epoch:
+            self._fail(
+                "epoch moved back",
+                f"{name}: leader epoch {before.leader_epoch} to {now.leader_epoch}, "
+                f"partition epoch {before.partition_epoch} to {now.partition_epoch}",
+            )
+        if now.leader >= 0 and now.leader != before.leader:
+            if before.leader >= 0:
+                self.partition_leader_changes += 1
+            if now.leader not in before.isr and now.leader not in before.eligible_leader_replicas:
+                self._elected_uncleanly(key, name, now, before)
+
+    def _is_registered(self, broker_id: int, image: MetadataImage) -> bool:
+        """Whether a broker's present life is the one that is registered."""
+        sim = self._world.nodes[broker_id]
+        return sim.node is not None and sim.node.broker_epoch == image.brokers[broker_id].broker_epoch
+
+    def _note_in_sync(self, key: _Key, broker_id: int, image: MetadataImage) -> None:
+        if self._is_registered(broker_id, image):
+            self._power_losses_known[(key, broker_id)] = self._world.nodes[broker_id].power_losses
+
+    def _elected_uncleanly(self, key: _Key, name: str, now: PartitionRegistration, before: PartitionRegistration) -> None:
+        self.unclean_elections += 1
+        is_last_known = before.last_known_elr == (now.leader,)
+        if not is_last_known and not self._unclean:
+            what = f"{name}: {now.leader} leads, of neither ISR {before.isr} nor ELR {before.eligible_leader_replicas}"
+            self._fail("unclean election", f"{what} nor the last known leader {before.last_known_elr}")
+        # The last leader has everything, unless its machine lost its power since.
+        if not is_last_known or self._world.nodes[now.leader].power_losses > self._power_losses_known.get((key, now.leader), 0):
+            self.forgive(key)
+
+    def forgive(self, key: _Key) -> None:
+        """What is committed of a partition may be lost from now on: it begins anew with its next leader."""
+        self.committed.pop(key, None)
+        for seen in self._seen.values():
+            seen.partitions.pop(key, None)
+
+    # --- partitions ------------------------------------------------------------------------------------
+
+    def _check_partition(self, sim: SimNode, partition: Partition, key: _Key, last: _SeenPartition) -> None:
+        name = f"{partition.topic_partition} on broker {sim.node_id}"
+        log = partition.log
+        high_watermark, log_end = partition.high_watermark, log.log_end_offset
+        epoch, is_leader = partition.leader_epoch, partition.is_leader
+        if high_watermark > log_end:
+            self._fail("high watermark beyond the log", f"{name}: {high_watermark} > {log_end}")
+        is_same_reign = is_leader and last.is_leader and last.epoch == epoch
+        if is_same_reign and high_watermark < last.high_watermark:
+            self._fail("high watermark moved back", f"{name}: from {last.high_watermark} to {high_watermark}")
+        committed = self.committed.get(key)
+        if committed is None:
+            committed = self.committed[key] = CommittedLog(log.log_start_offset)
+            if not is_leader:
+                committed.forget(max(log.log_start_offset, high_watermark))
+        if log_end < last.high_watermark and not self._unclean:
+            self._fail(
+                "committed records truncated", f"{name}: its log was cut to {log_end}, below its high watermark {last.high_watermark}"
+            )
+        if is_leader:
+            if not is_same_reign:
+                self._check_new_leader(sim, partition, key, committed, name)
+            if high_watermark > committed.end_offset:
+                self._committed_more(sim, partition, key, committed, name)
+            elif high_watermark > last.high_watermark:
+                self._compare(committed, log, max(last.high_watermark, 0), high_watermark, name)
+            if partition.pending is None:
+                self._check_isr_of_leader(partition, key, name)
+        else:
+            if high_watermark > committed.end_offset and not self._unclean:
+                self._fail(
+                    "follower ahead", f"{name}: high watermark {high_watermark}, while no leader had more than {committed.end_offset}"
+                )
+            if high_watermark > last.high_watermark:
+                self._compare(committed, log, max(last.high_watermark, 0), high_watermark, name)
+        last.high_watermark = high_watermark
+        last.log_end = log_end
+        last.epoch = epoch
+        last.is_leader = is_leader
+        last.isr = partition.isr
+        last.partition_epoch = partition.partition_epoch
+        last.pending = partition.pending
+
+    def _compare(self, committed: CommittedLog, log: Any, from_offset: int, to_offset: int, name: str) -> None:
+        problem = committed.differs(log, from_offset, to_offset)
+        if problem is not None:
+            self._fail("logs differ", f"{name} {problem}")
+
+    def _check_new_leader(self, sim: SimNode, partition: Partition, key: _Key, committed: CommittedLog, name: str) -> None:
+        epoch = partition.leader_epoch
+        known = self._leaders.setdefault((key, epoch), sim.node_id)
+        if known != sim.node_id:
+            self._fail("two leaders", f"{partition.topic_partition}: brokers {known} and {sim.node_id} lead epoch {epoch}")
+        if partition.log.log_end_offset < committed.end_offset:
+            what = f"{name} leads epoch {epoch} and ends at {partition.log.log_end_offset}; committed is {committed.end_offset}"
+            self._fail("committed records lost", what)
+        self._compare(committed, partition.log, committed.start_offset, committed.end_offset, f"{name}, which leads epoch {epoch},")
+
+    def _committed_more(self, sim: SimNode, partition: Partition, key: _Key, committed: CommittedLog, name: str) -> None:
+        problem = committed.extend(partition.log, partition.high_watermark)
+        if problem is not None:
+            self._fail("logs differ", f"{name}, which leads epoch {partition.leader_epoch}, {problem}")
+        registration = self._registrations.get(key)
+        if registration is None:
+            return
+        for broker_id in (*registration.isr, *registration.eligible_leader_replicas):
+            if broker_id == sim.node_id:
+                continue
+            other = self._world.nodes[broker_id]
+            replica = self._replica(other, partition.topic_partition)
+            if replica is not None and replica.topic_id == key[0] and replica.log.log_end_offset < partition.high_watermark:
+                self._fail(
+                    "candidate lacks committed records",
+                    f"{name}, the leader, has high watermark {partition.high_watermark}; broker {broker_id} ends at "
+                    f"{replica.log.log_end_offset}, and stands in ISR {registration.isr} or ELR {registration.eligible_leader_replicas}",
+                )
+
+    def _replica(self, other: SimNode, tp: tuple[str, int]) -> Partition | None:
+        """A broker's replica, when the broker is registered in its present life; before that its past is held against it."""
+        node = other.node
+        if node is None or node.replica_manager is None:
+            return None
+        broker = node.image.brokers.get(other.node_id)
+        if broker is None or broker.broker_epoch != node.broker_epoch:
+            return None
+        return node.replica_manager.partition(tp)
+
+    def _check_isr_of_leader(self, partition: Partition, key: _Key, name: str) -> None:
+        registration = self._registrations.get(key)
+        if registration is None or registration.partition_epoch != partition.partition_epoch:
+            return
+        if set(partition.isr) != set(registration.isr) or partition.maximal_isr != frozenset(partition.isr):
+            self._fail(
+                "isr differs",
+                f"{name} has ISR {partition.isr}, maximal {sorted(partition.maximal_isr)}; committed is {registration.isr} "
+                f"in partition epoch {registration.partition_epoch}",
+            )

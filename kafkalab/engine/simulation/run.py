@@ -1,0 +1,189 @@
+"""One run from one seed: a cluster, its clients, what goes wrong, and what is right at the end all the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+from kafkalab.engine.simulation.clients import SimConsumer, SimProducer
+from kafkalab.engine.simulation.history import Anomaly, History, Outcome, check_history
+from kafkalab.engine.simulation.invariants import Invariants
+from kafkalab.engine.simulation.nemesis import Episode, Nemesis, plan
+from kafkalab.engine.simulation.telemetry import Happening
+from kafkalab.engine.simulation.world import SimulationFailed, SimWorld
+
+TOPIC: Final = "orders"
+SETTLE_WITHIN_MS: Final = 120_000.0
+READ_WITHIN_MS: Final = 60_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What is run. Two runs of one seed with the same settings are the same run."""
+
+    minutes: float = 5.0
+    """Of virtual time under load."""
+    brokers: int = 3
+    controllers: int = 3
+    partitions: int = 20
+    producers: int = 3
+    rate: float = 12.0
+    """Records a second and producer."""
+    kinds: tuple[str, ...] = ()
+    """What goes wrong; empty leaves that to the seed."""
+    config: Mapping[str, str] = field(default_factory=dict)
+    """Broker settings over those that the seed chooses."""
+    varies_config: bool = True
+    """Whether the seed chooses settings at all."""
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What a run came to."""
+
+    seed: int
+    failure: SimulationFailed | None = None
+    anomalies: list[Anomaly] = field(default_factory=list)
+    episodes: list[Episode] = field(default_factory=list)
+    virtual_ms: float = 0.0
+    wall_s: float = 0.0
+    steps: int = 0
+    failovers: int = 0
+    """Partitions that got another leader than they had."""
+    kills: int = 0
+    sent: int = 0
+    acknowledged: int = 0
+    unknown: int = 0
+    read: int = 0
+    digest: int = 0
+    happenings: list[Happening] = field(default_factory=list)
+    notes: list[tuple[float, str]] = field(default_factory=list)
+    """What the nemesis did, and when."""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing was wrong."""
+        return self.failure is None and not self.anomalies
+
+    @property
+    def verdict(self) -> str:
+        """What was wrong, in a word; empty where nothing was."""
+        if self.failure is not None:
+            return self.failure.kind
+        return self.anomalies[0].kind if self.anomalies else ""
+
+    @property
+    def detail(self) -> str:
+        """What was wrong, in words."""
+        if self.failure is not None:
+            return str(self.failure)
+        return "; ".join(map(str, self.anomalies))
+
+
+def settings_of_seed(rng: Random) -> dict[str, str]:
+    """Nodes' settings for a run: Kafka's in most, and such that bring more to pass in the others."""
+    config = {"min.insync.replicas": "2"}
+    if rng.random() < 0.6:
+        config["broker.session.timeout.ms"] = rng.choice(("2000", "4000", "6000"))
+        config["broker.heartbeat.interval.ms"] = "500"
+    if rng.random() < 0.6:
+        config["replica.lag.time.max.ms"] = rng.choice(("1500", "4000", "10000"))
+    if rng.random() < 0.3:
+        config["metadata.log.max.record.bytes.between.snapshots"] = rng.choice(("5000", "20000", "100000"))
+    if rng.random() < 0.3:
+        config["replica.high.watermark.checkpoint.interval.ms"] = rng.choice(("200", "30000"))
+    if rng.random() < 0.2:
+        config["leader.imbalance.check.interval.seconds"] = "3"
+    return config
+
+
+def run_seed(seed: int, settings: RunSettings = RunSettings(), episodes: Sequence[Episode] | None = None) -> Outcomes:
+    """Run a seed.
+
+    :param episodes: what goes wrong, instead of what the seed says: the rest stays the same.
+    """
+    started_s = time.perf_counter()
+    rng = Random(f"{seed}/settings")
+    config = {**(settings_of_seed(rng) if settings.varies_config else {"min.insync.replicas": "2"}), **settings.config}
+    world = SimWorld(seed, brokers=settings.brokers, controllers=settings.controllers, config=config)
+    invariants = Invariants(world)
+    history = History()
+    outcomes = Outcomes(seed)
+    for_ms = settings.minutes * 60_000.0
+    planned = plan(
+        Random(f"{seed}/nemesis"),
+        for_ms=for_ms,
+        brokers=world.broker_ids,
+        controllers=world.controller_ids,
+        kinds=settings.kinds,
+    )
+    outcomes.episodes = list(planned if episodes is None else episodes)
+
+    def tell(what: str) -> None:
+        outcomes.notes.append((world.now_ms, what))
+
+    try:
+        _run(world, history, outcomes, settings, rng, for_ms, tell)
+    except SimulationFailed as failure:
+        outcomes.failure = failure
+    outcomes.anomalies = check_history(history)
+    outcomes.virtual_ms = world.now_ms
+    outcomes.steps = world.scheduler.steps
+    outcomes.failovers = invariants.partition_leader_changes
+    outcomes.sent = len(history.sends)
+    outcomes.acknowledged = history.count(Outcome.OK)
+    outcomes.unknown = history.count(Outcome.UNKNOWN)
+    outcomes.read = sum(len(poll.records) for poll in history.polls)
+    outcomes.digest = world.network.digest
+    outcomes.happenings = list(world.sink.happenings)
+    world.close()
+    outcomes.wall_s = time.perf_counter() - started_s
+    return outcomes
+
+
+def _run(world: SimWorld, history: History, outcomes: Outcomes, settings: RunSettings, rng: Random, for_ms: float, tell: Any) -> None:
+    world.start()
+    world.create_topic(TOPIC, settings.partitions, min(3, settings.brokers))
+    places = [(TOPIC, index) for index in range(settings.partitions)]
+    producers = [
+        SimProducer(world, f"producer-{number}", history, places, rate=settings.rate, is_idempotent=rng.random() < 0.75)
+        for number in range(1, settings.producers + 1)
+    ]
+    consumers = [
+        SimConsumer(world, f"consumer-{number}", history, places, is_committed=bool(number % 2)) for number in range(1, rng.randint(2, 3))
+    ]
+    for producer in producers:
+        producer.start()
+    for consumer in consumers:
+        consumer.start()
+    nemesis = Nemesis(world, outcomes.episodes, (TOPIC,), tell)
+    nemesis.start()
+    world.run(for_ms)
+    tell("everything is right again")
+    nemesis.finish()
+    for producer in producers:
+        producer.stop()
+    world.run_until(lambda: all(one.is_done for one in producers) and world.is_healthy(), SETTLE_WITHIN_MS, "all in service and in sync")
+    outcomes.kills = sum(nemesis.counts.get(kind, 0) for kind in ("kill", "kill_controller", "power_loss", "power_loss_controller"))
+    world.check_ends()
+    reader = SimConsumer(world, "reader-at-the-end", history, places)
+    reader.start()
+    ends = {place: world.high_watermark(*place) for place in places}
+    everyone = (*consumers, reader)
+    world.run_until(
+        lambda: all(consumer.positions[place] >= end for consumer in everyone for place, end in ends.items()),
+        READ_WITHIN_MS,
+        "everything read by everyone",
+    )
+    history.is_complete = True
+    for producer in producers:
+        if producer.unexpected:
+            world.fail("unexpected refusal", f"{producer.name}: {producer.unexpected[0]} (of {len(producer.unexpected)})")
+    for consumer in everyone:
+        if consumer.out_of_range:
+            world.fail("offset out of range", f"{consumer.name}: {consumer.out_of_range[0]} (of {len(consumer.out_of_range)})")
+    if world.failure is not None:
+        raise world.failure
