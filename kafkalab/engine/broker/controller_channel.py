@@ -7,12 +7,15 @@ from typing import Any, Final, Protocol
 
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.common.errors import Errors
-from kafkalab.engine.common.time import Clock
+from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.protocol.codec import decode_response, encode_request, read_response_header
 from kafkalab.engine.protocol.network import Network
 
 RETRY_BACKOFF_MS: Final = 50.0
+LEADER_LOOK_MS: Final = 100.0
+"""How often it is looked whether the controller that a request waits for is still the active one. At the second look
+that finds another one the request goes there: an old controller that is still there has answered by then that it is none."""
 FORWARD_TIMEOUT_MS: Final = 30_000.0
 FRAME_SIZE_BYTES: Final = 4
 # Version 0 of DefaultPrincipalData: type "User", name "ANONYMOUS", no token, no tags (KIP-590).
@@ -41,7 +44,8 @@ class ControllerChannel:
     def send(self, api_key: ApiKey, body: Mapping[str, Any], on_response: OnResponse, *, timeout_ms: float = 10_000.0) -> None:
         """Send a request; the answer is None when no controller took it before the deadline.
 
-        Errors other than NOT_CONTROLLER are answers.
+        Errors other than NOT_CONTROLLER are answers. A controller that was replaced without a word may have carried the
+        request out all the same.
         """
         self._attempt(api_key, body, on_response, self._clock.now_ms() + timeout_ms)
 
@@ -56,18 +60,36 @@ class ControllerChannel:
             else:
                 self._attempt(api_key, body, on_response, deadline_ms)
 
+        leader_id = self._raft.leader_id
+        if leader_id < 0 or left_ms <= 0:
+            self._clock.call_later(RETRY_BACKOFF_MS, again)
+            return
+        is_over = is_replaced = False
+        timer: Timer
+
         def answered(response: Any | None) -> None:
-            if self._closed:
+            nonlocal is_over
+            if self._closed or is_over:
                 return
+            is_over = True
+            timer.cancel()
             if response is None or _is_not_controller(api_key, response):
                 self._clock.call_later(RETRY_BACKOFF_MS, again)
             else:
                 on_response(response)
 
-        leader_id = self._raft.leader_id
-        if leader_id < 0 or left_ms <= 0:
-            self._clock.call_later(RETRY_BACKOFF_MS, again)
-            return
+        def look() -> None:
+            nonlocal is_over, is_replaced, timer
+            if self._closed or is_over:
+                return
+            was_replaced, is_replaced = is_replaced, self._raft.leader_id not in (leader_id, -1)
+            if was_replaced and is_replaced:
+                is_over = True
+                again()
+            else:
+                timer = self._clock.call_later(LEADER_LOOK_MS, look)
+
+        timer = self._clock.call_later(LEADER_LOOK_MS, look)
         self._network.send(leader_id, api_key, body, answered, timeout_ms=max(1.0, left_ms))
 
     def forward(self, ctx: RequestContext, frame: bytes, *, refuse: Callable[[Errors, str], None]) -> None:

@@ -90,3 +90,36 @@ def test_a_closed_channel_says_nothing_more() -> None:
     at.answer(SimpleNamespace(error_code=0))
     at.clock.advance(2_000)
     assert at.answers == []
+
+
+def test_a_request_does_not_wait_for_a_controller_that_was_replaced() -> None:
+    # It is cut off, so it says nothing and its connection stays.
+    at = Setting()
+    at.leader_id = 101
+    at.ask()
+    at.clock.advance(250)
+    at.leader_id = -1
+    at.clock.advance(250)
+    assert [node_id for node_id, _ in at.sent] == [101]
+    at.leader_id = 102
+    at.clock.advance(200)
+    assert [node_id for node_id, _ in at.sent] == [101, 102]
+    silent, replaced_by = (on_response for _, on_response in at.sent)
+    silent(SimpleNamespace(error_code=Errors.UNKNOWN_SERVER_ERROR))
+    assert at.answers == []
+    replaced_by(SimpleNamespace(error_code=0))
+    silent(None)
+    assert [answer.error_code for answer in at.answers] == [0]
+    at.clock.advance(5_000)
+    assert len(at.sent) == 2
+
+
+def test_a_controller_that_resigned_may_say_so_itself() -> None:
+    at = Setting()
+    at.leader_id = 101
+    at.ask()
+    at.leader_id = 102
+    at.clock.advance(99)
+    at.answer(SimpleNamespace(error_code=Errors.NOT_CONTROLLER))
+    at.clock.advance(50)
+    assert [node_id for node_id, _ in at.sent] == [102]
