@@ -41,7 +41,6 @@ def lab_defaults(brokers: int) -> dict[str, str]:
         "default.replication.factor": replication_factor,
         "offsets.topic.replication.factor": replication_factor,
         "group.initial.rebalance.delay.ms": "0",
-        "metadata.max.idle.interval.ms": "0",
     }
 
 
