@@ -642,6 +642,7 @@ class ClusterModel:
         facts = (level.leader, level.leader_epoch, level.replicas, level.isr)
         same = facts == (partition.leader, partition.leader_epoch, partition.replica_ids, partition.isr)
         partition.partition_epoch = level.partition_epoch
+        partition.elr, partition.adding, partition.removing = level.elr, level.adding, level.removing
         if not same:
             self._set_replicas(partition, level.replicas, change)
             self._set_leader(partition, level.leader, level.leader_epoch, level.isr, self.now_ms, change)

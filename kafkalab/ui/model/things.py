@@ -134,6 +134,9 @@ class Partition:
     partition_epoch: int = -1
     replica_ids: tuple[int, ...] = ()
     isr: tuple[int, ...] = ()
+    elr: tuple[int, ...] = ()  # eligible leader replicas: out of sync, but with every committed record
+    adding: tuple[int, ...] = ()  # replicas that a reassignment brings
+    removing: tuple[int, ...] = ()  # and takes away when it is done
     leader_lost_at_ms: float = -1.0  # the leader's node went away then and nobody took over yet; -1: fine
     replicas: dict[int, Replica] = field(default_factory=dict)  # by broker id, in the order of replica_ids
     records: RateMeter = field(default_factory=RateMeter)  # records per second, from the leader's log end

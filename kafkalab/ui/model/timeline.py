@@ -122,6 +122,19 @@ def _because(cause: str) -> str:
     return f"because {cause}" if cause else ""
 
 
+_ELECTED: Final = {
+    "elr": "an eligible leader replica: no record is lost",
+    "last known leader": "the last known leader, nobody is known to have more: records may be lost",
+    "unclean": "unclean: records may be lost",
+    "preferred": "the preferred replica",
+}
+"""What is to be said of an election that was none from the ISR."""
+
+
+def _eligible(event: ev.PartitionChanged) -> str:
+    return f"still eligible to lead: {_set(event.new_elr)}" if event.new_elr and event.new_elr != event.old_elr else ""
+
+
 def _short_ids(cause: str) -> str:
     """Member ids end with a UUID, which says nothing to a person."""
     return _UUID_TAIL.sub("", cause)
@@ -168,6 +181,7 @@ class Narrator:
             ev.LinkImpaired: self._link_impaired,
             ev.LinkHealed: self._link_healed,
             ev.ClockJumped: self._clock_jumped,
+            ev.ReassignmentChanged: self._reassignment_changed,
         }
 
     def tell(self, event: ev.Event) -> None:
@@ -199,6 +213,20 @@ class Narrator:
         headline = f"The clock of {self._facts.node_name(event.node)} jumped by {event.seconds:+g} s"
         now = f"{event.offset_seconds:+g} s off now" if event.offset_seconds else "right again"
         self._timeline.add(event, "▲", Tone.WARN, headline, _dots(now, f"by {event.cause}"), Link.node(event.node))
+
+    def _reassignment_changed(self, event: ev.ReassignmentChanged) -> None:
+        name = f"{event.topic}-{event.partition}"
+        link = Link.of_partition(event.topic, event.partition)
+        if event.state in ("started", "changed"):
+            moves = []
+            if event.adding:
+                moves.append(f"to {join_names([self._facts.node_name(node_id) for node_id in event.adding], NAMES_SHOWN_MAX)}")
+            if event.removing:
+                moves.append(f"away from {join_names([self._facts.node_name(node_id) for node_id in event.removing], NAMES_SHOWN_MAX)}")
+            self._timeline.add(event, "⇄", Tone.ACCENT, f"{name} moves {', '.join(moves)}", event.cause, link)
+            return
+        what = "is back" if event.state == "taken back" else "has moved"
+        self._timeline.add(event, "⇄", Tone.TEXT, f"{name} {what}: replicas {_set(event.new_replicas)}", event.cause, link)
 
     # --- joining -------------------------------------------------------------------------------
 
@@ -237,7 +265,7 @@ class Narrator:
         name = f"{event.topic}-{event.partition}"
         # Internal topics have many partitions that nobody asked for: they do not crowd out the others.
         lost = event.new_leader < 0
-        key: tuple[object, ...] = ("leader", event.cause, lost, event.topic if event.topic.startswith("__") else "")
+        key: tuple[object, ...] = ("leader", event.cause, event.election, lost, event.topic if event.topic.startswith("__") else "")
         first = self._join(key, event)
         if first is not None:
             self._more_leaders_changed(event, name, first)
@@ -254,7 +282,7 @@ class Narrator:
             "✕" if lost else "★",
             Tone.ERROR if lost else Tone.TEXT,
             headline,
-            _dots(_because(event.cause), gap),
+            _dots(_because(event.cause), _ELECTED.get(event.election, ""), _eligible(event), gap),
             Link.of_partition(event.topic, event.partition),
         )
         self._keep(key, row, name)
@@ -294,7 +322,7 @@ class Narrator:
                 "●" if grew else "○",
                 Tone.OK if grew else Tone.WARN,
                 f"{name} ISR {_set(event.old_isr)} → {_set(event.new_isr)}",
-                event.cause,
+                _dots(event.cause, _eligible(event)),
                 Link.of_partition(event.topic, event.partition),
             )
             self._keep(key, row, name)

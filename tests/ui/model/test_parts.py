@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from kafkalab.engine.common.ids import TopicPartition
@@ -417,3 +419,56 @@ def test_things_are_called_as_a_person_calls_them() -> None:
     assert model.name_of(client.link) == client.title
     assert model.name_of(Link.topic("orders")) == "topic orders"
     assert sum(model.connections_of(node_id) for node_id in model.nodes) == len(model.connections)
+
+
+def test_why_somebody_leads_and_where_replicas_move_is_told() -> None:
+    model = ClusterModel()
+
+    def changed(at_ms: float, **fields: Any) -> ev.PartitionChanged:
+        plain: dict[str, Any] = {
+            "old_leader": 1,
+            "new_leader": 1,
+            "old_leader_epoch": 4,
+            "new_leader_epoch": 4,
+            "old_isr": (1, 2),
+            "new_isr": (1, 2),
+            "cause": "broker 2 was fenced",
+        }
+        return ev.PartitionChanged(at_ms=at_ms, node_id=102, topic="orders", partition=0, **(plain | fields))
+
+    def moved(at_ms: float, state: str, **fields: Any) -> ev.ReassignmentChanged:
+        plain: dict[str, Any] = {"old_replicas": (1, 2), "new_replicas": (3, 1, 2), "adding": (3,), "removing": (1, 2)}
+        return ev.ReassignmentChanged(
+            at_ms=at_ms, node_id=102, topic="orders", partition=0, state=state, cause="it was asked for", **(plain | fields)
+        )
+
+    model.apply(
+        [
+            changed(1.0, new_isr=(1,), new_elr=(2,)),
+            changed(5_000.0, old_leader=-1, new_leader=2, old_isr=(), new_isr=(2,), election="elr", cause="broker 2 was unfenced"),
+            changed(9_000.0, old_leader=-1, new_leader=2, old_isr=(), new_isr=(2,), election="unclean", cause="somebody asked"),
+            moved(12_000.0, "started"),
+            moved(13_000.0, "done", new_replicas=(3,), adding=(), removing=()),
+        ],
+        {},
+        0,
+        14_000.0,
+    )
+    said = [(row.headline, row.detail) for row in model.timeline]
+    assert said[0] == ("orders-0 ISR {1,2} → {1}", "broker 2 was fenced · still eligible to lead: {2}")
+    assert said[1][1].startswith("because broker 2 was unfenced · an eligible leader replica: no record is lost")
+    assert said[2][1].startswith("because somebody asked · unclean: records may be lost")
+    assert said[3:] == [
+        ("orders-0 moves to node 3, away from node 1, node 2", "it was asked for"),
+        ("orders-0 has moved: replicas {3}", "it was asked for"),
+    ]
+
+
+def test_eligible_leaders_and_moves_are_known_of_each_partition() -> None:
+    model = ClusterModel()
+    level = lv.PartitionLevel(
+        leader=1, leader_epoch=2, partition_epoch=3, replicas=(3, 1, 2), isr=(1,), elr=(2,), adding=(3,), removing=(1, 2)
+    )
+    model.apply([], {lv.PartitionKey("orders", 0): level}, 0, 1.0)
+    partition = model.partition("orders", 0)
+    assert partition is not None and (partition.elr, partition.adding, partition.removing) == ((2,), (3,), (1, 2))
