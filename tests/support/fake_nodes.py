@@ -23,6 +23,8 @@ class FakeRunner:
         self.failure: str | None = None
         self.is_alive = False
         self.steps: list[str] = []
+        self.link_faults = spec.link_faults
+        self.clock_offset_ms = spec.clock_offset_ms
 
     def start(self) -> None:
         self.steps.append("start")

@@ -13,9 +13,12 @@ RATE = 200
 
 
 class Load:
-    """A paced idempotent producer; remembers what was acknowledged, and where."""
+    """A paced idempotent producer; remembers what was acknowledged, and where.
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    :param config: settings of the producer beside ours.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, **config: Any) -> None:
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -26,6 +29,7 @@ class Load:
                 "topic.metadata.refresh.interval.ms": 1_000,
                 "reconnect.backoff.max.ms": 200,
                 "log_level": 0,
+                **config,
             }
         )
         self._topic = topic

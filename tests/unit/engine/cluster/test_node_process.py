@@ -16,6 +16,7 @@ import pytest
 
 from kafkalab import Lab
 from kafkalab.engine.cluster.node_process import spec_from_json, spec_to_json
+from kafkalab.engine.faults.network import CLIENTS, LinkFault
 from kafkalab.engine.server.node import NodeSpec
 from kafkalab.engine.telemetry.events import Event, NodeKilled, NodeStarted, NodeStopped
 
@@ -36,6 +37,8 @@ def test_a_spec_survives_its_way_to_the_child() -> None:
         controller_port=None,
         voters={1: ("127.0.0.1", 9093)},
         config={"num.partitions": "3"},
+        link_faults=(LinkFault(1, 2, is_cut=True), LinkFault(CLIENTS, 1, delay_ms=20.0, loss=0.1)),
+        clock_offset_ms=-7,
     )
     assert spec_from_json(spec_to_json(spec, log_level=logging.INFO)) == (spec, logging.INFO)
 
@@ -136,3 +139,15 @@ def test_children_do_not_outlive_a_host_that_is_killed(tmp_path: Path) -> None:
     for child in children:
         assert select.select([child], [], [], WAIT_S)[0], "a node lives on without its host"
         os.close(child)
+
+
+def test_links_and_clocks_are_set_while_a_process_is_paused_too(lab: Lab) -> None:
+    lab.isolate(1, 2)
+    lab.pause(1)
+    # Nobody waits for it to say so.
+    lab.heal()
+    lab.jump_clock(1, 5)
+    lab.resume(1)
+    lab.jump_clock(1, -5)
+    lab.wait_until_healthy(WAIT_S)
+    lab.create_topic("after", 1, 2)

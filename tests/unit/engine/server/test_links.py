@@ -242,7 +242,7 @@ def test_a_lost_piece_costs_the_time_after_which_tcp_sends_it_again(run: Callabl
     async def scenario(world: World) -> None:
         assert await world.ask("a") == "a"
         chances = [0.0, 0.9]
-        world.served.links.chance.random = lambda: chances.pop(0) if chances else 1.0  # type: ignore[method-assign]
+        world.served.links.chance.random = lambda: chances.pop(0) if chances else 1.0
         world.wrong(LinkFault(2, 1, loss=0.5))
         begun = time.monotonic()
         assert await world.ask("b") == "b"
