@@ -175,6 +175,49 @@ def dump_log(
     raise typer.Exit(run(options))
 
 
+@commands.command()
+def simulate(
+    seeds: Annotated[int, typer.Option(help="How many seeds, one after another from --first on.")] = 100,
+    minutes: Annotated[float, typer.Option(help="How long each lasts, in virtual time under load.")] = 5.0,
+    seed: Annotated[int | None, typer.Option(help="This seed alone, once again.")] = None,
+    first: Annotated[int, typer.Option(help="The first seed.")] = 1,
+    trace: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the timeline of what went wrong first goes.")] = None,
+    show: Annotated[Path | None, typer.Option(metavar="FILE", help="Print a timeline that was written by --trace.")] = None,
+    faults: Annotated[
+        str | None, typer.Option(metavar="KIND,…", help="What goes wrong; without, each seed has its own choice.")
+    ] = None,
+    brokers: Annotated[int, typer.Option(help="How many brokers.")] = 3,
+    controllers: Annotated[int, typer.Option(help="How many KRaft controllers.")] = 3,
+    partitions: Annotated[int, typer.Option(help="How many partitions are written to.")] = 20,
+    config: Config = None,
+    jobs: Annotated[int, typer.Option(help="Processes; 0 is one for each processor.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Begin with no further seed after so long; 0 is no bound.")] = 0.0,
+    shrink: Annotated[bool, typer.Option(help="Look for the least that makes the first wrong seed go wrong.")] = True,
+) -> None:
+    """The whole cluster from seeds, on virtual time: what may go wrong goes wrong, and nothing may be lost."""
+    from kafkalab.cli.simulate import run
+
+    raise typer.Exit(
+        run(
+            seeds=seeds,
+            minutes=minutes,
+            seed=seed,
+            first=first,
+            trace=trace,
+            show=show,
+            faults=faults,
+            brokers=brokers,
+            controllers=controllers,
+            partitions=partitions,
+            config=tuple(config or ()),
+            jobs=jobs,
+            seconds=seconds,
+            shrinks=shrink,
+            say=typer.echo,
+        )
+    )
+
+
 def main() -> None:
     """The console script."""
     commands()
