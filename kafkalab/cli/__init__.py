@@ -175,6 +175,53 @@ def dump_log(
     raise typer.Exit(run(options))
 
 
+@commands.command(name="format")
+def format_directories(
+    cluster_id: Annotated[str, typer.Option("--cluster-id", "-t", help="The cluster's id; kafkalab random-uuid makes one.")],
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The node's server.properties.")],
+    standalone: Annotated[bool, typer.Option("--standalone", "-s", help="This controller is the only voter at first.")] = False,
+    no_initial_controllers: Annotated[
+        bool, typer.Option("--no-initial-controllers", "-N", help="The node joins a quorum whose voters it does not know.")
+    ] = False,
+    initial_controllers: Annotated[
+        str | None,
+        typer.Option("--initial-controllers", "-I", metavar="ID@HOST:PORT:DIRECTORY,…", help="The first voters, the same on all nodes."),
+    ] = None,
+    ignore_formatted: Annotated[bool, typer.Option("--ignore-formatted", "-g", help="Pass over directories that are formatted.")] = False,
+    feature: Annotated[list[str] | None, typer.Option("--feature", "-f", metavar="FEATURE=LEVEL", help="May be repeated.")] = None,
+    release_version: Annotated[
+        str | None, typer.Option("--release-version", "-r", help="The metadata.version to begin with; the newest without.")
+    ] = None,
+    add_scram: Annotated[
+        list[str] | None,
+        typer.Option("--add-scram", "-S", metavar="MECHANISM=[name=…,password=…]", help="A credential to begin with; may be repeated."),
+    ] = None,
+) -> None:
+    """Prepare a node's directories as Kafka's kafka-storage does; Kafka's nodes start on them too."""
+    from kafkalab.cli.format import FormatOptions, run
+
+    options = FormatOptions(
+        cluster_id=cluster_id,
+        config=config,
+        standalone=standalone,
+        no_initial_controllers=no_initial_controllers,
+        initial_controllers=initial_controllers,
+        ignore_formatted=ignore_formatted,
+        features=tuple(feature or ()),
+        release_version=release_version,
+        scram=tuple(add_scram or ()),
+    )
+    raise typer.Exit(run(options, tell=typer.echo, complain=lambda text: typer.echo(text, err=True)))
+
+
+@commands.command(name="random-uuid")
+def random_uuid() -> None:
+    """Print a new id for a cluster or a directory."""
+    from kafkalab.cli.format import random_uuid_text
+
+    typer.echo(random_uuid_text())
+
+
 @commands.command()
 def simulate(
     seeds: Annotated[int, typer.Option(help="How many seeds, one after another from --first on.")] = 100,
