@@ -13,6 +13,7 @@ from typing import IO, Final, Self
 
 from tests.support.apache_kafka import classpath, free_port
 
+_STARTED: Final = "NODES STARTED"
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 30.0
 _SOURCE: Final = Path(__file__).with_name("java") / "Nodes.java"
@@ -72,6 +73,7 @@ class ApacheProcess:
         self._cluster_id = cluster_id
         self._format_flags = tuple(format_flags)
         self._process: subprocess.Popen[bytes] | None = None
+        self._starts_before = 0
         self._output: IO[bytes] | None = None
         name = "-".join(str(node.node_id) for node in nodes)
         self._log_file = directory / f"{name}.log"
@@ -105,13 +107,13 @@ class ApacheProcess:
         if self._format_flags:
             command += ["--", *self._format_flags]
         self._output = self._log_file.open("ab")
-        self._ready_mark = self.log.count("READY")
+        self._starts_before = self.log.count(_STARTED)
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self._output, stderr=self._output)
 
     def wait_ready(self, timeout: float = START_TIMEOUT_S) -> None:
         """Wait until all its nodes have started: controllers are in the quorum, brokers unfenced."""
         deadline = time.monotonic() + timeout
-        while self.log.count("READY") <= self._ready_mark:
+        while self.log.count(_STARTED) <= self._starts_before:
             assert self._process is not None and self._process.poll() is None, f"Apache Kafka ended:\n{self.log[-6000:]}"
             assert time.monotonic() < deadline, f"Apache Kafka did not start within {timeout:g} s:\n{self.log[-6000:]}"
             time.sleep(0.05)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from kafkalab.engine.server.identity import identity_settings
 from kafkalab.engine.server.node import NodeRunner, NodeSpec
 from kafkalab.engine.telemetry.hub import TelemetryHub
 from tests.support.apache_kafka import free_port
@@ -25,8 +26,16 @@ class LabNodes:
         self._specs: dict[int, NodeSpec] = {}
         self._runners: dict[int, NodeRunner] = {}
 
-    def add(self, node_id: int, role: str, voters: Mapping[int, tuple[str, int]], *, port: int | None = None) -> None:
-        """Plan a node: ``broker`` or ``controller``."""
+    def add(
+        self,
+        node_id: int,
+        role: str,
+        voters: Mapping[int, tuple[str, int]],
+        *,
+        port: int | None = None,
+        bootstrap_servers: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        """Plan a node: ``broker`` or ``controller``. Without voters it asks the bootstrap servers who they are."""
         port = free_port() if port is None else port
         self._specs[node_id] = NodeSpec(
             node_id=node_id,
@@ -37,12 +46,20 @@ class LabNodes:
             broker_port=port if role == "broker" else None,
             controller_port=port if role == "controller" else None,
             voters=voters,
+            bootstrap_servers=tuple(bootstrap_servers),
             config=self._config,
         )
 
     def data_dir(self, node_id: int) -> Path:
         """Where a node keeps its files."""
         return self._directory / f"lab-{node_id}"
+
+    def properties_file(self, node_id: int) -> Path:
+        """What a node's ``server.properties`` would be, for tools that want it."""
+        file = self._directory / f"lab-{node_id}.properties"
+        settings = {**self._config, **identity_settings(self._specs[node_id])}
+        file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        return file
 
     @property
     def bootstrap_servers(self) -> str:

@@ -27,7 +27,7 @@ WAIT_S: Final = 40.0
 
 SETTINGS: Final = {
     # Short sessions, so that a kill is noticed within a test's patience; both kinds are told the same.
-    "broker.session.timeout.ms": "3000",
+    "broker.session.timeout.ms": "5000",
     "broker.heartbeat.interval.ms": "500",
     "replica.lag.time.max.ms": "4000",
     "default.replication.factor": "3",

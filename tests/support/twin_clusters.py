@@ -15,12 +15,19 @@ from tests.support.apache_kafka import CLUSTER_ID, free_port
 from tests.support.apache_nodes import ApacheNode, ApacheProcess
 from tests.support.apache_tools import Said, Tools
 from tests.support.lab_nodes import LabNodes
-from tests.support.mixed_cluster import SETTINGS, wait_for
+from tests.support.mixed_cluster import wait_for
 
 BROKERS: Final = (1, 2, 3)
 CONTROLLERS: Final = (101, 102, 103)
 AT_BROKERS: Final = "@brokers"
 AT_CONTROLLERS: Final = "@controllers"
+SETTINGS: Final = {
+    "default.replication.factor": "3",
+    "min.insync.replicas": "1",
+    "offsets.topic.replication.factor": "3",
+    "offsets.topic.num.partitions": "4",
+    "group.initial.rebalance.delay.ms": "0",
+}
 _SECRET: Final = re.compile(r"(?<![\w-])[A-Za-z0-9_-]{22}(?![\w-])")
 """Ids of topics, directories, incarnations."""
 

@@ -14,7 +14,7 @@ import org.apache.kafka.common.utils.Time;
 /**
  * Several nodes of Apache Kafka in one process: {@code Nodes.java CLUSTER_ID FILE.properties… [-- FORMAT_FLAG…]}.
  *
- * <p>A directory that is not formatted is formatted first. Says READY when all have started, ends at the end of its
+ * <p>A directory that is not formatted is formatted first. Says NODES STARTED when all have, ends at the end of its
  * input or at a signal, brokers first: they need the quorum for a controlled shutdown.
  */
 public class Nodes {
@@ -62,7 +62,7 @@ public class Nodes {
         for (Thread thread : starting) {
             thread.join();
         }
-        System.out.println("READY");
+        System.out.println("NODES STARTED");
         while (System.in.read() >= 0) {
             continue;
         }
