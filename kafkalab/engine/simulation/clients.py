@@ -58,6 +58,9 @@ RETRIABLE: Final = frozenset(
         Errors.OFFSET_NOT_AVAILABLE,
     }
 )
+SESSION_ERRORS: Final = frozenset(
+    {Errors.FETCH_SESSION_ID_NOT_FOUND, Errors.INVALID_FETCH_SESSION_EPOCH, Errors.FETCH_SESSION_TOPIC_ID_ERROR}
+)
 MAY_BE_THERE: Final = frozenset({Errors.REQUEST_TIMED_OUT, Errors.NOT_ENOUGH_REPLICAS_AFTER_APPEND, Errors.KAFKA_STORAGE_ERROR})
 """Refusals after which the records may be in the log all the same."""
 
@@ -401,6 +404,17 @@ class SimProducer(SimClient):
             send.done_ms = self.clock.now_ms()
 
 
+class _FetchSession:
+    """What a broker remembers of a consumer's last fetch."""
+
+    __slots__ = ("epoch", "id", "partitions")
+
+    def __init__(self) -> None:
+        self.id = 0
+        self.epoch = 0
+        self.partitions: dict[Place, tuple[int, int]] = {}
+
+
 class SimConsumer(SimClient):
     """Reads partitions that it was assigned, from their beginning on.
 
@@ -418,6 +432,7 @@ class SimConsumer(SimClient):
         self.run_number = 0
         self.out_of_range: list[str] = []
         self._fetching: set[int] = set()
+        self._sessions: dict[int, _FetchSession] = {}
         self._is_waiting = False
 
     def start(self) -> None:
@@ -425,16 +440,17 @@ class SimConsumer(SimClient):
         self.loop.run(lambda: self.refresh(self._fetch_all))
 
     def _fetch_all(self) -> None:
-        by_leader: dict[int, list[Place]] = {}
-        for place in self.positions:
-            leader = self.leader_of(place)
-            if leader is None:
+        by_leader: dict[int, dict[Place, tuple[int, int]]] = {}
+        leaders = self.leaders
+        for place, position in self.positions.items():
+            known = leaders.get(place)
+            if known is None or known[0] < 0:
                 self._wait()
             else:
-                by_leader.setdefault(leader, []).append(place)
-        for leader, places in by_leader.items():
+                by_leader.setdefault(known[0], {})[place] = (position, known[1])
+        for leader, wanted in by_leader.items():
             if leader not in self._fetching:
-                self._fetch(leader, places)
+                self._fetch(leader, wanted)
 
     def _wait(self) -> None:
         if not self._is_waiting:
@@ -445,28 +461,39 @@ class SimConsumer(SimClient):
         self._is_waiting = False
         self._fetch_all()
 
-    def _fetch(self, leader: int, places: list[Place]) -> None:
+    def _fetch(self, leader: int, wanted: dict[Place, tuple[int, int]]) -> None:
+        """``wanted`` is what to read there: position and leader epoch. A session (KIP-227) spares saying it all again."""
+        session = self._sessions.setdefault(leader, _FetchSession())
         topics: dict[str, list[dict[str, Any]]] = {}
-        for place in places:
-            topics.setdefault(place[0], []).append(
-                {
-                    "partition": place[1],
-                    "current_leader_epoch": self.leaders[place][1],
-                    "fetch_offset": self.positions[place],
-                    "last_fetched_epoch": -1,
-                    "log_start_offset": -1,
-                    "partition_max_bytes": FETCH_BYTES,
-                }
-            )
+        forgotten: dict[str, list[int]] = {}
+        known = session.partitions
+        for place, what in wanted.items():
+            if known.get(place) != what:
+                topics.setdefault(place[0], []).append(
+                    {
+                        "partition": place[1],
+                        "current_leader_epoch": what[1],
+                        "fetch_offset": what[0],
+                        "last_fetched_epoch": -1,
+                        "log_start_offset": -1,
+                        "partition_max_bytes": FETCH_BYTES,
+                    }
+                )
+        for place in known:
+            if place not in wanted:
+                forgotten.setdefault(place[0], []).append(place[1])
+        session.partitions = wanted
         body = {
             "max_wait": FETCH_WAIT_MS,
             "min_bytes": 1,
             "max_bytes": 50 * FETCH_BYTES,
             "isolation_level": int(self.is_committed),
-            "session_id": 0,
-            "session_epoch": -1,
+            "session_id": session.id,
+            "session_epoch": session.epoch,
             "topics": [{"topic_id": self.topic_ids[topic], "partitions": partitions} for topic, partitions in topics.items()],
-            "forgotten_topics_data": [],
+            "forgotten_topics_data": [
+                {"topic_id": self.topic_ids[topic], "partitions": partitions} for topic, partitions in forgotten.items()
+            ],
             "rack_id": "",
         }
         self._fetching.add(leader)
@@ -474,6 +501,14 @@ class SimConsumer(SimClient):
 
         def answered(response: Any | None) -> None:
             self._fetching.discard(leader)
+            if response is None or response.error_code:
+                # The next request opens another session.
+                del self._sessions[leader]
+            else:
+                session.id = response.session_id
+                session.epoch = (session.epoch + 1) & 0x7FFFFFFF if session.id else 0
+                if not session.id:
+                    session.partitions = {}
             if run == self.run_number:
                 self._fetched(response)
 
@@ -481,7 +516,10 @@ class SimConsumer(SimClient):
 
     def _fetched(self, response: Any | None) -> None:
         if response is None or response.error_code:
-            self._wait()
+            if response is not None and Errors(response.error_code) in SESSION_ERRORS:
+                self._fetch_all()
+            else:
+                self._wait()
             return
         for topic in response.responses:
             name = self.topic_names.get(topic.topic_id, "")

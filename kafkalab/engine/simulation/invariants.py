@@ -53,13 +53,15 @@ class _Seen:
         self.life = life
         self.raft: tuple[Any, ...] = ()
         self.raft_checked = 0
-        self.partitions: dict[_Key, _SeenPartition] = {}
+        # By what a node calls a replica, which is another one when it comes anew; nobody goes through them.
+        self.partitions: dict[Partition, _SeenPartition] = {}
 
 
 class _SeenPartition:
-    __slots__ = ("epoch", "high_watermark", "is_leader", "isr", "log_end", "partition_epoch", "pending")
+    __slots__ = ("epoch", "high_watermark", "is_leader", "isr", "key", "log_end", "partition_epoch", "pending")
 
-    def __init__(self) -> None:
+    def __init__(self, key: _Key) -> None:
+        self.key = key
         self.epoch = -1
         self.high_watermark = -1
         self.is_leader = False
@@ -120,10 +122,9 @@ class Invariants:
         if manager is not None:
             known = seen.partitions
             for partition in manager.partitions():
-                key = (partition.topic_id, partition.topic_partition[1])
-                last = known.get(key)
+                last = known.get(partition)
                 if last is None:
-                    last = known[key] = _SeenPartition()
+                    last = known[partition] = _SeenPartition((partition.topic_id, partition.topic_partition[1]))
                 elif (
                     partition.high_watermark == last.high_watermark
                     and partition.log.log_end_offset == last.log_end
@@ -135,7 +136,7 @@ class Invariants:
                 ):
                     continue
                 try:
-                    self._check_partition(sim, partition, key, last)
+                    self._check_partition(sim, partition, last.key, last)
                 except ApiError as e:
                     if not sim.storage.faults.active:
                         self._fail("unreadable", f"{partition.topic_partition} on broker {sim.node_id}: {e}")
@@ -277,7 +278,8 @@ class Invariants:
         """What is committed of a partition may be lost from now on: it begins anew with its next leader."""
         self.committed.pop(key, None)
         for seen in self._seen.values():
-            seen.partitions.pop(key, None)
+            for partition in [partition for partition, last in seen.partitions.items() if last.key == key]:
+                del seen.partitions[partition]
 
     # --- partitions ------------------------------------------------------------------------------------
 
