@@ -49,12 +49,12 @@ class NodeDirectories:
         :raises StorageError: when the first cannot be used.
         :raises OSError: likewise.
         """
-        storage.make_dirs(self._data_dir)
+        _make_for_good(storage, self._data_dir)
         self._locks.append(self._lock(self._data_dir))
         self._check_layout(storage)
         for path in self.paths:
             try:
-                storage.make_dirs(path)
+                _make_for_good(storage, path)
                 if path != self._data_dir:
                     self._locks.append(self._lock(path))
                 meta = self._read_or_format(path, storage, cluster_id, node_id, rng)
@@ -97,3 +97,11 @@ class NodeDirectories:
         """Let somebody else have them; doing so twice does nothing."""
         while self._locks:
             self._locks.pop().release()
+
+
+def _make_for_good(storage: Storage, path: Path) -> None:
+    """Make a directory whose name outlasts a power cut: what is synced in it is lost without."""
+    made = [one for one in (path, *path.parents) if not storage.is_dir(one)]
+    storage.make_dirs(path)
+    for one in reversed(made):
+        storage.sync_dir(one.parent)

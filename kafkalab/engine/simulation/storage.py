@@ -257,7 +257,7 @@ class MemoryStorage:
         self._sync_names(str(path))
 
     def _sync_names(self, directory: str) -> None:
-        prefix = f"{directory}{os.sep}"
+        prefix = directory if directory.endswith(os.sep) else f"{directory}{os.sep}"
         start = len(prefix)
         for name, inode in self.files.items():
             if not inode.is_name_synced and name.startswith(prefix) and os.sep not in name[start:]:

@@ -17,6 +17,7 @@ from kafkalab.engine.log.meta_properties import MetaProperties
 from kafkalab.engine.log.storage import StorageError
 from kafkalab.engine.server.disk_worker import DiskWorker
 from kafkalab.engine.server.node_dirs import ForeignDirectory, NodeDirectories
+from kafkalab.engine.simulation.storage import MemoryStorage
 
 
 def open_node(root: Path, count: int, *, node_id: int = 1, storage: FaultyStorage | None = None) -> tuple[NodeDirectories, uuid.UUID]:
@@ -102,3 +103,21 @@ async def test_the_worker_calls_back_in_the_loop_and_in_order() -> None:
     worker.close(wait=True)
     await asyncio.sleep(0)
     assert told[-1][0] == 3, "nobody is called back after the end"
+
+
+def test_a_new_node_outlasts_a_power_cut() -> None:
+    """A vote that was synced in a directory whose own name was not is forgotten, and given again."""
+    storage = MemoryStorage(Random(1), lambda: 0)
+    data_dir = Path("/data/deep/node-1")
+    directories = NodeDirectories(data_dir, (data_dir / "dir-1", data_dir / "dir-2"), lock=lambda path: NoLock())
+    directory_id = directories.open(storage, cluster_id="c", node_id=1, rng=Random(2))
+    storage.lose_unsynced(0)
+    again = NodeDirectories(data_dir, (data_dir / "dir-1", data_dir / "dir-2"), lock=lambda path: NoLock())
+    assert again.open(storage, cluster_id="c", node_id=1, rng=Random(3)) == directory_id
+
+
+class NoLock:
+    """Nobody else is there."""
+
+    def release(self) -> None:
+        pass
