@@ -45,7 +45,7 @@ class CommittedLog:
         to_offset = min(to_offset, self.end_offset)
         if from_offset >= to_offset:
             return None
-        data = log.read(from_offset, READ_BYTES, max_offset=to_offset)
+        data = _read(log, from_offset, to_offset)
         start, end = self._position(from_offset), self._position(to_offset)
         if start is None:
             return f"has a batch across offset {from_offset}, where committed ones meet"
@@ -72,7 +72,7 @@ class CommittedLog:
             return problem
         if log.log_start_offset > self.end_offset:
             self.forget(log.log_start_offset)
-        data = log.read(self.end_offset, READ_BYTES, max_offset=to_offset)
+        data = _read(log, self.end_offset, to_offset)
         base = len(self._bytes)
         end_offset = self.end_offset
         for at, header in iter_headers(data):
@@ -91,3 +91,14 @@ class CommittedLog:
         self._bytes.clear()
         self._ends.clear()
         self._positions.clear()
+
+
+def _read(log: Readable, from_offset: int, to_offset: int) -> bytes:
+    """All of it, though a log gives no more than a segment at a time."""
+    data = b""
+    offset = from_offset
+    while offset < to_offset and (more := log.read(offset, READ_BYTES, max_offset=to_offset)):
+        data += more
+        for _, header in iter_headers(more):
+            offset = header.next_offset
+    return data
