@@ -208,7 +208,7 @@ class ConfigChanges:
         node_id = int(name)
         if node_id < 0:
             raise ApiError(Errors.INVALID_REQUEST, "Invalid negative broker ID.")
-        if node_id not in self._image.brokers and node_id not in self._controller_ids:
+        if not any(node_id in nodes for nodes in (self._image.brokers, self._image.controllers, self._controller_ids)):
             raise ApiError(Errors.BROKER_ID_NOT_REGISTERED, f"No node with id {node_id} found.")
 
 

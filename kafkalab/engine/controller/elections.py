@@ -164,14 +164,16 @@ class Elections:
         return records
 
     def with_directory(self, topic: TopicImage, partition_id: int, broker_id: int, directory: uuid.UUID) -> PartitionChangeRecord | None:
-        """The change that records where a broker has its replica; one that can be used now may lead at once."""
+        """The change that records where a broker has its replica; one that can be used now may lead, one that cannot is out of sync."""
         partition = topic.partitions[partition_id]
         recorded = partition.directories or (DIRECTORY_MIGRATING,) * len(partition.replicas)
         directories = tuple(directory if replica == broker_id else old for replica, old in zip(partition.replicas, recorded, strict=True))
+        broker = self._image.brokers.get(broker_id)
+        is_offline = broker is None or not broker.has_online_directory(directory)
         return self.change(
             topic,
             partition_id,
-            Target(directories={broker_id: directory}),
+            Target(isr=_but(partition.isr, broker_id) if is_offline else None, directories={broker_id: directory}),
             self.election_for(topic.name),
             is_acceptable=self.may_lead(replace(partition, directories=directories)),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -173,3 +174,10 @@ def test_a_controller_that_is_none_sends_elsewhere(lab: ControllerHarness) -> No
     lab.resign()
     assert alter(lab, (TOPIC, "orders", []))[0][0] == Errors.NOT_CONTROLLER
     assert replace(lab, TOPIC, "orders", {})[0] == Errors.NOT_CONTROLLER
+
+
+def test_controllers_that_registered_have_settings_too(lab: ControllerHarness) -> None:
+    assert alter(lab, (BROKER, "77", [("log.cleaner.threads", SET, "2")]))[0][0] == Errors.BROKER_ID_NOT_REGISTERED
+    body = {"controller_id": 77, "incarnation_id": uuid.UUID(int=5), "zk_migration_ready": False, "listeners": [], "features": []}
+    assert lab.ask(ApiKey.CONTROLLER_REGISTRATION, 0, body).error_code == 0
+    assert alter(lab, (BROKER, "77", [("log.cleaner.threads", SET, "2")])) == [(0, None)]

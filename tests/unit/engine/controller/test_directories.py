@@ -121,3 +121,14 @@ def test_directories_of_other_brokers_cannot_be_lost_for_them() -> None:
     foreign = lab.image.brokers[2].log_dirs[0]
     lab.heartbeat(1, offline_log_dirs=[foreign, C])
     assert lab.image.brokers[1].log_dirs == (A, B) and lab.image.brokers[2].log_dirs == (foreign,)
+
+
+def test_a_replica_that_is_reported_in_a_lost_directory_is_in_sync_no_more() -> None:
+    """A directory fails between the placing of a replica and the report of it (KIP-858)."""
+    lab = lab_with_two_directories_on_broker_1()
+    lab.heartbeat(1, offline_log_dirs=[B])
+    assert lab.partition("t").isr == (1, 2, 3), "nobody knew where it is"
+    assert errors(assign(lab, (B, [0]))) == [(B, 0, Errors.NONE)]
+    now = lab.partition("t")
+    assert (now.directory_of(1), now.isr, now.leader) == (B, (2, 3), 2)
+    lab.check_invariants()
