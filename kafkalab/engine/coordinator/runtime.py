@@ -6,6 +6,8 @@ for it; whoever resigns forgets everything.
 
 The rules:
 
+* What it finds in the log may not be committed yet. It answers when that is: nobody is told of what
+  the next leader may not have.
 * A write is appended with acks=all and applied when it is committed, in the order of the log. What
   clients are told of it, they are told after that.
 * An append that takes longer than the timeout is answered with an error, yet still applied should
@@ -49,6 +51,9 @@ class CoordinatorLog(Protocol):
 
         :raises ApiError: when the partition is not led here (any more).
         """
+
+    def when_committed(self, tp: TopicPartition, on_done: Callable[[Errors | None], None]) -> None:
+        """Call ``on_done`` when all that is in the partition's log now is committed, or with an error when this broker stops leading."""
 
 
 _SEEN_BY_CLIENTS: Final = {

@@ -667,8 +667,8 @@ class ReplicaManager:
     def read_committed_log(self, tp: TopicPartition) -> Iterator[bytes]:
         """A led partition's batches from its log start to its end, as chunks of whole batches.
 
-        What lies above the high watermark of a leader is not lost any more while it leads, so
-        whoever replays the log takes it too.
+        What lies above the high watermark is not lost any more while this broker leads, so whoever
+        replays the log takes it too, and waits for it with :meth:`when_committed`.
 
         :raises ApiError: when the partition is not led here (any more).
         """
@@ -684,6 +684,24 @@ class ReplicaManager:
                 return
             offset = _end_of(chunk)
             yield chunk
+
+    def when_committed(self, tp: TopicPartition, on_done: Callable[[Errors | None], None]) -> None:
+        """Call ``on_done``, possibly at once, when all that is in a led partition's log now is committed.
+
+        It is called with an error when this broker leads the partition no longer.
+        """
+        partition = self._partitions.get(tp)
+        if partition is None or not partition.is_leader:
+            on_done(Errors.NOT_LEADER_OR_FOLLOWER)
+            return
+        end_offset = partition.log.log_end_offset
+        if partition.high_watermark >= end_offset:
+            on_done(None)
+            return
+        result = ProduceResult()
+        result.required_offset = end_offset
+        result.operation = DelayedProduce([result], 1, lambda results: on_done(Errors(result.error) if result.error else None), None)
+        partition.await_commit(result)
 
     # --- deletion of records ---------------------------------------------------------------------
 

@@ -106,6 +106,14 @@ class GroupShard:
                 self._timers.schedule(("load",), 0, next_slice)
                 return
             self._transactions.clear()
+            self._replica_log.when_committed(self._topic_partition, begin)
+
+        def begin(error: Errors | None) -> None:
+            if self._is_closed:
+                return
+            if error is not None:
+                on_failed()
+                return
             self.is_active = True
             self.groups.resume()
             self._telemetry.loaded(self._clock.now_ms() - started_ms)

@@ -62,6 +62,8 @@ class FakeLog:
         self._waiting: list[tuple[TopicPartition, bytes, int, OnDone]] = []
         self.reads = 0
         self.read_error: ApiError | None = None
+        self.is_tail_committed = True
+        self.awaited: list[Callable[[Errors | None], None]] = []
 
     def append_internal(self, tp: TopicPartition, batch: bytes, on_done: OnDone) -> None:
         if self.error is not None:
@@ -105,6 +107,12 @@ class FakeLog:
         if self.read_error is not None:
             raise self.read_error
         yield from list(self._batches[tp])
+
+    def when_committed(self, tp: TopicPartition, on_done: Callable[[Errors | None], None]) -> None:
+        if self.is_tail_committed:
+            on_done(None)
+        else:
+            self.awaited.append(on_done)
 
 
 class Sink:

@@ -104,6 +104,28 @@ def test_requests_while_a_partition_is_being_replayed() -> None:
     assert [(event.partition, event.groups, event.offsets) for event in loaded] == [(tp.partition, 2, 100)]
 
 
+def test_nothing_is_told_of_what_is_in_the_log_and_not_committed_yet() -> None:
+    lab = Lab()
+    lab.commit("g", {("orders", 0): 5})
+    lab.log.is_tail_committed = False
+    lab.restart()
+    lab.clock.advance(100)
+    assert lab.fetch("g", {"orders": [0]}).groups[0].error_code == Errors.COORDINATOR_LOAD_IN_PROGRESS
+    for committed in lab.log.awaited:
+        committed(None)
+    assert lab.committed("g") == {("orders", 0): 5}
+
+
+def test_a_leader_that_resigns_before_the_log_is_committed_coordinates_nothing() -> None:
+    lab = Lab()
+    lab.commit("g", {("orders", 0): 5})
+    lab.log.is_tail_committed = False
+    lab.restart()
+    for committed in lab.log.awaited:
+        committed(Errors.NOT_LEADER_OR_FOLLOWER)
+    assert lab.fetch("g", {"orders": [0]}).groups[0].error_code == Errors.NOT_COORDINATOR
+
+
 def test_resigning_while_loading_stops_it() -> None:
     lab = Lab()
     lab.coordinator.shutdown()

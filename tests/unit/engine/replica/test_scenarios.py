@@ -566,6 +566,34 @@ def test_r19_the_coordinator_resigns_in_the_same_turn_in_which_its_writes_fail(w
     assert order == ["leads", "failed at 0", "resigned"]
 
 
+def test_r19_a_new_coordinator_waits_until_what_it_has_read_is_committed(world: World) -> None:
+    world.create(TOPIC, (1, 2, 3))
+    world.settle()
+    write(world, 1, b"a")
+    world.sever(2, 3)
+    world.sever(2, 1)
+    world.elect(TOPIC, 0, 2)
+    world.settle(5)
+    told: list[Errors | None] = []
+    manager = world.brokers[2].manager
+    manager.when_committed(TP, told.append)
+    # It has the record, and cannot know yet whether the others do.
+    assert told == []
+    world.mend()
+    world.until(lambda: bool(told), 1_500)
+    assert told == [None]
+    manager.when_committed(TP, told.append)
+    assert told == [None, None]
+    world.sever(2, 3)
+    world.sever(2, 1)
+    world.produce(2, TOPIC, b"b")
+    manager.when_committed(TP, told.append)
+    world.elect(TOPIC, 0, 1, isr=(1, 3))
+    world.settle()
+    manager.when_committed(TP, told.append)
+    assert told == [None, None, Errors.NOT_LEADER_OR_FOLLOWER, Errors.NOT_LEADER_OR_FOLLOWER]
+
+
 # --- more rules ------------------------------------------------------------------------------------------
 
 
