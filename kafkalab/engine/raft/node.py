@@ -135,7 +135,7 @@ class RaftNode:
         )
         self._snapshot_server: Final = SnapshotServer(self, cluster_id=cluster_id, log=log, clock=clock, config=config)
         self._cleaner: Final = SnapshotCleaner(log, clock=clock, retention_bytes=config.retention_bytes, retention_ms=config.retention_ms)
-        self._reporter: Final = RaftReporter(self, clock=clock, sink=sink)
+        self._reporter: Final = RaftReporter(self, clock=clock, sink=sink, directory_id=self._key.directory_id, log=log)
         self._duties: Final = LeaderDuties(
             self, cluster_id=cluster_id, endpoints=self._own_endpoints, network=network, clock=clock, config=config
         )

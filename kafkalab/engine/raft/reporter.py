@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Collection
 from typing import Protocol
 
-from kafkalab.engine.common.ids import METADATA_TOPIC
+from kafkalab.engine.common.ids import METADATA_TOPIC, uuid_to_text
 from kafkalab.engine.common.time import Clock, Timer
+from kafkalab.engine.raft.snapshot_store import SnapshotId
 from kafkalab.engine.raft.states import State
 from kafkalab.engine.telemetry.events import LogTruncated, QuorumLeaderElected, RaftStateChanged, VoteAnswered
 from kafkalab.engine.telemetry.hub import TelemetrySink
@@ -36,12 +39,26 @@ class ReportedMember(Protocol):
     @property
     def log_end_offset(self) -> int: ...
 
+    @property
+    def voters(self) -> Collection[int]: ...
+
+
+class SnapshotHolder(Protocol):
+    """The log, as far as its snapshots go."""
+
+    @property
+    def latest_snapshot_id(self) -> SnapshotId | None: ...
+
 
 class RaftReporter:
     """Emits each happening, and the level at most every :data:`LEVEL_INTERVAL_MS`."""
 
-    def __init__(self, member: ReportedMember, *, clock: Clock, sink: TelemetrySink) -> None:
+    def __init__(
+        self, member: ReportedMember, *, clock: Clock, sink: TelemetrySink, directory_id: uuid.UUID | None, log: SnapshotHolder
+    ) -> None:
         self._member = member
+        self._directory_id = uuid_to_text(directory_id) if directory_id is not None else ""
+        self._log = log
         self._clock = clock
         self._sink = sink
         self._timer: Timer | None = None
@@ -128,13 +145,17 @@ class RaftReporter:
             self._timer = None
         if self._is_stopped:
             return
-        member = self._member
+        member, snapshot = self._member, self._log.latest_snapshot_id
         level = QuorumLevel(
             state=member.state_name,
             epoch=member.epoch,
             leader_id=member.leader_id,
             high_watermark=member.high_watermark,
             log_end_offset=member.log_end_offset,
+            directory_id=self._directory_id,
+            snapshot_end_offset=-1 if snapshot is None else snapshot.end_offset,
+            snapshot_epoch=-1 if snapshot is None else snapshot.epoch,
+            voters=tuple(sorted(member.voters)),
         )
         self._last_level_ms = self._clock.now_ms()
         if level != self._last_level:

@@ -124,6 +124,10 @@ class QuorumLevel:
     leader_id: int  # -1: unknown
     high_watermark: int  # -1: unknown
     log_end_offset: int
+    directory_id: str = ""  # of its metadata log, in Kafka's text form; empty while it has none
+    snapshot_end_offset: int = -1  # of its newest snapshot, -1: none
+    snapshot_epoch: int = -1
+    voters: tuple[int, ...] = ()  # who votes, as its log says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

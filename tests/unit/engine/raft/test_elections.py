@@ -156,7 +156,9 @@ def test_votes_are_told_and_seen() -> None:
     answered = world.sink.of(VoteAnswered)
     assert any(e.pre_vote and e.granted for e in answered) and any(not e.pre_vote and e.granted for e in answered)
     level = world.sink.levels[QuorumKey(leader.node_id)]
-    assert level == QuorumLevel(state="leader", epoch=1, leader_id=leader.node_id, high_watermark=1, log_end_offset=1)
+    assert level == QuorumLevel(
+        state="leader", epoch=1, leader_id=leader.node_id, high_watermark=1, log_end_offset=1, voters=tuple(sorted(leader.voters))
+    )
 
 
 def test_every_transition_seen_is_in_the_table() -> None:
