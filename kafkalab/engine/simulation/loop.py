@@ -43,7 +43,7 @@ class SimLoop:
         self._on_error = on_error
         self._ready: deque[Handle] = deque()
         self._is_running = False
-        self._put_off: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        self._put_off: list[Handle] = []
         self._tasks: dict[asyncio.Task[Any], None] = {}
 
     # --- the simulator's side --------------------------------------------------------------------------
@@ -53,7 +53,7 @@ class SimLoop:
         if self.is_dead:
             return
         if self.is_paused:
-            self._put_off.append((callback, args))
+            self.put_off(Handle(self.scheduler.now_ms, self, callback, args))
             return
         self.scheduler.touched = self
         outer = asyncio._get_running_loop()
@@ -82,6 +82,10 @@ class SimLoop:
             if self.is_dead or self.is_paused:
                 return
 
+    def put_off(self, handle: Handle) -> None:
+        """Do it when the loop goes on."""
+        self._put_off.append(handle)
+
     def pause(self) -> None:
         """Do nothing from now on."""
         self.is_paused = True
@@ -93,11 +97,14 @@ class SimLoop:
         self.is_paused = False
         put_off, self._put_off = self._put_off, []
         self.run(self._drain)
-        for index, (callback, args) in enumerate(put_off):
+        for index, handle in enumerate(put_off):
             if self.is_paused:
                 self._put_off[:0] = put_off[index:]
                 return
-            self.run(callback, args)
+            callback, args = handle.callback, handle.args
+            if callback is not None:
+                handle.callback = None
+                self.run(callback, args)
 
     def kill(self) -> None:
         """End the life: tasks are cancelled so that they leave nothing behind, and nothing else runs any more."""

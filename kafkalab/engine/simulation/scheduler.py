@@ -88,9 +88,14 @@ class Scheduler:
             if when_ms > self.now_ms:
                 self.now_ms = when_ms
             self.steps += 1
+            loop = handle.loop
+            if loop.is_paused:
+                # It may still be cancelled by what comes before it then.
+                loop.put_off(handle)
+                return True
             args = handle.args
             handle.callback = None
-            handle.loop.run(callback, args)
+            loop.run(callback, args)
             return True
         if until_ms > self.now_ms:
             self.now_ms = until_ms
