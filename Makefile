@@ -5,6 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 ARGS   ?=
+WORKERS ?= 3
 
 .PHONY: help setup setup-dev run serve test oracle check format bench clean
 
@@ -28,8 +29,9 @@ run: $(STAMPS)/$(if $(filter serve,$(firstword $(ARGS))),packages,run)
 serve: $(STAMPS)/packages
 	@$(BIN)/kafkalab serve $(ARGS)
 
+# Many tests wait for time-outs of a real cluster: a few at once take little more than the slowest.
 test: $(STAMPS)/dev
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -m "not oracle" $(ARGS)
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -m "not oracle" -n $(WORKERS) --dist worksteal $(ARGS)
 
 oracle: $(STAMPS)/dev
 	$(BIN)/python -m pytest -q -m oracle $(ARGS)

@@ -92,10 +92,11 @@ def compose_notice(
     if health.level in (HealthLevel.HEALTHY, HealthLevel.STARTING):
         return None
     out = [node for node in nodes if node.state not in (NodeState.IN_SERVICE, NodeState.STARTING)]
-    actions = _actions(out)
     if health.level is HealthLevel.NO_QUORUM:
-        text = "No controller leads the quorum. Reads and writes go on, but no leader can be elected and no topic created."
-        return Notice(text, actions, Tone.ERROR)
+        # A quorum is what is missing first: without it no broker that comes back is let in.
+        controllers_first = sorted(out, key=lambda node: not node.is_controller)
+        return Notice(_without_quorum(nodes, health), _actions(controllers_first), Tone.ERROR)
+    actions = _actions(out)
     if not out:
         text = f"{plural(health.under_replicated, 'partition')} under-replicated. Replicas are catching up."
         if health.leaderless:
@@ -109,6 +110,17 @@ def compose_notice(
         left = voters - len([node for node in out if node.is_controller and node.is_down])
         return Notice(f"{_state_words(out)}. {left} of {plural(voters, 'controller')} still hold the quorum.", actions)
     return Notice(f"{_state_words(brokers)}. {_cost(brokers, health, outages)}", actions)
+
+
+def _without_quorum(nodes: Sequence[Node], health: Health) -> str:
+    """What still works while no controller leads."""
+    lost = "No controller leads the quorum"
+    if not any(node.is_broker and not node.is_down and node.state is not NodeState.PAUSED for node in nodes):
+        return f"{lost} and no broker is up: nothing can be read or written."
+    if health.leaderless:
+        verb = "has" if health.leaderless == 1 else "have"
+        return f"{lost}. {plural(health.leaderless, 'partition')} {verb} no leader, and none can be elected; the others go on."
+    return f"{lost}. Reads and writes go on, but no leader can be elected and no topic created."
 
 
 def _cost(brokers: Sequence[Node], health: Health, outages: dict[int, Outage]) -> str:

@@ -41,6 +41,7 @@ from kafkalab.ui.theme.tokens import Theme, topic_colour
 ANIMATION_INTERVAL_MS: Final = 25
 SLOW_REFRESH_MS: Final = 250
 """Figures that always change (lag, watermarks) are drawn anew this often."""
+_FACT_SEPARATOR: Final = " · "
 VOTE_FLIGHT_MS: Final = 180.0
 VOTE_SHOWN_MS: Final = 1_200.0
 _REBUILD: Final = (Part.NODES, Part.TOPICS, Part.PARTITIONS, Part.NOTICE, Part.QUORUM)
@@ -132,7 +133,9 @@ class ClusterView(PaintedView):
         """Lay the lines anew. Dots go on where they were on those that stay."""
         known = {(wire.kind, wire.course): wire for wire in self._wires}
         self._wires = self._lay_wires()
-        covers = [(c.rect.left(), c.rect.top(), c.rect.right(), c.rect.bottom()) for c in self._layout.cards]
+        layout = self._layout
+        rects = [*(card.rect for card in layout.cards), *(place.rect for place in layout.clients), layout.more_rect]
+        covers = [(rect.left(), rect.top(), rect.right(), rect.bottom()) for rect in rects if not rect.isEmpty()]
         for at, wire in enumerate(self._wires):
             before = known.get((wire.kind, wire.course))
             if before is not None and covers == self._covers:
@@ -171,7 +174,7 @@ class ClusterView(PaintedView):
             band = layout.links
             top = min(card.rect.top() for card in layout.cards) if self.model.peer_links else band.top()
             # Only the bands in which dots run are copied and drawn again.
-            self.update(0, int(band.top()) - 4, self.width(), int(band.height()) + 8)
+            self.update(0, int(band.top()) - 4, self.width(), int(self._lines_end() - band.top()) + 8)
             if top < band.top():
                 for left, right in self._gaps():
                     self.update(int(left), int(top), int(right - left) + 1, int(band.top() - top))
@@ -273,11 +276,14 @@ class ClusterView(PaintedView):
             draw_wire(painter, wire, self.theme)
         painter.restore()
 
+    def _lines_end(self) -> float:
+        """Where the lowest line ends: at the top of the last row of clients."""
+        return max((place.rect.top() for place in self._layout.clients), default=self._layout.links.bottom())
+
     def _line_zone(self) -> QRegion:
         layout = self._layout
         band = layout.links
-        bottom = max((place.rect.top() for place in layout.clients), default=band.bottom())
-        zone = QRegion(0, int(band.top()), self.width(), int(bottom - band.top()))
+        zone = QRegion(0, int(band.top()), self.width(), int(self._lines_end() - band.top()))
         for place in layout.clients:
             zone -= QRegion(place.rect.toAlignedRect())
         if not layout.more_rect.isEmpty():
@@ -562,9 +568,11 @@ class ClusterView(PaintedView):
         tone = theme.text if client.connections else theme.muted
         draw_text(painter, line_rect(rect.left() + CARD_PADDING, rect.top() + 18, inner), f"{glyph}{client.title}", title, tone)
         subtitle = (client.subtitle or client.software or "connected") if client.connections else "✕ not connected"
-        draw_text(
-            painter, line_rect(rect.left() + CARD_PADDING, rect.top() + 38, inner), subtitle, ui_font(tokens.FONT_SECONDARY_PX), theme.muted
-        )
+        font = ui_font(tokens.FONT_SECONDARY_PX)
+        # Whole facts rather than a cut one; the tool tip has them all.
+        while text_width(subtitle, font) > inner and _FACT_SEPARATOR in subtitle:
+            subtitle = subtitle.rpartition(_FACT_SEPARATOR)[0]
+        draw_text(painter, line_rect(rect.left() + CARD_PADDING, rect.top() + 38, inner), subtitle, font, theme.muted)
 
     def _note_client(self, place: ClientPlace) -> None:
         client = place.client

@@ -169,6 +169,22 @@ def test_the_active_controllers_death_shows_and_its_successor_ends_the_gap() -> 
     assert model.quorum.leader_id == 103
 
 
+def test_without_a_quorum_the_notice_says_what_still_works() -> None:
+    model = ClusterModel()
+    cluster = samples.running(model)
+    cluster.kill_controller(102)
+    cluster.run(model, 100)
+    assert model.notice is not None and "Reads and writes go on" in model.notice.text
+    cluster.kill(1)
+    cluster.run(model, 100)
+    assert model.notice is not None and "none can be elected; the others go on" in model.notice.text
+    cluster.kill(2)
+    cluster.kill(3)
+    cluster.run(model, 100)
+    assert model.notice is not None and model.notice.text.endswith("nothing can be read or written.")
+    assert model.notice.actions[0].link == model.nodes[102].link, "without a quorum no broker comes back"
+
+
 def test_a_deleted_topic_leaves_nothing_behind() -> None:
     model = ClusterModel()
     cluster = samples.running(model)
