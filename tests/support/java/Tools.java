@@ -36,9 +36,6 @@ public class Tools {
         System.setOut(new PrintStream(out, true, StandardCharsets.UTF_8));
         System.setErr(new PrintStream(err, true, StandardCharsets.UTF_8));
         Exit.Procedure exit = (code, message) -> {
-            if (message != null) {
-                System.err.println(message);
-            }
             firstCode = firstCode < 0 ? code : firstCode;
             throw new Ended(firstCode);
         };
