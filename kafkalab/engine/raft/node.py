@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.time import Clock, Timer
-from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.protocol.network import Network
 from kafkalab.engine.raft import messages
 from kafkalab.engine.raft.commits import CommitFeed
 from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.describe import describe_quorum
+from kafkalab.engine.raft.elections import Elections, names_of
 from kafkalab.engine.raft.fetcher import Fetcher
-from kafkalab.engine.raft.leading import RETRY_BACKOFF_MAX_MS, LeaderDuties
+from kafkalab.engine.raft.leading import LeaderDuties
 from kafkalab.engine.raft.listener import RaftListener
 from kafkalab.engine.raft.membership import Membership
 from kafkalab.engine.raft.metadata_log import values_batch
@@ -69,11 +69,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FETCH_TIMEOUT_JITTER: Final = 0.1
-"""Followers that lost their leader together stand for election one after the other."""
 BOOTSTRAP_ID_FIRST: Final = -2
 """Servers whose ids are not known yet go by ids that no node has, as in Kafka."""
-ELECTION_BACKOFF_BASE_MS: Final = 50
 SHUTDOWN_WAIT_MS: Final = 1_000.0
 
 
@@ -136,6 +133,9 @@ class RaftNode:
         self._snapshot_server: Final = SnapshotServer(self, cluster_id=cluster_id, log=log, clock=clock, config=config)
         self._cleaner: Final = SnapshotCleaner(log, clock=clock, retention_bytes=config.retention_bytes, retention_ms=config.retention_ms)
         self._reporter: Final = RaftReporter(self, clock=clock, sink=sink, directory_id=self._key.directory_id, log=log)
+        self._elections: Final = Elections(
+            self, local_key=self._key, cluster_id=cluster_id, network=network, clock=clock, rng=rng, config=config
+        )
         self._duties: Final = LeaderDuties(
             self, cluster_id=cluster_id, endpoints=self._own_endpoints, network=network, clock=clock, config=config
         )
@@ -162,8 +162,6 @@ class RaftNode:
         self._told_leader: tuple[int, Address] | None = None
         # Timers of the present state.
         self._timers: list[Timer] = []
-        # How often an election was tried since the start; None once a leader has been known.
-        self._boot_attempts: int | None = 0
         self._is_started = False
         self._is_closed = False
         self._on_shutdown: Callable[[], None] | None = None
@@ -311,7 +309,7 @@ class RaftNode:
         elif isinstance(state, FollowerState):
             self._cancel_timers()
             if self.may_stand:
-                state.deadline_ms = self._clock.now_ms() + self._fetch_timeout_ms()
+                state.deadline_ms = self._clock.now_ms() + self._elections.fetch_timeout_ms()
                 self._watch_leader(state)
 
     # --- life --------------------------------------------------------------------------------------
@@ -340,7 +338,7 @@ class RaftNode:
                 directory_id=self._key.directory_id,
                 others=self._other_voters,
                 preferred_successors=(),
-                deadline_ms=now_ms + self._election_wait_ms(),
+                deadline_ms=now_ms + self._elections.election_wait_ms(),
             )
         elif leader_id in self._history.voters and leader_id != self.node_id:
             # Until it answers, this wait is as short as any at the start.
@@ -349,14 +347,14 @@ class RaftNode:
                 leader_id=leader_id,
                 voted_id=voted_id,
                 voted_directory_id=remembered.voted_directory_id,
-                deadline_ms=now_ms + self._election_wait_ms(),
+                deadline_ms=now_ms + self._elections.election_wait_ms(),
             )
         else:
             state = UnattachedState(
                 epoch,
                 voted_id=voted_id,
                 voted_directory_id=remembered.voted_directory_id,
-                deadline_ms=now_ms + self._election_wait_ms(),
+                deadline_ms=now_ms + self._elections.election_wait_ms(),
             )
         self._state = state
         self._persist(state)
@@ -369,9 +367,9 @@ class RaftNode:
         if leader_id >= 0 or epoch > 0:
             self._listener.handle_leader_change(state.leader_id, state.epoch)
         if self.is_voter and len(self._history.voters) == 1:
-            self._stand("it is the only voter")
+            self._elections.stand("it is the only voter")
         else:
-            self._enter(state)
+            self.enter(state)
 
     def shutdown(self, on_done: Callable[[], None]) -> None:
         """Leave in order: a leader hands over first. ``on_done`` comes later, never from within."""
@@ -401,6 +399,7 @@ class RaftNode:
         """Stop here and now, telling nobody."""
         self._is_closed = True
         self._cancel_timers()
+        self._elections.stop()
         self._duties.stop()
         self._membership.stop()
         self._fetcher.stop()
@@ -484,8 +483,8 @@ class RaftNode:
         state = self._state
         assert isinstance(state, FollowerState), "fetches of other states are answered to nobody"
         state.has_fetched = True
-        state.deadline_ms = self._clock.now_ms() + self._fetch_timeout_ms()
-        self._boot_attempts = None
+        state.deadline_ms = self._clock.now_ms() + self._elections.fetch_timeout_ms()
+        self._elections.leader_known()
         self._reporter.level_changed()
         self._raise_high_watermark(min(high_watermark, self._log.log_end_offset))
 
@@ -500,7 +499,7 @@ class RaftNode:
         """The leader sent a part of a snapshot."""
         state = self._state
         assert isinstance(state, FollowerState), "snapshots are fetched from a leader"
-        state.deadline_ms = self._clock.now_ms() + self._fetch_timeout_ms()
+        state.deadline_ms = self._clock.now_ms() + self._elections.fetch_timeout_ms()
 
     def handle_snapshot_fetched(self, snapshot_id: SnapshotId) -> None:
         """A snapshot took the log's place; what is in it is committed."""
@@ -526,11 +525,11 @@ class RaftNode:
             if leader_id in (UNKNOWN_LEADER, self.node_id):
                 self.become_unattached(epoch, cause)
             else:
-                self._become_follower(epoch, leader_id, cause)
+                self.become_follower(epoch, leader_id, cause)
         elif leader_id == UNKNOWN_LEADER or leader_id == state.leader_id:
             return
         elif state.leader_id == UNKNOWN_LEADER and leader_id != self.node_id:
-            self._become_follower(epoch, leader_id, cause)
+            self.become_follower(epoch, leader_id, cause)
         else:
             log.error(
                 "Node %d knows %d as the leader of epoch %d and is told that it is %d", self.node_id, state.leader_id, epoch, leader_id
@@ -552,7 +551,7 @@ class RaftNode:
             timer.cancel()
         self._timers.clear()
 
-    def _transition_to(self, state: State, cause: str) -> None:
+    def transition_to(self, state: State, cause: str) -> None:
         """Move to another state. On disk first, then in effect, then told."""
         old = self._state
         assert state.kind in VALID_NEXT[old.kind], f"{state.kind.value} cannot follow {old.kind.value}"
@@ -564,6 +563,7 @@ class RaftNode:
             assert state.leader_id in (old.leader_id, UNKNOWN_LEADER) or old.leader_id == UNKNOWN_LEADER, "an epoch has one leader"
         self._persist(state)
         self._cancel_timers()
+        self._elections.stop()
         self._duties.stop()
         self._membership.stop()
         self._fetcher.stop()
@@ -581,7 +581,7 @@ class RaftNode:
             # Somebody else takes over. The answer that told of it is still to be sent.
             self._clock.call_later(0, self._finish_shutdown)
 
-    def _enter(self, state: State) -> None:
+    def enter(self, state: State) -> None:
         """Do what a state begins with; its timers belong to it."""
         if isinstance(state, FollowerState):
             if self.may_stand:
@@ -590,14 +590,12 @@ class RaftNode:
             self._membership.begin(state)
         elif isinstance(state, UnattachedState):
             if self.may_stand:
-                self._at(state.deadline_ms, lambda: self._stand("no leader is known"))
+                self._at(state.deadline_ms, lambda: self._elections.stand("no leader is known"))
             if not self.may_stand or self._history.kraft_version > 0:
                 # All of its voters may have moved, or it is none any more and does not know.
                 self._fetcher.restart()
         elif isinstance(state, ProspectiveState | CandidateState):
-            self._at(state.deadline_ms, lambda: self._handle_election_timeout(state))
-            for voter_id in self._other_voters:
-                self._ask_for_vote(state, voter_id, 0)
+            self._elections.begin(state)
         elif isinstance(state, ResignedState):
             self._at(state.deadline_ms, lambda: self.become_unattached(state.epoch + 1, "it resigned from the epoch before"))
             self._duties.say_goodbyes(state)
@@ -611,12 +609,13 @@ class RaftNode:
             epoch,
             voted_id=None if voted is None else voted.id,
             voted_directory_id=None if voted is None else voted.directory_id,
-            deadline_ms=self._clock.now_ms() + self._election_wait_ms(),
+            deadline_ms=self._clock.now_ms() + self._elections.election_wait_ms(),
         )
-        self._transition_to(state, cause)
-        self._enter(state)
+        self.transition_to(state, cause)
+        self.enter(state)
 
-    def _become_follower(self, epoch: int, leader_id: int, cause: str) -> None:
+    def become_follower(self, epoch: int, leader_id: int, cause: str) -> None:
+        """Follow whoever leads in that epoch."""
         old = self._state
         is_same_epoch = epoch == old.epoch
         state = FollowerState(
@@ -624,10 +623,10 @@ class RaftNode:
             leader_id=leader_id,
             voted_id=old.voted_id if is_same_epoch else None,
             voted_directory_id=old.voted_directory_id if is_same_epoch else None,
-            deadline_ms=self._clock.now_ms() + self._fetch_timeout_ms(),
+            deadline_ms=self._clock.now_ms() + self._elections.fetch_timeout_ms(),
         )
-        self._transition_to(state, cause)
-        self._enter(state)
+        self.transition_to(state, cause)
+        self.enter(state)
 
     def _watch_leader(self, state: FollowerState) -> None:
         """Stand for election once the leader has been silent for too long."""
@@ -638,151 +637,14 @@ class RaftNode:
             self._timers = [self._clock.call_later(remaining_ms, lambda: self._watch_leader(state))]
             return
         timeout = self._config.fetch_timeout_ms
-        self._stand(f"controller {state.leader_id} answered no fetch for {timeout} ms" if state.has_fetched else "its leader is silent")
-
-    # --- elections ---------------------------------------------------------------------------------
-
-    def _election_wait_ms(self) -> float:
-        """How long to wait for a leader, or for votes: random, and short at first after the start."""
-        wait_ms = self._config.election_timeout_ms * (1.0 + self._rng.random())
-        if self._boot_attempts is None:
-            return wait_ms
-        boot_ms = self._config.boot_election_wait_ms * 2.0 ** min(self._boot_attempts, 16) * (0.5 + self._rng.random())
-        return min(wait_ms, boot_ms)
-
-    def _fetch_timeout_ms(self) -> float:
-        return self._config.fetch_timeout_ms * (1.0 + FETCH_TIMEOUT_JITTER * self._rng.random())
-
-    def _stand(self, cause: str, *, retries: int = 0, is_successor: bool = False) -> None:
-        """Ask whether an election could be won; who was named as the successor need not ask."""
-        old = self._state
-        if self._boot_attempts is not None:
-            self._boot_attempts += 1
-        state = ProspectiveState(
-            old.epoch,
-            local_id=self.node_id,
-            voters=self._history.voters.ids,
-            leader_id=old.leader_id,
-            voted_id=old.voted_id,
-            voted_directory_id=old.voted_directory_id,
-            deadline_ms=self._clock.now_ms() + self._election_wait_ms(),
-            retries=retries,
+        self._elections.stand(
+            f"controller {state.leader_id} answered no fetch for {timeout} ms" if state.has_fetched else "its leader is silent"
         )
-        self._transition_to(state, cause)
-        if state.is_won or is_successor:
-            self._become_candidate(state, cause)
-        else:
-            self._enter(state)
-
-    def _become_candidate(self, prospect: ProspectiveState, cause: str) -> None:
-        state = CandidateState(
-            prospect.epoch + 1,
-            local_id=self.node_id,
-            directory_id=self._key.directory_id,
-            voters=self._history.voters.ids,
-            deadline_ms=self._clock.now_ms() + self._election_wait_ms(),
-            retries=prospect.retries,
-            cause=cause,
-        )
-        self._transition_to(state, cause)
-        if state.is_won:
-            self._become_leader(state)
-        else:
-            self._enter(state)
-
-    def _handle_election_timeout(self, state: ProspectiveState | CandidateState) -> None:
-        if self._state is not state:
-            return
-        if isinstance(state, CandidateState):
-            self._stand("its candidacy got no majority", retries=state.retries + 1)
-        elif state.leader_id != UNKNOWN_LEADER and state.rejected:
-            # Somebody still hears the leader: try to follow it again.
-            self._become_follower(state.epoch, state.leader_id, "its pre-vote got no majority")
-        else:
-            self._stand("nobody answered its pre-vote", retries=state.retries)
-
-    def _ask_for_vote(self, state: ProspectiveState | CandidateState, voter_id: int, attempt: int) -> None:
-        if self._state is not state or self._is_closed:
-            return
-        is_pre_vote = isinstance(state, ProspectiveState)
-        voter = self._history.voters.get(voter_id)
-        body = messages.partition_request(
-            self._cluster_id,
-            {
-                "replica_epoch": state.epoch,
-                "replica_id": self.node_id,
-                "replica_directory_id": self._key.directory_id,
-                "voter_directory_id": None if voter is None else voter.key.directory_id,
-                "last_offset_epoch": max(0, self._log.latest_epoch),
-                "last_offset": self._log.log_end_offset,
-                "pre_vote": is_pre_vote,
-            },
-            voter_id=voter_id,
-        )
-        self._network.send(
-            voter_id,
-            ApiKey.VOTE,
-            body,
-            lambda response: self._handle_vote_response(state, voter_id, attempt, response),
-            timeout_ms=self._config.request_timeout_ms,
-        )
-
-    def _handle_vote_response(self, state: ProspectiveState | CandidateState, voter_id: int, attempt: int, response: Any | None) -> None:
-        if self._is_closed:
-            return
-        partition = messages.only_response_partition(response) if response is not None else None
-        if response is not None and Errors.UNSUPPORTED_VERSION in (response.error_code, partition.error_code if partition else 0):
-            if self._state is state and isinstance(state, ProspectiveState):
-                # A voter older than pre-votes: the election itself must tell.
-                self._become_candidate(state, "a voter knows no pre-vote")
-            return
-        if partition is None or response is None or response.error_code != Errors.NONE:
-            if self._state is state and isinstance(state, CandidateState) and voter_id not in state.granted | state.rejected:
-                state.unreachable.add(voter_id)
-                self._maybe_back_off(state)
-            self._retry(attempt, lambda: self._ask_for_vote(state, voter_id, attempt + 1))
-            return
-        address = messages.told_address(response, partition.leader_id)
-        self.observe(partition.leader_id, partition.leader_epoch, f"controller {voter_id} said so when asked for its vote", address)
-        # A late answer to an earlier candidacy says nothing about this one.
-        if self._state is not state:
-            return
-        if partition.error_code != Errors.NONE:
-            self._retry(attempt, lambda: self._ask_for_vote(state, voter_id, attempt + 1))
-            return
-        state.record(voter_id, granted=partition.vote_granted)
-        if isinstance(state, CandidateState):
-            if state.is_won:
-                self._become_leader(state)
-            else:
-                self._maybe_back_off(state)
-        elif state.is_won:
-            self._become_candidate(state, f"controllers {_names(state.granted)} would vote for it")
-        elif state.leader_id != UNKNOWN_LEADER and (state.is_lost or (voter_id == state.leader_id and not partition.vote_granted)):
-            self._become_follower(state.epoch, state.leader_id, "its leader is alive")
-        elif state.is_lost and state.leader_id == UNKNOWN_LEADER:
-            unattached = UnattachedState(
-                state.epoch, voted_id=state.voted_id, voted_directory_id=state.voted_directory_id, deadline_ms=state.deadline_ms
-            )
-            self._transition_to(unattached, "its pre-vote was refused")
-            self._enter(unattached)
-
-    def _maybe_back_off(self, state: CandidateState) -> None:
-        """A candidacy without hope waits only until it is unlikely to collide again."""
-        if not state.is_lost or state.is_backing_off:
-            return
-        state.is_backing_off = True
-        longest_ms = min(ELECTION_BACKOFF_BASE_MS * 2.0 ** min(state.retries + 1, 16), self._config.election_backoff_max_ms)
-        wait_ms = self._rng.uniform(min(self._config.retry_backoff_ms, longest_ms), longest_ms)
-        self._at(min(state.deadline_ms, self._clock.now_ms() + wait_ms), lambda: self._handle_election_timeout(state))
-
-    def _retry(self, attempt: int, action: Callable[[], None]) -> None:
-        delay_ms = min(RETRY_BACKOFF_MAX_MS, self._config.retry_backoff_ms * 2.0 ** min(attempt, 8))
-        self._timers.append(self._clock.call_later(delay_ms, action))
 
     # --- leading -----------------------------------------------------------------------------------
 
-    def _become_leader(self, candidate: CandidateState) -> None:
+    def become_leader(self, candidate: CandidateState) -> None:
+        """The election is won: from now on this member leads."""
         now_ms = self._clock.now_ms()
         voters = self._history.voters
         state = LeaderState(
@@ -795,8 +657,8 @@ class RaftNode:
         )
         state.set_voters(voters, self._key, now_ms)
         votes = tuple(sorted(candidate.granted))
-        self._boot_attempts = None
-        self._transition_to(state, f"controllers {_names(votes)} voted for it")
+        self._elections.leader_known()
+        self.transition_to(state, f"controllers {names_of(votes)} voted for it")
         self._reporter.elected(state.epoch, votes, candidate.cause)
         self._changes.begin()
         # It is told before this writes: the others begin to fetch meanwhile.
@@ -822,10 +684,10 @@ class RaftNode:
             directory_id=self._key.directory_id,
             others=self._other_voters,
             preferred_successors=old.preferred_successors(),
-            deadline_ms=self._clock.now_ms() + self._election_wait_ms(),
+            deadline_ms=self._clock.now_ms() + self._elections.election_wait_ms(),
         )
-        self._transition_to(state, cause)
-        self._enter(state)
+        self.transition_to(state, cause)
+        self.enter(state)
 
     def handle_goodbyes_said(self) -> None:
         """All voters know that this member leads no longer."""
@@ -843,12 +705,12 @@ class RaftNode:
 
     def ask_for_pre_vote(self, state: ProspectiveState, voter_id: int) -> None:
         """Ask a voter once more, who may have changed its mind."""
-        self._ask_for_vote(state, voter_id, 0)
+        self._elections.ask_for_vote(state, voter_id)
 
     def stand_after(self, backoff_ms: float, cause: str, *, is_successor: bool) -> None:
         """Stand for election after that time, unless somebody else leads by then."""
         self._cancel_timers()
-        self._at(self._clock.now_ms() + backoff_ms, lambda: self._stand(cause, is_successor=is_successor))
+        self._at(self._clock.now_ms() + backoff_ms, lambda: self._elections.stand(cause, is_successor=is_successor))
 
     def handle_vote(self, request: Any) -> messages.Body:
         """Answer a candidate, or somebody who wonders whether to become one."""
@@ -901,7 +763,3 @@ class RaftNode:
     def handle_describe_quorum(self, request: Any) -> messages.Body:
         """Tell who leads and how far everybody is."""
         return describe_quorum(self, request, local=self._key, clock=self._clock)
-
-
-def _names(node_ids: Sequence[int] | set[int]) -> str:
-    return ", ".join(str(node_id) for node_id in sorted(node_ids))
