@@ -347,7 +347,8 @@ def _obey(runner: NodeRunner, commands: queue.SimpleQueue[str], uplink: Uplink) 
             runner.stop(TERMINATED_STOP_TIMEOUT_S)
             return 0, int(argument)
         elif verb == "orphaned":
-            runner.stop(ORPHAN_STOP_TIMEOUT_S)
+            # All nodes of the host are in the same state.
+            runner.stop(ORPHAN_STOP_TIMEOUT_S, hands_over=False)
             return 0, None
 
 

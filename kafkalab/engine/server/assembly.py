@@ -116,6 +116,7 @@ class Node:
         self._channels: list[ControllerChannel] = []
         self._is_closing = False
         self._is_ended = False
+        self._hands_over = True
 
     # --- to look at ----------------------------------------------------------------------------
 
@@ -522,8 +523,12 @@ class Node:
     # --- end -----------------------------------------------------------------------------------
 
     def stop(self, on_stopped: Callable[[], None], *, goodbye_ms: float) -> None:
-        """Controlled shutdown: leadership moves away first, for at most ``goodbye_ms``; then all is flushed and closed."""
-        if self._lifecycle is None:
+        """Controlled shutdown: leadership moves away first, for at most ``goodbye_ms``; then all is flushed and closed.
+
+        With a ``goodbye_ms`` of 0 nothing is handed over: there is nobody to take it.
+        """
+        self._hands_over = goodbye_ms > 0
+        if self._lifecycle is None or not self._hands_over:
             self._close(on_stopped)
             return
         left = False
@@ -588,6 +593,8 @@ class Node:
         if self._raft is None:
             finish()
         else:
+            if not self._hands_over:
+                self._raft.abandon()
             self._raft.shutdown(finish)
 
     def abandon(self, *, torn_tail_bytes: int | None = None) -> None:

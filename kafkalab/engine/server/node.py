@@ -111,10 +111,13 @@ class NodeRunner:
         except TimeoutError as e:
             raise NodeFailed(f"node {self.spec.node_id} did not start within {timeout:g} s") from e
 
-    def stop(self, timeout: float) -> None:
-        """Controlled shutdown; past the timeout the node is killed."""
+    def stop(self, timeout: float, *, hands_over: bool = True) -> None:
+        """Controlled shutdown; past the timeout the node is killed.
+
+        :param hands_over: leaderships move to other nodes first; not where all end at the same time.
+        """
         self.resume()
-        self._post(lambda: self._begin_stop(timeout))
+        self._post(lambda: self._begin_stop(timeout * 1000 * GOODBYE_SHARE if hands_over else 0.0))
         if not self._ended.wait(timeout):
             log.warning("node %d did not stop within %g s and is killed", self.spec.node_id, timeout)
             self.kill()
@@ -235,11 +238,11 @@ class NodeRunner:
         if isinstance(error, AssertionError):
             self._give_up(f"a broken invariant: {error}")
 
-    def _begin_stop(self, timeout: float) -> None:
+    def _begin_stop(self, goodbye_ms: float) -> None:
         if self._node is None:
             self._loop.stop()
         else:
-            self._node.stop(self._loop.stop, goodbye_ms=timeout * 1000 * GOODBYE_SHARE)
+            self._node.stop(self._loop.stop, goodbye_ms=goodbye_ms)
 
     def _die(self) -> None:
         self._dying = True

@@ -139,6 +139,8 @@ def test_children_do_not_outlive_a_host_that_is_killed(tmp_path: Path) -> None:
     for child in children:
         assert select.select([child], [], [], WAIT_S)[0], "a node lives on without its host"
         os.close(child)
+    # It had nobody to hand anything over to, but its files are whole.
+    assert list(tmp_path.rglob(".kafka_cleanshutdown"))
 
 
 def test_links_and_clocks_are_set_while_a_process_is_paused_too(lab: Lab) -> None:
