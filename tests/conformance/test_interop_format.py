@@ -85,7 +85,7 @@ def likened(text: str, folder: Path) -> str:
     text = re.sub(r"(?<![\w-])[A-Za-z0-9_-]{22}(?![\w-])", "<id>", text)
     # The usage comes before the complaint there, and what a set holds in no order.
     text = re.sub(r"usage: .*?(?=kafka-storage: error:|$)", "", text, flags=re.DOTALL).replace("kafka-storage: error: ", "")
-    text = re.sub(r"not allowed\s+with", "not allowed with", text)
+    text = re.sub(r"not\s+allowed\s+with", "not allowed with", text)
     text = re.sub(r"<folder>/[ab] is already", "<one> is already", text)
     # Directories come in the order of a hash set there, of the settings here.
     return "\n".join(sorted(" ".join(line.split()) for line in text.splitlines() if line))
