@@ -18,7 +18,7 @@ import struct
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
@@ -465,7 +465,11 @@ def _take_uvarint(data: bytes, pos: int) -> tuple[int, int]:
 
 def _take_length(data: bytes, pos: int, *, nullable: bool, what: str) -> tuple[int, int]:
     """A compact length: -1 for null, never more than the bytes that are left."""
-    raw, pos = _take_uvarint(data, pos)
+    if pos < len(data) and data[pos] < 0x80:
+        # Nearly all lengths are of one byte.
+        raw, pos = data[pos], pos + 1
+    else:
+        raw, pos = _take_uvarint(data, pos)
     if raw == 0 and not nullable:
         raise RecordDecodeError(f"{what} is null, which it must not be")
     if raw - 1 > (len(data) - pos) // _ELEMENT_BYTES_MIN:
@@ -494,12 +498,18 @@ def _write_uuid(out: bytearray, value: uuid.UUID) -> None:
     out += value.bytes
 
 
+@lru_cache(maxsize=1024)
+def _uuid_of(raw: bytes) -> uuid.UUID:
+    # Topics and directories are named again and again.
+    return uuid.UUID(bytes=raw)
+
+
 def _uuid_reader(what: str) -> _Reader:
     def read(data: bytes, pos: int) -> tuple[Any, int]:
         end = pos + _UUID_SIZE_BYTES
         if end > len(data):
             raise RecordDecodeError(f"the record ends within {what}")
-        return uuid.UUID(bytes=data[pos:end]), end
+        return _uuid_of(data[pos:end]), end
 
     return read
 
@@ -561,6 +571,22 @@ def _array_reader(read_element: _Reader, what: str, nullable: bool) -> _Reader:
     return read
 
 
+def _fixed_array_reader(form: struct.Struct, what: str, nullable: bool) -> _Reader:
+    """All elements at once."""
+    code = form.format[1:]
+
+    def read(data: bytes, pos: int) -> tuple[Any, int]:
+        count, pos = _take_length(data, pos, nullable=nullable, what=what)
+        if count < 0:
+            return None, pos
+        end = pos + count * form.size
+        if end > len(data):
+            raise RecordDecodeError(f"the record ends within {what}")
+        return struct.unpack_from(f">{count}{code}", data, pos), end
+
+    return read
+
+
 def _codec_of(metadata: Mapping[str, Any], what: str, version: int) -> tuple[_Writer, _Reader]:
     kafka_type: str = metadata["kafka_type"]
     is_array = kafka_type.startswith("[]")
@@ -579,6 +605,8 @@ def _codec_of(metadata: Mapping[str, Any], what: str, version: int) -> tuple[_Wr
     else:
         assert element_type == "entity", f"{what} has a type that no record uses"
         write, read = _entity_codec(metadata["of"], version)
+    if is_array and element_type in _FIXED:
+        return _array_writer(write), _fixed_array_reader(_FIXED[element_type], what, metadata["nullable"])
     if is_array:
         return _array_writer(write), _array_reader(read, what, metadata["nullable"])
     return write, read
@@ -617,6 +645,8 @@ def _entity_codec(entity: type[Any], version: int) -> tuple[_Writer, _Reader]:
         values: dict[str, Any] = {}
         for name, _, read_field in plain:
             values[name], pos = read_field(data, pos)
+        if pos < len(data) and data[pos] == 0:
+            return entity(**values), pos + 1
         count, pos = _take_uvarint(data, pos)
         last_tag = -1
         for _ in range(count):
