@@ -7,9 +7,10 @@ them without the others. A transaction that the controller before began and did 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from kafkalab.engine.common.config import BrokerConfig
-from kafkalab.engine.common.features import FINALIZED_AT_FIRST
+from kafkalab.engine.common.features import FINALIZED_AT_FIRST, KRAFT_VERSION_FEATURE
 from kafkalab.engine.controller.elections import ELR_FEATURE, MIN_ISR
 from kafkalab.engine.metadata.image import METADATA_VERSION_FEATURE, MetadataImage
 from kafkalab.engine.protocol.metadata_records import (
@@ -22,7 +23,8 @@ from kafkalab.engine.protocol.metadata_records import (
     MetadataRecord,
 )
 
-KRAFT_VERSION_FEATURE = "kraft.version"
+TRANSACTIONS_SINCE: Final = 13
+"""The metadata.version from which on nodes know them."""
 
 
 def feature_records(levels: Mapping[str, int] = FINALIZED_AT_FIRST) -> list[MetadataRecord]:
@@ -40,9 +42,15 @@ def activation_records(
     records: list[MetadataRecord] = [AbortTransactionRecord(reason="Controller failover")] if in_transaction else []
     if METADATA_VERSION_FEATURE in image.features:
         return records
-    records += [BeginTransactionRecord(name="Bootstrap records"), *bootstrap]
+    level = next(
+        (one.feature_level for one in bootstrap if isinstance(one, FeatureLevelRecord) and one.name == METADATA_VERSION_FEATURE), 0
+    )
+    has_transactions = level >= TRANSACTIONS_SINCE
+    if has_transactions:
+        records.append(BeginTransactionRecord(name="Bootstrap records"))
+    records += bootstrap
     if any(isinstance(record, FeatureLevelRecord) and record.name == ELR_FEATURE and record.feature_level > 0 for record in bootstrap):
         # All controllers must find the same minimum, whatever their own settings say.
         text = str(config.get_int(MIN_ISR))
         records.append(ConfigRecord(resource_type=CONFIG_BROKER, resource_name="", name=MIN_ISR, value=text))
-    return [*records, EndTransactionRecord()]
+    return [*records, EndTransactionRecord()] if has_transactions else records

@@ -105,7 +105,7 @@ class QuorumController:
         self._requested = RequestedElections(image, self.elections)
         self._quotas = QuotaChanges(image)
         self._scram = ScramChanges(image)
-        self._features = FeatureChanges(image, raft, node_id)
+        self._features = FeatureChanges(image, raft, config, node_id)
         self._periodic = PeriodicWork(
             config=config, clock=clock, image=image, elections=self.elections, queue=self._queue, submit=self._submit_internal
         )
@@ -236,7 +236,7 @@ class QuorumController:
 
     def handle_controller_registration(self, request: Any, respond: Respond) -> None:
         """A controller tells where it listens and what it supports."""
-        self._submit("ControllerRegistration", request, respond, registration_of_controller, responses.plain_error)
+        self._submit("ControllerRegistration", request, respond, partial(registration_of_controller, self.image), responses.plain_error)
 
     def handle_alter_client_quotas(self, request: Any, respond: Respond) -> None:
         """Somebody wants other limits for clients."""

@@ -13,6 +13,7 @@ from enum import IntEnum
 from functools import partial
 from typing import Any, Final, Protocol
 
+from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.features import (
     KRAFT_VERSION_FEATURE,
@@ -21,9 +22,10 @@ from kafkalab.engine.common.features import (
     unmet_dependency,
 )
 from kafkalab.engine.common.metadata_versions import METADATA_VERSIONS, changes_metadata, metadata_version
+from kafkalab.engine.controller.elections import ELR_FEATURE, MIN_ISR
 from kafkalab.engine.controller.operation import Body, Plan
 from kafkalab.engine.metadata.image import MetadataImage
-from kafkalab.engine.protocol.metadata_records import FeatureLevelRecord, MetadataRecord, NoOpRecord
+from kafkalab.engine.protocol.metadata_records import CONFIG_BROKER, ConfigRecord, FeatureLevelRecord, MetadataRecord, NoOpRecord
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +60,9 @@ class KRaftVersions(Protocol):
 class FeatureChanges:
     """Answers UpdateFeatures from the committed image."""
 
-    def __init__(self, image: MetadataImage, raft: KRaftVersions, node_id: int) -> None:
+    def __init__(self, image: MetadataImage, raft: KRaftVersions, config: BrokerConfig, node_id: int) -> None:
         self._image = image
+        self._config = config
         self._raft = raft
         self._node_id = node_id
 
@@ -89,6 +92,8 @@ class FeatureChanges:
                 unmet = unmet_dependency(name, one.max_version_level, proposed)
                 if unmet is not None:
                     raise _invalid(name, one.max_version_level, unmet)
+                if name == ELR_FEATURE and one.max_version_level > 0:
+                    records[:0] = self._one_minimum_for_all()
                 records.append(FeatureLevelRecord(name=name, feature_level=one.max_version_level))
         response = _response(request, Errors.NONE, None, with_results=version <= 1)
         if request.validate_only:
@@ -131,6 +136,17 @@ class FeatureChanges:
                     return f"controller {voter_id} has not registered, and may not support this feature"
         return None
 
+    def _one_minimum_for_all(self) -> list[MetadataRecord]:
+        """Before there are eligible leaders: every controller must find the same min.insync.replicas, and no broker one of its own."""
+        records: list[MetadataRecord] = []
+        if MIN_ISR not in self._image.config(CONFIG_BROKER, ""):
+            minimum = str(self._config.get_int(MIN_ISR))
+            records.append(ConfigRecord(resource_type=CONFIG_BROKER, resource_name="", name=MIN_ISR, value=minimum))
+        for resource, settings in self._image.configs.items():
+            if resource.type == CONFIG_BROKER and resource.name != "" and MIN_ISR in settings:
+                records.append(ConfigRecord(resource_type=CONFIG_BROKER, resource_name=resource.name, name=MIN_ISR, value=None))
+        return records
+
     def _metadata_version_record(self, level: int, upgrade_type: UpgradeType) -> MetadataRecord:
         present = self._image.features.get(METADATA_VERSION_FEATURE, 0)
         if metadata_version(level) is None:
@@ -143,7 +159,7 @@ class FeatureChanges:
                 else "Refusing to perform the requested downgrade because it might delete metadata information."
             )
             raise ApiError(Errors.INVALID_UPDATE_VERSION, f"Unsupported metadata.version downgrade from {present} to {level}. {why}")
-        log.warning("metadata.version goes from %d to %d", present, level)
+        log.info("metadata.version goes from %d to %d", present, level)
         return FeatureLevelRecord(name=METADATA_VERSION_FEATURE, feature_level=level)
 
 
