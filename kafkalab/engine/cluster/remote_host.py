@@ -25,7 +25,7 @@ from kafkalab.engine.cluster.errors import HostError
 from kafkalab.engine.cluster.layout import roles_of_nodes
 from kafkalab.engine.telemetry.events import Event, NodeCrashed, NodeKilled, NodeStarted, NodeStopped
 from kafkalab.engine.telemetry.hub import TelemetryHub
-from kafkalab.engine.telemetry.levels import ConnectionKey, NodeKey, QuorumKey, ReplicaKey
+from kafkalab.engine.telemetry.levels import ClockKey, ConnectionKey, LinksKey, NodeKey, QuorumKey, ReplicaKey, SegmentsKey
 
 if TYPE_CHECKING:
     from kafkalab.engine.cluster.host import Isolation
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 EXIT_WAIT_S: Final = 10.0
+_OF_ONE_LIFE: Final = NodeKey | QuorumKey | ReplicaKey | SegmentsKey | ConnectionKey | LinksKey | ClockKey
 KILL_WAIT_S: Final = 5.0
 """A process that does not even kill its nodes in this time is killed itself."""
 
@@ -439,8 +440,8 @@ class RemoteClusterHost:
         at_ms = time.time() * 1000
         dead = [node_id for node_id in self._known_nodes if node_id not in self._gone_nodes]
         events: list[Event] = [NodeKilled(at_ms=at_ms, node_id=node_id, cause=cause) for node_id in dead]
-        # What a node reported of itself goes with it.
-        own = [key for key in self.hub.levels() if isinstance(key, NodeKey | QuorumKey | ReplicaKey | ConnectionKey)]
+        # What a node reported of itself goes with it, and what was made to fail with the host that made it.
+        own = [key for key in self.hub.levels() if isinstance(key, _OF_ONE_LIFE)]
         self.hub.take_in(events, dict.fromkeys(own), 0)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QSettings, QTimer
+from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from kafkalab.app import PORT, AppOptions, LateHost, LateReader, Program, default_data_dir, options_from_environment, run
@@ -101,3 +104,58 @@ def test_a_run_over_a_real_cluster(qtbot: QtBot, tmp_path: Path) -> None:
     assert isinstance(timeline, list) and "broker 2 killed" in timeline
     assert str(seen["bootstrap"]).count(",") == 2
     assert (tmp_path / "data" / "cluster.json").is_file()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.expects_warnings
+def test_a_cluster_whose_process_dies_can_be_started_again(qtbot: QtBot, tmp_path: Path) -> None:
+    """The window stays, says what happened, and its button brings the cluster back."""
+    seen: dict[str, object] = {}
+    settings_file = tmp_path / "settings" / "window.ini"
+    settings = QSettings(str(settings_file), QSettings.Format.IniFormat)
+    settings.setValue("traffic", False)
+    settings.sync()
+
+    def watch(program: Program) -> None:
+        window, model = program.window, program.cluster
+        steps = QTimer(window)
+        steps.setInterval(50)
+        starts: list[CommandResult] = []
+
+        def finished(result: CommandResult) -> None:
+            if result.command.name == "start_cluster":
+                starts.append(result)
+                if result.failure:
+                    window.close()
+
+        def step() -> None:
+            if "killed" not in seen and starts and model.health.level is HealthLevel.HEALTHY:
+                seen["killed"] = True
+                pid = program.host.running().pid
+                os.kill(pid, signal.SIGKILL)
+            elif seen.get("killed") and "banner" not in seen and window.stage.banner.text():
+                seen["banner"] = window.stage.banner.text()
+                seen["nodes"] = {node.state for node in model.nodes.values()}
+                (button,) = [one for one in window.stage.banner.findChildren(QPushButton) if one.text() == "Start again"]
+                button.click()
+                seen["banner after the click"] = window.stage.banner.text()
+            elif len(starts) == 2 and model.health.level is HealthLevel.HEALTHY and "left" not in seen:
+                seen["left"] = {node.state for node in model.nodes.values()}
+                seen["timeline"] = [row.headline for row in model.timeline]
+                window.close()
+
+        program.gateway.finished.connect(finished)
+        steps.timeout.connect(step)
+        steps.start()
+        # Should a step never come, the run ends all the same, and the assertions tell which.
+        QTimer.singleShot(45_000, window, window.close)
+
+    options = AppOptions(data_dir=tmp_path / "data", port=0, brokers=1, controllers=1)
+    assert run(options, settings_file=settings_file, on_shown=watch) == 0
+    assert seen.get("killed")
+    assert seen.get("banner") == "The process of the cluster ended (signal 9). Its nodes are gone with it."
+    assert seen["nodes"] == {NodeState.KILLED}
+    assert seen["banner after the click"] == ""
+    assert seen.get("left") == {NodeState.IN_SERVICE}
+    timeline = seen["timeline"]
+    assert isinstance(timeline, list) and "broker 1 killed" in timeline

@@ -19,7 +19,7 @@ from kafkalab.engine.cluster.remote_host import RemoteClusterHost, dismiss, spaw
 from kafkalab.engine.common.config import ConfigError
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.telemetry.events import NodeKilled, NodeStarted, NodeStopped
-from kafkalab.engine.telemetry.levels import ReplicaKey, TopicKey
+from kafkalab.engine.telemetry.levels import ClockKey, LinksKey, ReplicaKey, SegmentsKey, TopicKey
 
 QUICK = {"broker.session.timeout.ms": "1500", "broker.heartbeat.interval.ms": "300"}
 WAIT_S = 30.0
@@ -139,6 +139,8 @@ def test_a_child_that_is_killed_takes_its_nodes_along(tmp_path: Path) -> None:
     host.wait_until_ready(WAIT_S)
     host.kill(1)
     host.restart(1)
+    host.isolate(1, 101)
+    host.jump_clock(1, 5)
     reader.drain(10_000)
     waiting: list[HostError] = []
 
@@ -156,6 +158,8 @@ def test_a_child_that_is_killed_takes_its_nodes_along(tmp_path: Path) -> None:
     killed = [(event.node_id, event.cause) for event in reader.drain(10_000)[0] if isinstance(event, NodeKilled)]
     assert sorted(killed) == [(1, "signal 9"), (101, "signal 9")]
     assert told == ["The process of the cluster ended (signal 9)."]
+    # The next host knows nothing of what this one made to fail.
+    assert not any(isinstance(key, LinksKey | ClockKey | SegmentsKey) for key in host.hub.levels())
     waiter.join(WAIT_S)
     assert "signal 9" in str(waiting[0])
     with pytest.raises(HostError, match="signal 9"):
