@@ -1,0 +1,59 @@
+"""A node whose metadata log cannot be made whole stops, and says what to do; others are not concerned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kafkalab.engine.common.config import BrokerConfig
+from kafkalab.engine.common.ids import METADATA_PARTITION
+from kafkalab.engine.common.time import ManualClock
+from kafkalab.engine.log.storage import FileStorage
+from kafkalab.engine.raft.snapshot_records import snapshot_bytes
+from kafkalab.engine.raft.snapshot_store import SnapshotId
+from kafkalab.engine.server.metadata_log import open_metadata_log
+from kafkalab.engine.server.node import NodeFailed, NodeRunner, NodeSpec
+from kafkalab.engine.telemetry.hub import TelemetryHub
+
+ID = SnapshotId(epoch=2, end_offset=500)
+
+
+def spec_of(data_dir: Path) -> NodeSpec:
+    return NodeSpec(
+        node_id=101,
+        roles=frozenset({"controller"}),
+        data_dir=data_dir,
+        cluster_id="cluster",
+        host="127.0.0.1",
+        broker_port=None,
+        controller_port=1,
+        voters={101: ("127.0.0.1", 1)},
+    )
+
+
+def test_segments_are_as_the_settings_say_and_no_retention_is_for_them(tmp_path: Path) -> None:
+    config = BrokerConfig({"metadata.log.segment.bytes": "9000000", "metadata.log.segment.ms": "77", "log.retention.ms": "5"})
+    replica_log, _ = open_metadata_log(tmp_path, config, ManualClock(), FileStorage())
+    assert (replica_log.config.segment_bytes, replica_log.config.segment_ms) == (9_000_000, 77)
+    assert (replica_log.config.retention_ms, replica_log.config.retention_bytes) == (-1, -1)
+    replica_log.close()
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+def test_a_node_whose_log_rests_on_a_snapshot_that_is_no_good_does_not_start(tmp_path: Path, damage: str) -> None:
+    replica_log, metadata_log = open_metadata_log(tmp_path, BrokerConfig({}), ManualClock(), FileStorage())
+    assert metadata_log.snapshots is not None
+    path = tmp_path / str(METADATA_PARTITION) / ID.file_name
+    path.write_bytes(snapshot_bytes([b"state"], wall_ms=1, epoch=2))
+    replica_log.truncate_fully_and_start_at(500)
+    replica_log.close()
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        path.unlink()
+    runner = NodeRunner(spec_of(tmp_path), TelemetryHub())
+    runner.start()
+    with pytest.raises(NodeFailed, match="begins at offset 500.*Put back the snapshot, or move .* away"):
+        runner.wait_ready(10)
+    assert not path.exists() or damage == "cut", "what is left is for somebody to look at"
