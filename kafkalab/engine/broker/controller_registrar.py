@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.features import SUPPORTED_FEATURES
 from kafkalab.engine.common.time import Clock, Timer
+from kafkalab.engine.controller.levels import CONTROLLERS_REGISTER_SINCE
 from kafkalab.engine.metadata.image import METADATA_VERSION_FEATURE, MetadataDelta, MetadataImage
 from kafkalab.engine.protocol.apis import ApiKey
 
@@ -54,7 +55,7 @@ class ControllerRegistrar:
             return  # An answer may be here before the record that it speaks of.
         registered = image.controllers.get(self._node_id)
         self._is_registered = registered is not None and registered.incarnation_id == self._incarnation_id
-        if METADATA_VERSION_FEATURE in image.features and self._timer is None:
+        if image.features.get(METADATA_VERSION_FEATURE, 0) >= CONTROLLERS_REGISTER_SINCE and self._timer is None:
             self._register()
 
     def _register(self) -> None:

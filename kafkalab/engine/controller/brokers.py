@@ -14,6 +14,7 @@ from typing import Any, Final
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import uuid_to_text
 from kafkalab.engine.controller.elections import Elections
+from kafkalab.engine.controller.levels import CORDONED_DIRECTORIES_SINCE, DIRECTORIES_SINCE, metadata_version_of
 from kafkalab.engine.controller.operation import Plan
 from kafkalab.engine.controller.sessions import BrokerSession, BrokerSessions
 from kafkalab.engine.metadata.image import METADATA_VERSION_FEATURE, BrokerRegistration, MetadataImage
@@ -131,6 +132,8 @@ class BrokerLifecycles:
         return self._elections.without_lost(broker_id)
 
     def _checked_directories(self, broker_id: int, log_dirs: tuple[uuid.UUID | None, ...]) -> tuple[uuid.UUID, ...]:
+        if metadata_version_of(self._image) < DIRECTORIES_SINCE:
+            return ()
         if not log_dirs:
             raise ApiError(Errors.INVALID_REGISTRATION, "No directories specified in request")
         directories = tuple(directory for directory in log_dirs if directory is not None and directory not in _RESERVED_DIRECTORIES)
@@ -177,7 +180,7 @@ class BrokerLifecycles:
     def _take_offline(self, broker: BrokerRegistration, directories: Iterable[uuid.UUID | None], plan: Plan) -> None:
         """A broker has lost directories: what lies in them is led by others, and counts in no ISR."""
         lost = [directory for directory in broker.log_dirs if directory in set(directories)]
-        if not lost:
+        if not lost or metadata_version_of(self._image) < DIRECTORIES_SINCE:
             return
         remaining = tuple(directory for directory in broker.log_dirs if directory not in lost)
         change = BrokerRegistrationChangeRecord(broker_id=broker.broker_id, broker_epoch=broker.broker_epoch, log_dirs=remaining)
@@ -188,7 +191,7 @@ class BrokerLifecycles:
 
     def _cordon(self, broker: BrokerRegistration, directories: Iterable[uuid.UUID | None] | None, plan: Plan) -> None:
         """A broker tells which of its directories get no new replicas; it does not before it has caught up."""
-        if directories is None:
+        if directories is None or metadata_version_of(self._image) < CORDONED_DIRECTORIES_SINCE:
             return
         cordoned = tuple(directory for directory in directories if directory is not None)
         if broker.cordoned_log_dirs is None or set(cordoned) != set(broker.cordoned_log_dirs):

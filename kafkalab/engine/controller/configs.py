@@ -27,6 +27,7 @@ from kafkalab.engine.common.config import (
 )
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.controller.elections import MIN_ISR, Elections
+from kafkalab.engine.controller.levels import CORDONED_DIRECTORIES_SINCE, metadata_version_of
 from kafkalab.engine.controller.names import validate_topic_name
 from kafkalab.engine.controller.operation import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS, Plan
 from kafkalab.engine.metadata.image import MetadataImage
@@ -40,6 +41,7 @@ from kafkalab.engine.protocol.metadata_records import (
 )
 
 VALUE_LENGTH_MAX: Final = 32_767
+_CORDONED: Final = "cordoned.log.dirs"
 _DEFINITIONS: Final[Mapping[int, Mapping[str, ConfigDefinition]]] = {
     CONFIG_TOPIC: TOPIC_CONFIGS,
     CONFIG_BROKER: BROKER_CONFIGS,
@@ -172,6 +174,11 @@ class ConfigChanges:
 
     def _check(self, kind: int, name: str, changes: Changes, current: Mapping[str, str]) -> None:
         self._check_min_isr(kind, name, changes)
+        if kind == CONFIG_BROKER and _CORDONED in changes and metadata_version_of(self._image) < CORDONED_DIRECTORIES_SINCE:
+            raise ApiError(
+                Errors.INVALID_CONFIG,
+                f"The {_CORDONED} configuration value cannot be set because it requires metadata.version >= 4.3-IV0",
+            )
         resulting = dict(current)
         for one, value in changes.items():
             if value is None:

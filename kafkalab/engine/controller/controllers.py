@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.controller.levels import CONTROLLERS_REGISTER_SINCE, metadata_version_of
 from kafkalab.engine.controller.operation import Plan
+from kafkalab.engine.metadata.image import MetadataImage
 from kafkalab.engine.protocol.metadata_records import BrokerEndpoint, FeatureRange, RegisterControllerRecord
 
 
-def registration_of_controller(request: Any) -> Plan:
+def registration_of_controller(image: MetadataImage, request: Any) -> Plan:
     """ControllerRegistration: written down as it came, in place of an earlier one."""
+    if metadata_version_of(image) < CONTROLLERS_REGISTER_SINCE:
+        raise ApiError(Errors.UNSUPPORTED_VERSION, "The current MetadataVersion is too old to support controller registrations.")
     if request.incarnation_id is None:
         raise ApiError(Errors.INVALID_REQUEST, "A registration needs an incarnation id")
     record = RegisterControllerRecord(

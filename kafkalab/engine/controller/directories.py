@@ -14,6 +14,7 @@ from typing import Any
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.controller.brokers import check_broker_epoch
 from kafkalab.engine.controller.elections import Elections
+from kafkalab.engine.controller.levels import DIRECTORIES_SINCE, metadata_version_of
 from kafkalab.engine.controller.operation import Plan
 from kafkalab.engine.metadata.image import BrokerRegistration, MetadataImage
 from kafkalab.engine.protocol.metadata_records import MetadataRecord
@@ -28,6 +29,8 @@ class DirectoryAssignments:
 
     def assign(self, request: Any) -> Plan:
         """AssignReplicasToDirs: each partition of the request is recorded or refused by itself."""
+        if metadata_version_of(self._image) < DIRECTORIES_SINCE:
+            raise ApiError(Errors.UNSUPPORTED_VERSION, "Directory assignment is not supported yet.")
         broker = check_broker_epoch(self._image, request.broker_id, request.broker_epoch)
         records: list[MetadataRecord] = []
         directories = []

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from kafkalab.engine.common.config import BrokerConfig
+from kafkalab.engine.controller.levels import metadata_version_of
 from kafkalab.engine.controller.partition_change import Circumstances, Election, Target, partition_change
 from kafkalab.engine.metadata.image import CONFIG_BROKER, MetadataImage, PartitionRegistration, TopicImage
 from kafkalab.engine.protocol.metadata_records import (
@@ -104,6 +105,7 @@ class Elections:
             is_acceptable=self.may_lead(partition) if is_acceptable is None else is_acceptable,
             min_isr=self.min_isr(topic),
             elr_enabled=self.elr_enabled,
+            metadata_version=metadata_version_of(self._image),
             directory_of_new=self.default_directory,
         )
         return partition_change(topic.topic_id, partition_id, partition, given, target, election)

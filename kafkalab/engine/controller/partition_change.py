@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from kafkalab.engine.common.features import METADATA_VERSION
+from kafkalab.engine.controller.levels import DIRECTORIES_SINCE, EPOCH_STAYS_ON_SHRINK_SINCE
 from kafkalab.engine.metadata.image import PartitionRegistration
 from kafkalab.engine.protocol.metadata_records import (
     DIRECTORY_MIGRATING,
@@ -50,6 +52,7 @@ class Circumstances:
     """Members that an ISR must have for high watermarks to move: min.insync.replicas, never more than there are replicas."""
     elr_enabled: bool = False
     """Whether the cluster keeps eligible leader replicas (KIP-966)."""
+    metadata_version: int = METADATA_VERSION
     directory_of_new: Callable[[int], uuid.UUID] = lambda _broker_id: DIRECTORY_MIGRATING
     """Where a broker will have a replica that it has not yet."""
 
@@ -128,6 +131,8 @@ class _Change:
         if self._was_unclean or not self._given.elr_enabled:
             self._elr = ()
         isr = self._isr if self._isr or self._given.elr_enabled else before.isr
+        if named == LEADER_UNCHANGED and self._given.metadata_version < EPOCH_STAYS_ON_SHRINK_SINCE and not set(before.isr) <= set(isr):
+            named = before.leader
         state = before.leader_recovery_state if self._target.recovery_state is None else self._target.recovery_state
         if self._was_unclean:
             state = LEADER_RECOVERING
@@ -203,6 +208,8 @@ class _Change:
         return () if named >= 0 and known else None
 
     def _changed_directories(self) -> tuple[uuid.UUID, ...] | None:
+        if self._given.metadata_version < DIRECTORIES_SINCE:
+            return None
         before = self._partition
         recorded = before.directories or (DIRECTORY_MIGRATING,) * len(before.replicas)
         known = dict(zip(before.replicas, recorded, strict=True))

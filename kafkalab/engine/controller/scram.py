@@ -11,6 +11,7 @@ import hmac
 from typing import Any, Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.controller.levels import SCRAM_SINCE, metadata_version_of
 from kafkalab.engine.controller.operation import Plan
 from kafkalab.engine.metadata.image import MetadataImage
 from kafkalab.engine.protocol.metadata_records import MetadataRecord, RemoveUserScramCredentialRecord, UserScramCredentialRecord
@@ -38,6 +39,8 @@ class ScramChanges:
             try:
                 if plans.pop(change.name, None) is not None:
                     raise ApiError(Errors.DUPLICATE_RESOURCE, _TWICE)
+                if metadata_version_of(self._image) < SCRAM_SINCE:
+                    raise ApiError(Errors.UNSUPPORTED_VERSION, "The current metadata.version does not support SCRAM")
                 plans[change.name] = self._upsertion(change) if hasattr(change, "salted_password") else self._deletion(change)
             except ApiError as refusal:
                 refusals[change.name] = refusal

@@ -12,6 +12,7 @@ from kafkalab.engine.broker.authorized_operations import CLUSTER_OPERATIONS, NOT
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.services import ControllerServices, Services
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.controller.levels import CONTROLLERS_REGISTER_SINCE, metadata_version_of
 
 BROKERS: Final = 1
 CONTROLLERS: Final = 2
@@ -29,6 +30,9 @@ def handle(services: Services, ctx: RequestContext, request: Any) -> Mapping[str
         return error_response(request, Errors.MISMATCHED_ENDPOINT_TYPE, message, ctx.version)
     listener = ctx.connection.listener_name
     if own == CONTROLLERS:
+        if metadata_version_of(services.image) < CONTROLLERS_REGISTER_SINCE:
+            message = "Direct-to-controller communication is not supported with the current MetadataVersion."
+            return error_response(request, Errors.UNSUPPORTED_VERSION, message, ctx.version)
         nodes = [
             {"broker_id": node_id, "host": controller.listeners[listener][0], "port": controller.listeners[listener][1]}
             for node_id, controller in sorted(services.image.controllers.items())

@@ -48,7 +48,7 @@ class Bench:
         self.registrar.publish(delta, self.image)
 
     def commit(self, request: Any) -> None:
-        self.replay(*registration_of_controller(request).records)
+        self.replay(*registration_of_controller(self.image, request).records)
 
 
 def answer(error: Errors) -> Any:
