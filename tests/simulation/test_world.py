@@ -1,0 +1,184 @@
+"""The simulated cluster: Lab's verbs, and that a run is its seed and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kafkalab.engine.simulation.clients import SimConsumer, SimProducer
+from kafkalab.engine.simulation.history import History, Outcome, check_history
+from kafkalab.engine.simulation.invariants import Invariants
+from kafkalab.engine.simulation.run import RunSettings, run_seed
+from kafkalab.engine.simulation.world import SimulationFailed, SimWorld
+from kafkalab.engine.telemetry.events import BrokerFenced, LinkCut, NodeKilled, PartitionChanged
+
+pytestmark = pytest.mark.expects_warnings  # nodes that are killed and cut off are warned of
+
+
+class Watched(SimWorld):
+    """A world with its invariants."""
+
+    def __init__(self, seed: int = 1, **options: object) -> None:
+        super().__init__(seed, **options)  # type: ignore[arg-type]
+        self.invariants = Invariants(self)
+        self.start()
+
+
+def test_a_cluster_starts_within_a_second_of_its_own_time() -> None:
+    world = SimWorld(1)
+    world.start()
+    assert world.now_ms < 1_000.0
+    assert world.active_controller() in world.controller_ids
+    world.run_until(world.is_healthy)
+
+
+def test_a_combined_node_alone() -> None:
+    world = Watched(brokers=1, controllers=1, combined=True)
+    world.create_topic("t", 2)
+    assert world.leader("t", 1) == 1
+
+
+def test_a_killed_leader_is_replaced_after_its_session() -> None:
+    world = Watched(config={"min.insync.replicas": 2})
+    world.create_topic("t", assignments={0: (1, 2, 3)})
+    history = History()
+    producer = SimProducer(world, "p", history, [("t", 0)], rate=200.0)
+    consumer = SimConsumer(world, "c", history, [("t", 0)])
+    producer.start()
+    consumer.start()
+    world.run(2_000.0)
+    world.kill(1)
+    killed_ms = world.now_ms
+    assert not world.nodes[1].is_alive
+    world.run_until(lambda: world.leader("t", 0) == 2)
+    assert 6_900.0 < world.now_ms - killed_ms < 9_200.0, "the session counts from the last heartbeat"
+    world.run(2_000.0)
+    world.restart(1)
+    producer.stop()
+    world.run_until(lambda: world.is_healthy() and producer.is_done)
+    world.check_ends()
+    world.run_until(lambda: consumer.positions["t", 0] == world.high_watermark("t", 0))
+    history.is_complete = True
+    assert check_history(history) == []
+    assert history.count(Outcome.OK) == len(history.sends) > 500
+    assert {type(happening.event) for happening in world.sink.happenings} >= {NodeKilled, BrokerFenced, PartitionChanged}
+
+
+def test_a_controlled_stop_moves_leaders_at_once() -> None:
+    world = Watched()
+    world.create_topic("t", assignments={0: (1, 2, 3)})
+    world.run_until(world.is_healthy)
+    before_ms = world.now_ms
+    world.stop(1)
+    assert world.leader("t", 0) == 2
+    assert world.now_ms - before_ms < 1_000.0
+
+
+def test_who_pauses_longer_than_the_session_leads_no_longer() -> None:
+    world = Watched()
+    world.create_topic("t", assignments={0: (1, 2, 3)})
+    world.run_until(world.is_healthy)
+    world.pause(1)
+    world.run_until(lambda: world.leader("t", 0) == 2, 20_000.0)
+    world.resume(1)
+    world.run_until(world.is_healthy)
+
+
+def test_a_leader_that_is_cut_from_all_others_is_fenced_and_comes_back() -> None:
+    world = Watched()
+    world.create_topic("t", assignments={0: (1, 2, 3)})
+    world.run_until(world.is_healthy)
+    world.isolate(1)
+    assert any(isinstance(happening.event, LinkCut) for happening in world.sink.happenings)
+    world.run_until(lambda: world.leader("t", 0) == 2, 20_000.0)
+    world.heal()
+    world.run_until(world.is_healthy)
+
+
+def test_all_lose_their_power_and_the_metadata_is_all_there() -> None:
+    world = Watched()
+    world.create_topic("t", 3)
+    world.run_until(world.is_healthy)
+    for node_id in world.controller_ids:
+        world.power_loss(node_id)
+    for node_id in world.controller_ids:
+        world.restart(node_id)
+    world.run_until(world.is_healthy)
+    world.create_topic("u", 1)
+    assert world.leader("t", 2) is not None
+
+
+def test_settings_of_topics_and_deletion() -> None:
+    world = Watched()
+    world.create_topic("t", 1)
+    world.alter_topic("t", {"retention.ms": 1234})
+    image = world.image()
+    assert image is not None and image.topic_config("t") == {"retention.ms": "1234"}
+    world.alter_topic("t", {"retention.ms": None})
+    assert image.topic_config("t") == {}
+    world.delete_topic("t")
+    assert "t" not in image.topics_by_name
+
+
+def test_a_full_disk_stops_the_node_and_nothing_else() -> None:
+    world = Watched(config={"min.insync.replicas": 2})
+    world.create_topic("t", assignments={0: (1, 2, 3)})
+    history = History()
+    producer = SimProducer(world, "p", history, [("t", 0)], rate=100.0)
+    producer.start()
+    world.fill_disk(1, free_bytes=2_000)
+    world.run_until(lambda: not world.nodes[1].is_alive, 30_000.0)
+    world.heal_disk(1)
+    world.restart(1)
+    world.run_until(world.is_healthy)
+
+
+def test_a_clock_that_jumps_is_its_own() -> None:
+    world = Watched()
+    world.jump_clock(1, -600.0)
+    assert world.nodes[1].storage.wall_ms() == world.nodes[2].storage.wall_ms() - 600_000
+    world.run(30_000.0)
+    assert world.is_healthy(), "nothing goes by the wall clock"
+
+
+def test_what_does_not_come_to_be_fails_with_the_seed() -> None:
+    world = SimWorld(77)
+    with pytest.raises(SimulationFailed, match=r"not in time: pigs did not come to be within 10 ms \(seed 77"):
+        world.run_until(lambda: False, 10.0, "pigs")
+
+
+SETTINGS = RunSettings(minutes=0.25, partitions=6)
+
+
+def test_a_seed_is_a_run() -> None:
+    one, again, other = run_seed(11, SETTINGS), run_seed(11, SETTINGS), run_seed(12, SETTINGS)
+    assert one.is_right, one.detail
+    assert (one.digest, one.steps, one.virtual_ms) == (again.digest, again.steps, again.virtual_ms)
+    assert one.digest != other.digest
+
+
+def test_neither_hashes_nor_addresses_nor_the_time_of_day_matter(tmp_path: Path) -> None:
+    program = tmp_path / "digest.py"
+    program.write_text(
+        "import logging, sys\n"
+        "logging.disable(logging.CRITICAL)\n"
+        "from kafkalab.engine.simulation.run import RunSettings, run_seed\n"
+        "litter = [object() for _ in range(int(sys.argv[1]))]\n"
+        "outcomes = run_seed(21, RunSettings(minutes=0.5, partitions=8))\n"
+        "print(outcomes.digest, outcomes.steps, outcomes.virtual_ms, outcomes.verdict)\n",
+        encoding="utf-8",
+    )
+    root = Path(__file__).parents[2]
+
+    def start(hash_seed: int) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(root)}
+        return subprocess.Popen([sys.executable, str(program), str(hash_seed * 997)], stdout=subprocess.PIPE, text=True, env=environment)
+
+    running = [start(hash_seed) for hash_seed in (1, 2, 3)]
+    told = [process.communicate()[0] for process in running]
+    assert told[0].split()[3:] == [], f"the run itself went wrong: {told[0]}"
+    assert len(set(told)) == 1, told
