@@ -39,6 +39,10 @@ class _Part:
     leader_epoch: int
     isr: tuple[int, ...]
     partition_epoch: int = 0
+    elr: tuple[int, ...] = ()
+    last_known_elr: tuple[int, ...] = ()
+    adding: tuple[int, ...] = ()
+    removing: tuple[int, ...] = ()
     ends: dict[int, int] = field(default_factory=dict)
     high_watermark: int = 0
     first_write_at_ms: float = -1.0
@@ -81,7 +85,11 @@ class SampleCluster:
         start_ms: float = START_MS,
         records_per_second: int = 4_000,
         members: int = 3,
+        elr: bool = False,
     ) -> None:
+        self.elr = elr
+        """Whether the ISR may become empty, with those who had every committed record kept in mind (KIP-966)."""
+        self.links: dict[tuple[int, int], lv.LinkState] = {}
         self.now_ms = start_ms
         self.session_timeout_ms = session_timeout_ms
         self.records_per_second = records_per_second
@@ -299,6 +307,75 @@ class SampleCluster:
             )
         )
 
+    # --- faults --------------------------------------------------------------------------------
+
+    def nodes(self) -> list[int]:
+        """All ids."""
+        return [*sorted(self.brokers), *self.controllers]
+
+    def isolate(self, a: int, b: int | None = None) -> None:
+        """Cut both ways; without ``b`` from all other nodes. Clients are -1."""
+        for other in [b] if b is not None else [node_id for node_id in self.nodes() if node_id != a]:
+            self._impair(a, other, both_ways=True, is_cut=True)
+
+    def cut(self, a: int, b: int) -> None:
+        """Cut what ``a`` sends to ``b``."""
+        self._impair(a, b, both_ways=False, is_cut=True)
+
+    def delay(self, a: int, b: int, ms: float, *, one_way: bool = False) -> None:
+        """Let bytes come late."""
+        self._impair(a, b, both_ways=not one_way, delay_ms=ms)
+
+    def heal(self, a: int | None = None, b: int | None = None) -> None:
+        """All links of a party, one link, or all."""
+        wanted = {party for party in (a, b) if party is not None}
+        healed = [pair for pair in self.links if wanted <= set(pair)]
+        for pair in healed:
+            del self.links[pair]
+        for source, target in sorted({(min(pair), max(pair)) for pair in healed}):
+            self._emit(ev.LinkHealed(at_ms=self.now_ms, node_id=-1, source=source, target=target, cause="you"))
+        self._tell_links()
+
+    def jump_clock(self, node_id: int, seconds: float) -> None:
+        """Set a wall clock."""
+        self._emit(ev.ClockJumped(at_ms=self.now_ms, node_id=-1, node=node_id, seconds=seconds, offset_seconds=seconds, cause="you"))
+        self._level(lv.ClockKey(node_id), lv.ClockLevel(offset_seconds=seconds) if seconds else None)
+
+    def _impair(self, a: int, b: int, *, both_ways: bool, is_cut: bool = False, delay_ms: float = 0.0) -> None:
+        for source, target in ((a, b), (b, a)) if both_ways else ((a, b),):
+            self.links[source, target] = lv.LinkState(source, target, is_cut, delay_ms, 0.0, 0.0, 0.0)
+        at = {"at_ms": self.now_ms, "node_id": -1, "source": a, "target": b, "both_ways": both_ways, "cause": "you"}
+        self._emit(ev.LinkCut(**at) if is_cut else ev.LinkImpaired(**at, detail=f"{delay_ms:g} ms late"))  # type: ignore[arg-type]
+        self._tell_links()
+
+    def _tell_links(self) -> None:
+        links = tuple(state for _, state in sorted(self.links.items()))
+        self._level(lv.LinksKey(), lv.LinksLevel(links=links) if links else None)
+
+    # --- elections -----------------------------------------------------------------------------
+
+    def lead(self, name: str, number: int, leader: int, election: str, cause: str) -> None:
+        """A partition without a leader gets one, by whatever right."""
+        part = self.parts[name, number]
+        part.elr = tuple(node_id for node_id in part.elr if node_id != leader)
+        part.last_known_elr = ()
+        part.ends = {node_id: min(end, part.ends[leader]) for node_id, end in part.ends.items()}
+        self._change(name, number, part, leader, (leader,), cause, self.now_ms, election)
+
+    def reassign(self, name: str, number: int, adding: tuple[int, ...], removing: tuple[int, ...]) -> None:
+        """Replicas are on their way."""
+        part = self.parts[name, number]
+        old = part.replicas
+        part.replicas, part.adding, part.removing = (*old, *adding), adding, removing
+        part.ends |= dict.fromkeys(adding, 0)
+        self._emit(
+            ev.ReassignmentChanged(
+                at_ms=self.now_ms, node_id=self.controller, topic=name, partition=number, old_replicas=old,
+                new_replicas=part.replicas, adding=adding, removing=removing, state="started", cause="its replicas were reassigned",
+            )
+        )  # fmt: skip
+        self._tell_partition(name, number, part)
+
     def _register(self, broker_id: int, broker: _Broker) -> None:
         broker.fenced = True
         self.metadata_offset += 1
@@ -325,10 +402,27 @@ class SampleCluster:
             leader = part.leader if part.leader != broker_id else (heirs[0] if heirs else -1)
             if leader != part.leader and not self.topics[name].internal:
                 part.first_write_at_ms = at_ms + 14.0
-            self._change(name, number, part, leader, isr or part.isr, f"broker {broker_id} was fenced", at_ms)
+            old_elr = part.elr
+            if self.elr:
+                # Whoever leaves an ISR that is too small keeps its right to lead.
+                part.elr = tuple(sorted({*part.elr, broker_id})) if len(isr) < 2 else ()
+                part.last_known_elr = (broker_id,) if not isr else ()
+            kept = isr if isr or self.elr else part.isr
+            self._change(name, number, part, leader, kept, f"broker {broker_id} was fenced", at_ms, old_elr=old_elr)
             at_ms += 0.5
 
-    def _change(self, name: str, number: int, part: _Part, leader: int, isr: tuple[int, ...], cause: str, at_ms: float) -> None:
+    def _change(
+        self,
+        name: str,
+        number: int,
+        part: _Part,
+        leader: int,
+        isr: tuple[int, ...],
+        cause: str,
+        at_ms: float,
+        election: str = "isr",
+        old_elr: tuple[int, ...] | None = None,
+    ) -> None:
         epoch = part.leader_epoch + (1 if leader != part.leader else 0)
         self.metadata_offset += 1
         self._emit(
@@ -344,6 +438,9 @@ class SampleCluster:
                 old_isr=part.isr,
                 new_isr=isr,
                 cause=cause,
+                election="" if leader == part.leader else "none" if leader < 0 else election,
+                old_elr=part.elr if old_elr is None else old_elr,
+                new_elr=part.elr,
             )
         )
         part.leader, part.leader_epoch, part.isr, part.partition_epoch = leader, epoch, isr, part.partition_epoch + 1
@@ -420,7 +517,8 @@ class SampleCluster:
                 if follower not in part.isr and caught_up and self._serves(follower):
                     isr = tuple(node_id for node_id in part.replicas if node_id in (*part.isr, follower))
                     self._change(name, number, part, part.leader, isr, f"replica {follower} caught up", self.now_ms)
-            part.high_watermark = min(part.ends[node_id] for node_id in part.isr)
+            if len(part.isr) >= 2 or not self.elr:
+                part.high_watermark = max(part.high_watermark if self.elr else 0, min(part.ends[node_id] for node_id in part.isr))
             if (name, number) in member_of:
                 behind = max(part.high_watermark - 25, 0)
                 read = max(behind - part.committed, 0) * RECORD_BYTES
@@ -487,6 +585,10 @@ class SampleCluster:
                 partition_epoch=part.partition_epoch,
                 replicas=part.replicas,
                 isr=part.isr,
+                elr=part.elr,
+                last_known_elr=part.last_known_elr,
+                adding=part.adding,
+                removing=part.removing,
             ),
         )
 
@@ -503,6 +605,10 @@ class SampleCluster:
                         leader_id=leader,
                         high_watermark=self.metadata_offset,
                         log_end_offset=self.metadata_offset,
+                        directory_id=f"{node_id}sCkz7RHZm4Zm0bX1TTQ",
+                        snapshot_end_offset=4_000,
+                        snapshot_epoch=2,
+                        voters=tuple(self.controllers),
                     ),
                 )
         for broker_id, broker in self.brokers.items():
@@ -660,4 +766,31 @@ def big(model: ClusterModel, *, partitions: int = 1_000) -> SampleCluster:
     cluster = SampleCluster(topics=specs, records_per_second=20_000, members=0)
     cluster.feed(model)
     cluster.run(model, 500, 250)
+    return cluster
+
+
+def elr_story(model: ClusterModel) -> SampleCluster:
+    """Two of three brokers are gone one after the other: the ISR is too small, and who left it last may still lead."""
+    cluster = SampleCluster(topics=LOOK_TOPICS, session_timeout_ms=1_527.0, records_per_second=8_000, start_ms=START_MS, elr=True)
+    cluster.lay_out_like_the_pictures()
+    cluster.feed(model)
+    cluster.run(model, 12_000)
+    cluster.kill(2)
+    cluster.run(model, 6_000)
+    cluster.kill(3)
+    cluster.run(model, 4_000)
+    return cluster
+
+
+def cut_story(model: ClusterModel) -> SampleCluster:
+    """The active controller is cut off from all other nodes, and another one is elected."""
+    cluster = SampleCluster(topics=LOOK_TOPICS, records_per_second=8_000, start_ms=START_MS)
+    cluster.lay_out_like_the_pictures()
+    cluster.feed(model)
+    cluster.run(model, 12_000)
+    cluster.isolate(102)
+    cluster.run(model, 2_100)
+    cluster.dead_controllers.add(102)  # It tells nothing new, and does not vote.
+    cluster.elect(101)
+    cluster.run(model, 500)
     return cluster

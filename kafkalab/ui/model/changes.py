@@ -26,6 +26,7 @@ class Part(StrEnum):
     FAILOVER = "failover"  # leadership bands or marks
     HEALTH = "health"  # the pill's words
     NOTICE = "notice"  # the sentence at the foot of the stage
+    FAULTS = "faults"  # links that are broken on purpose, clocks that were set wrong
     DROPPED = "dropped"  # the count of dropped events
 
 

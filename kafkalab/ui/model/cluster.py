@@ -12,6 +12,7 @@ node went away has no leader until another one is committed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from kafkalab.engine.common.ids import TopicPartition
@@ -19,7 +20,10 @@ from kafkalab.engine.telemetry import events as ev
 from kafkalab.engine.telemetry import levels as lv
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.clients import Clients
+from kafkalab.ui.model.elections import Election, QuorumElection
 from kafkalab.ui.model.failover import FailoverHistory
+from kafkalab.ui.model.fault_story import FaultStory
+from kafkalab.ui.model.faults import Faults, party_name
 from kafkalab.ui.model.groups import Groups
 from kafkalab.ui.model.health import Outage, compose_notice, judge
 from kafkalab.ui.model.links import Link, LinkKind
@@ -59,6 +63,7 @@ class ClusterModel:
         self.quorum = Quorum()
         self.topics: dict[str, Topic] = {}
         self.failover = FailoverHistory()
+        self.faults = Faults()
         self.health = Health()
         self.notice: Notice | None = None
         self.dropped = 0  # events the ring could not keep
@@ -72,6 +77,8 @@ class ClusterModel:
 
         self._timeline = Timeline()
         self._narrator = Narrator(self._timeline, self)
+        self._fault_story = FaultStory(self._timeline, self.failover, self.node_name)
+        self._links_changed_at_ms = -1.0
         self._clients = Clients()
         self._groups = Groups()
         self._hosted: dict[int, set[TopicPartition]] = {}
@@ -91,6 +98,7 @@ class ClusterModel:
             ev.NodeCrashed: self._node_crashed,
             ev.NodePaused: self._node_paused,
             ev.NodeResumed: self._node_resumed,
+            ev.RaftStateChanged: self._raft_state_changed,
             ev.VoteAnswered: self._vote_answered,
             ev.QuorumLeaderElected: self._quorum_leader_elected,
             ev.BrokerRegistered: self._broker_registered,
@@ -99,6 +107,11 @@ class ClusterModel:
             ev.PartitionChanged: self._partition_changed,
             ev.FirstWriteAcknowledged: self._first_write_acknowledged,
             ev.GroupStateChanged: self._group_state_changed,
+            ev.LogTruncated: self._log_truncated,
+            ev.LinkCut: self._link_cut,
+            ev.LinkImpaired: self._link_impaired,
+            ev.LinkHealed: self._link_healed,
+            ev.ClockJumped: self._clock_jumped,
         }
 
     # --- reading -------------------------------------------------------------------------------
@@ -171,6 +184,8 @@ class ClusterModel:
         match link.kind:
             case LinkKind.NODE:
                 return link.node_id in self.nodes
+            case LinkKind.LINK:
+                return link.node_id in self.nodes and (link.other_id < 0 or link.other_id in self.nodes)
             case LinkKind.TOPIC:
                 return link.name in self.topics
             case LinkKind.PARTITION | LinkKind.REPLICA:
@@ -195,6 +210,8 @@ class ClusterModel:
         """What a person calls the thing that a link speaks of."""
         if link.kind is LinkKind.NODE:
             return self.node_name(link.node_id)
+        if link.kind is LinkKind.LINK:
+            return f"link between {self.node_name(link.node_id)} and {party_name(link.other_id, self.node_name)}"
         client = self.clients.get(link.name) if link.kind is LinkKind.CLIENT else None
         return str(link) if client is None else client.title
 
@@ -257,7 +274,7 @@ class ClusterModel:
         if removed or added or rewritten_from >= 0:
             change.parts.add(Part.TIMELINE)
             change.timeline_removed, change.timeline_rewritten_from, change.timeline_added = removed, rewritten_from, added
-        if change.touches(Part.NODES, Part.QUORUM, Part.PARTITIONS, Part.TOPICS, Part.FAILOVER):
+        if change.touches(Part.NODES, Part.QUORUM, Part.PARTITIONS, Part.TOPICS, Part.FAILOVER, Part.FAULTS):
             self._judge()
             if self.health != health_before:
                 change.parts.add(Part.HEALTH)
@@ -280,6 +297,12 @@ class ClusterModel:
         for key, level in kinds.get("broker", ()):
             assert isinstance(key, lv.BrokerKey) and (level is None or isinstance(level, lv.BrokerLevel))
             self._broker_level(key.broker_id, level, change)
+        for _, level in kinds.get("links", ()):
+            assert level is None or isinstance(level, lv.LinksLevel)
+            self._links_level(level, change)
+        for key, level in kinds.get("clock", ()):
+            assert isinstance(key, lv.ClockKey) and (level is None or isinstance(level, lv.ClockLevel))
+            self._clock_level(key.node_id, level, change)
         for key, level in kinds.get("quorum", ()):
             assert isinstance(key, lv.QuorumKey) and (level is None or isinstance(level, lv.QuorumLevel))
             self._quorum_level(key.node_id, level, change)
@@ -493,7 +516,48 @@ class ClusterModel:
             self.failover.mark(event.at_ms, f"{node.name} in service", Tone.OK, node.link)
             change.parts.add(Part.FAILOVER)
 
+    # --- faults made on purpose ------------------------------------------------------------------
+
+    def _link_cut(self, event: ev.LinkCut, change: ChangeSet) -> None:
+        self._links_changed_at_ms = event.at_ms
+        self._fault_story.link_cut(event)
+        change.parts.add(Part.FAILOVER)
+
+    def _link_impaired(self, event: ev.LinkImpaired, change: ChangeSet) -> None:
+        self._links_changed_at_ms = event.at_ms
+        self._fault_story.link_impaired(event)
+
+    def _link_healed(self, event: ev.LinkHealed, change: ChangeSet) -> None:
+        self._links_changed_at_ms = event.at_ms
+        self._fault_story.link_healed(event)
+        change.parts.add(Part.FAILOVER)
+
+    def _clock_jumped(self, event: ev.ClockJumped, change: ChangeSet) -> None:
+        self._fault_story.clock_jumped(event)
+        change.parts.add(Part.FAILOVER)
+
+    def _links_level(self, level: lv.LinksLevel | None, change: ChangeSet) -> None:
+        self.faults.set(() if level is None else level.links)
+        change.parts.add(Part.FAULTS)
+        at_ms, self._links_changed_at_ms = self._links_changed_at_ms, -1.0
+        self._refresh_quorum(self.now_ms if at_ms < 0 else at_ms, change)
+
+    def _clock_level(self, node_id: int, level: lv.ClockLevel | None, change: ChangeSet) -> None:
+        node = self._node(node_id, change)
+        node.clock_offset_s = 0.0 if level is None else level.offset_seconds
+        if level is None:
+            self.faults.clocks.pop(node_id, None)
+        else:
+            self.faults.clocks[node_id] = level.offset_seconds
+        change.parts.add(Part.FAULTS)
+
     # --- quorum --------------------------------------------------------------------------------
+
+    def _raft_state_changed(self, event: ev.RaftStateChanged, change: ChangeSet) -> None:
+        member = self.quorum.members.get(event.node_id)
+        if member is not None:
+            member.cause, member.changed_at_ms = event.cause, event.at_ms
+            change.parts.add(Part.QUORUM)
 
     def _quorum_level(self, node_id: int, level: lv.QuorumLevel | None, change: ChangeSet) -> None:
         member = self.quorum.members.get(node_id)
@@ -522,6 +586,8 @@ class ClusterModel:
         if (member.high_watermark, member.log_end_offset) != (level.high_watermark, level.log_end_offset):
             member.high_watermark, member.log_end_offset = level.high_watermark, level.log_end_offset
             change.parts.add(Part.QUORUM_OFFSETS)
+        member.directory_id, member.voters = level.directory_id, level.voters
+        member.snapshot_end_offset, member.snapshot_epoch = level.snapshot_end_offset, level.snapshot_epoch
         self._refresh_node(node, self.now_ms, change)
         self._refresh_quorum(self.now_ms, change)
 
@@ -531,9 +597,18 @@ class ClusterModel:
             if member.epoch > epoch or (member.epoch == epoch and leader_id < 0):
                 leader_id = member.leader_id if member.leader_id >= 0 else (leader_id if member.epoch == epoch else -1)
                 epoch = member.epoch
-        if leader_id in self._gone:
+        if leader_id in self._gone or self._is_without_majority(leader_id):
             leader_id = -1
         return self._set_quorum(leader_id, epoch, at_ms, change)
+
+    def _is_without_majority(self, leader_id: int) -> bool:
+        """Cut off from so many voters that it cannot commit anything, whatever it still believes."""
+        voters = [node.node_id for node in self.controllers]
+        cut_off = self.faults.cut_off_from(leader_id, voters)
+        if not cut_off:
+            return False
+        reached = [voter for voter in voters if voter not in cut_off and voter not in self._gone]
+        return len(reached) <= len(voters) // 2
 
     def _set_quorum(self, leader_id: int, epoch: int, at_ms: float, change: ChangeSet) -> float:
         quorum = self.quorum
@@ -564,6 +639,7 @@ class ClusterModel:
                     if not member.is_observer:
                         member.state = "leader" if member.node_id == event.node_id else "follower"
             gap_ms = self._set_quorum(event.node_id, event.epoch, event.at_ms, change)
+        self.quorum.elections.append(QuorumElection(event.at_ms, event.node_id, event.epoch, event.votes, event.cause, gap_ms))
         self._narrator.quorum_leader_elected(event, gap_ms)
 
     # --- topics and partitions -----------------------------------------------------------------
@@ -642,7 +718,12 @@ class ClusterModel:
         facts = (level.leader, level.leader_epoch, level.replicas, level.isr)
         same = facts == (partition.leader, partition.leader_epoch, partition.replica_ids, partition.isr)
         partition.partition_epoch = level.partition_epoch
-        partition.elr, partition.adding, partition.removing = level.elr, level.adding, level.removing
+        more = (level.elr, level.last_known_elr, level.adding, level.removing, level.recovering)
+        if more != (partition.elr, partition.last_known_elr, partition.adding, partition.removing, partition.recovering):
+            partition.elr, partition.last_known_elr = level.elr, level.last_known_elr
+            partition.adding, partition.removing, partition.recovering = level.adding, level.removing, level.recovering
+            change.parts.add(Part.PARTITIONS)
+            change.partitions.add(partition.topic_partition)
         if not same:
             self._set_replicas(partition, level.replicas, change)
             self._set_leader(partition, level.leader, level.leader_epoch, level.isr, self.now_ms, change)
@@ -707,12 +788,33 @@ class ClusterModel:
 
     def _partition_changed(self, event: ev.PartitionChanged, change: ChangeSet) -> None:
         partition = self.partition(event.topic, event.partition)
-        gap_ms = -1.0
+        election: Election | None = None
         if partition is not None and event.new_leader_epoch >= partition.leader_epoch:
+            lost = _lost(partition, event.new_leader)
             gap_ms = self._set_leader(partition, event.new_leader, event.new_leader_epoch, event.new_isr, event.at_ms, change)
-            if event.old_leader != event.new_leader and event.new_leader >= 0 and self.failover.count_election(event.at_ms):
-                change.parts.add(Part.FAILOVER)
-        self._narrator.partition_changed(event, gap_ms)
+            partition.elr = event.new_elr
+            if event.old_leader != event.new_leader:
+                election = partition.election = Election(
+                    event.at_ms, event.new_leader, event.old_leader, event.new_leader_epoch, event.election, event.cause, gap_ms, lost
+                )
+                if event.new_leader >= 0 and self.failover.count_election(event.at_ms):
+                    change.parts.add(Part.FAILOVER)
+                if election.loss_words:
+                    # Nothing worse can happen to a partition: it is not one of many on a fencing's mark.
+                    words = f"{partition.topic_partition} {election.sign.words}: {election.loss_words}"
+                    self.failover.mark(event.at_ms, words, election.sign.tone, partition.link)
+        self._narrator.partition_changed(event, election)
+
+    def _log_truncated(self, event: ev.LogTruncated, change: ChangeSet) -> None:
+        partition = self.partition(event.topic, event.partition)
+        if partition is None or partition.election is None or partition.election.right not in ("unclean", "last known leader"):
+            return
+        # What the old leader cuts off was committed up to its high watermark.
+        replica = partition.replicas.get(event.node_id)
+        committed = min(event.from_offset, replica.high_watermark) if replica is not None and replica.high_watermark >= 0 else 0
+        lost = max(committed - event.to_offset, partition.election.lost, 0)
+        partition.election = replace(partition.election, lost=lost)
+        change.parts.add(Part.PARTITIONS)
 
     def _first_write_acknowledged(self, event: ev.FirstWriteAcknowledged, change: ChangeSet) -> None:
         if self.failover.count_first_write(event.at_ms):
@@ -850,11 +952,23 @@ class ClusterModel:
             had_quorum=self._had_quorum,
             under_replicated=self.under_replicated,
             leaderless=self.leaderless,
+            cuts=len(self.faults.cuts),
         )
-        self.notice = compose_notice(ordered, self.health, self._outages, voters=len(self.controllers))
+        self.notice = compose_notice(
+            ordered, self.health, self._outages, voters=len(self.controllers), faults=self.faults, name_of=self.node_name
+        )
 
 
 _SHUTTING_DOWN: Final = "controlled shutdown"
+
+
+def _lost(partition: Partition, new_leader: int) -> int:
+    """Committed records that a new leader does not have, by what was told last; -1 where that is not known."""
+    replica = partition.replicas.get(new_leader)
+    if replica is None or replica.log_end_offset < 0:
+        return -1
+    committed = max((one.high_watermark for one in partition.replicas.values()), default=-1)
+    return max(committed - replica.log_end_offset, 0) if committed >= 0 else -1
 
 
 def _keep(names: set[TopicPartition], tp: TopicPartition, present: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.ui.model.faults import CLIENTS, Faults, NameOf, TroubledLink, party_list
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.states import HealthLevel, NodeState, Tone
 from kafkalab.ui.model.things import Health, Node, Notice, NoticeAction
@@ -30,8 +31,9 @@ def judge(
     had_quorum: bool,
     under_replicated: set[TopicPartition],
     leaderless: set[TopicPartition],
+    cuts: int = 0,
 ) -> Health:
-    """The pill."""
+    """The pill. A link that is cut is told when nothing worse has come of it (yet)."""
     trouble = [node for node in nodes if node.state not in (NodeState.IN_SERVICE, NodeState.STARTING)]
     starting = [node for node in nodes if node.state is NodeState.STARTING]
     counts = {"under_replicated": len(under_replicated), "leaderless": len(leaderless)}
@@ -57,6 +59,8 @@ def judge(
         return Health(HealthLevel.DEGRADED, text, node.link, **counts)
     if starting:
         return Health(HealthLevel.STARTING, "Starting", starting[0].link, **counts)
+    if cuts:
+        return Health(HealthLevel.DEGRADED, f"Degraded · {plural(cuts, 'link')} cut", Link.cluster(), **counts)
     return Health(HealthLevel.HEALTHY, "Healthy", Link.cluster(), **counts)
 
 
@@ -87,16 +91,22 @@ def compose_notice(
     outages: dict[int, Outage],
     *,
     voters: int,
+    faults: Faults | None = None,
+    name_of: NameOf = str,
 ) -> Notice | None:
     """The sentence at the foot of the stage, None while all is well."""
     if health.level in (HealthLevel.HEALTHY, HealthLevel.STARTING):
         return None
     out = [node for node in nodes if node.state not in (NodeState.IN_SERVICE, NodeState.STARTING)]
+    cuts = [] if faults is None else faults.cuts
     if health.level is HealthLevel.NO_QUORUM:
         # A quorum is what is missing first: without it no broker that comes back is let in.
         controllers_first = sorted(out, key=lambda node: not node.is_controller)
-        return Notice(_without_quorum(nodes, health), _actions(controllers_first), Tone.ERROR)
-    actions = _actions(out)
+        said = _without_quorum(nodes, health)
+        return Notice(f"{_cut_words(cuts, name_of)} {said}" if cuts else said, _actions(controllers_first, cuts), Tone.ERROR)
+    actions = _actions(out, cuts)
+    if not out and cuts:
+        return Notice(f"{_cut_words(cuts, name_of)} {_consequence(health)}", actions)
     if not out:
         text = f"{plural(health.under_replicated, 'partition')} under-replicated. Replicas are catching up."
         if health.leaderless:
@@ -109,7 +119,30 @@ def compose_notice(
     if not brokers:
         left = voters - len([node for node in out if node.is_controller and node.is_down])
         return Notice(f"{_state_words(out)}. {left} of {plural(voters, 'controller')} still hold the quorum.", actions)
-    return Notice(f"{_state_words(brokers)}. {_cost(brokers, health, outages)}", actions)
+    state = _state_words(brokers)
+    if all(any(cut.touches(node.node_id) for cut in cuts) and not node.is_down for node in brokers):
+        verb = "is" if len(brokers) == 1 else "are"
+        state = state.replace(f" {verb} ", f" {verb} cut off and ", 1)
+    return Notice(f"{state}. {_cost(brokers, health, outages)}", actions)
+
+
+def _cut_words(cuts: Sequence[TroubledLink], name_of: NameOf) -> str:
+    """ "Broker 2 is cut off from controllers 101, 102, 103." """
+    common = set.intersection(*({cut.a, cut.b} for cut in cuts)) - {CLIENTS}
+    if not common:
+        return f"{plural(len(cuts), 'link')} are cut."
+    party = min(common)
+    name = name_of(party)
+    return f"{name[:1].upper()}{name[1:]} is cut off from {party_list([cut.other(party) for cut in cuts], name_of)}."
+
+
+def _consequence(health: Health) -> str:
+    if health.leaderless:
+        verb = "has" if health.leaderless == 1 else "have"
+        return f"{plural(health.leaderless, 'partition')} {verb} no leader: writes to {'it' if health.leaderless == 1 else 'them'} wait."
+    if health.under_replicated:
+        return f"{plural(health.under_replicated, 'partition')} under-replicated."
+    return "Every partition has its leader and its replicas."
 
 
 def _without_quorum(nodes: Sequence[Node], health: Health) -> str:
@@ -139,8 +172,10 @@ def _cost(brokers: Sequence[Node], health: Health, outages: dict[int, Outage]) -
     return "Every partition has a leader: writes go on."
 
 
-def _actions(out: Sequence[Node]) -> tuple[NoticeAction, ...]:
+def _actions(out: Sequence[Node], cuts: Sequence[TroubledLink]) -> tuple[NoticeAction, ...]:
     actions: list[NoticeAction] = []
+    if cuts:
+        actions.append(NoticeAction("Heal all links", "heal", Link.cluster()))
     if out:
         node = out[0]
         if node.state is NodeState.PAUSED:
@@ -148,5 +183,13 @@ def _actions(out: Sequence[Node]) -> tuple[NoticeAction, ...]:
         elif node.is_down:
             actions.append(NoticeAction(f"Restart {node.name}", "restart", node.link))
     actions.append(NoticeAction("Show the failover", "show", Link.failover()))
-    actions.append(NoticeAction("Why?", "why", out[0].link if out else Link.quorum()))
+    actions.append(NoticeAction("Why?", "why", out[0].link if out else _culprit(cuts)))
     return tuple(actions)
+
+
+def _culprit(cuts: Sequence[TroubledLink]) -> Link:
+    """The party that all cuts have in common, else the first of them, else the quorum."""
+    if not cuts:
+        return Link.quorum()
+    common = set.intersection(*({cut.a, cut.b} for cut in cuts)) - {CLIENTS}
+    return Link.node(min(common)) if common and len(cuts) > 1 else cuts[0].link

@@ -25,6 +25,7 @@ class LinkKind(StrEnum):
     CLIENT = "client"
     CONNECTION = "connection"
     FAILOVER = "failover"
+    LINK = "link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Link:
     partition: int = -1
     node_id: int = -1
     connection_id: int = -1
+    other_id: int = -1  # the other end of a network link; -1 there means clients
 
     @classmethod
     def cluster(cls) -> Link:
@@ -87,6 +89,11 @@ class Link:
         """The view of leadership over time."""
         return cls(LinkKind.FAILOVER)
 
+    @classmethod
+    def between(cls, node_id: int, other_id: int) -> Link:
+        """What two parties send each other; clients, all of them, are -1 and come second."""
+        return cls(LinkKind.LINK, node_id=node_id, other_id=other_id)
+
     @property
     def topic_partition(self) -> TopicPartition | None:
         """The partition meant, for links to partitions and replicas."""
@@ -104,6 +111,9 @@ class Link:
                 return f"{self.name}-{self.partition} on broker {self.node_id}"
             case LinkKind.TOPIC | LinkKind.GROUP | LinkKind.CLIENT:
                 return f"{self.kind.value} {self.name}"
+            case LinkKind.LINK:
+                other = f"node {self.other_id}" if self.other_id >= 0 else "clients"
+                return f"link between node {self.node_id} and {other}"
             case LinkKind.CONNECTION:
                 return f"connection {self.connection_id} of node {self.node_id}"
             case _:

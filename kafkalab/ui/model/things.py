@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.telemetry.levels import ConnectionKey, ConnectionLevel, GroupMemberLevel, SegmentFacts
+from kafkalab.ui.model.elections import Election, QuorumElection
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.rates import History, RateMeter
 from kafkalab.ui.model.states import DOWN_STATES, HealthLevel, NodeState, ReplicaRole, Tone
@@ -35,6 +36,7 @@ class Node:
     fetched: RateMeter = field(default_factory=RateMeter)  # record bytes per second given to consumers
     client_in: RateMeter = field(default_factory=RateMeter)
     client_out: RateMeter = field(default_factory=RateMeter)
+    clock_offset_s: float = 0.0  # how much its wall clock was set ahead on purpose
     peer_in: RateMeter = field(default_factory=RateMeter)
     peer_out: RateMeter = field(default_factory=RateMeter)
     requests: RateMeter = field(default_factory=RateMeter)
@@ -69,6 +71,12 @@ class QuorumMember:
     leader_id: int = -1
     high_watermark: int = -1
     log_end_offset: int = 0
+    directory_id: str = ""  # of its metadata log, in Kafka's text form; empty: not told
+    snapshot_end_offset: int = -1  # of its newest snapshot, -1: none or not told
+    snapshot_epoch: int = -1
+    voters: tuple[int, ...] = ()  # who votes, as it knows; empty: not told
+    cause: str = ""  # of its last change of state
+    changed_at_ms: float = -1.0  # when that was, -1: not seen
 
     @property
     def is_observer(self) -> bool:
@@ -96,6 +104,18 @@ class Quorum:
     epoch: int = 0
     members: dict[int, QuorumMember] = field(default_factory=dict)  # voters and observers, by node id
     votes: deque[Vote] = field(default_factory=lambda: deque(maxlen=64))
+    elections: deque[QuorumElection] = field(default_factory=lambda: deque(maxlen=32))  # those that were seen, newest last
+
+    @property
+    def log_end_offset(self) -> int:
+        """The active controller's, else the highest; -1: nobody told one."""
+        leader = self.members.get(self.leader_id)
+        return leader.log_end_offset if leader is not None else max((one.log_end_offset for one in self.members.values()), default=-1)
+
+    def lag_of(self, node_id: int) -> int:
+        """How many records a member is behind the active controller, 0 where that is not known."""
+        member = self.members.get(node_id)
+        return 0 if member is None else max(self.log_end_offset - member.log_end_offset, 0)
 
     @property
     def voters(self) -> list[QuorumMember]:
@@ -135,8 +155,11 @@ class Partition:
     replica_ids: tuple[int, ...] = ()
     isr: tuple[int, ...] = ()
     elr: tuple[int, ...] = ()  # eligible leader replicas: out of sync, but with every committed record
+    last_known_elr: tuple[int, ...] = ()  # who led last, while nobody does
     adding: tuple[int, ...] = ()  # replicas that a reassignment brings
     removing: tuple[int, ...] = ()  # and takes away when it is done
+    recovering: bool = False  # the leader came by an unclean election and has not settled yet
+    election: Election | None = None  # the latest that was seen
     leader_lost_at_ms: float = -1.0  # the leader's node went away then and nobody took over yet; -1: fine
     replicas: dict[int, Replica] = field(default_factory=dict)  # by broker id, in the order of replica_ids
     records: RateMeter = field(default_factory=RateMeter)  # records per second, from the leader's log end
@@ -168,9 +191,14 @@ class Partition:
         return tuple(node_id for node_id, replica in self.replicas.items() if replica.role in _ROLES_IN_SYNC)
 
     @property
+    def is_moving(self) -> bool:
+        """A reassignment is under way."""
+        return bool(self.adding or self.removing)
+
+    @property
     def is_under_replicated(self) -> bool:
-        """Fewer replicas in sync and within reach than there should be."""
-        return len(self.in_sync_ids) < len(self.replica_ids)
+        """Fewer replicas in sync and within reach than there should be; those that only come do not count yet, as in Kafka."""
+        return len(self.in_sync_ids) < len(self.replica_ids) - len(self.adding)
 
     @property
     def leader_replica(self) -> Replica | None:
@@ -399,7 +427,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class NoticeAction:
-    """A way on from a notice: ``action`` is "restart", "resume", "show" (go to the link) or "why" (its timeline row)."""
+    """A way on from a notice: ``action`` is "restart", "resume", "heal", "show" (go to the link) or "why" (its timeline row)."""
 
     label: str
     action: str

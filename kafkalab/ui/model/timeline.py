@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.telemetry import events as ev
+from kafkalab.ui.model.elections import RIGHTS, Election
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.states import Tone
 from kafkalab.ui.model.things import TimelineRow
@@ -123,12 +124,13 @@ def _because(cause: str) -> str:
 
 
 _ELECTED: Final = {
+    "isr": "it was in the ISR",
     "elr": "an eligible leader replica: no record is lost",
-    "last known leader": "the last known leader, nobody is known to have more: records may be lost",
-    "unclean": "unclean: records may be lost",
+    "last known leader": "the last known leader, nobody is known to have more: ",
+    "unclean": "unclean: ",
     "preferred": "the preferred replica",
 }
-"""What is to be said of an election that was none from the ISR."""
+"""By what right somebody leads; where records can be lost, that follows."""
 
 
 def _eligible(event: ev.PartitionChanged) -> str:
@@ -177,10 +179,6 @@ class Narrator:
             ev.CoordinatorLoaded: self._coordinator_loaded,
             ev.BadInput: self._bad_input,
             ev.RequestFailed: self._request_failed,
-            ev.LinkCut: self._link_cut,
-            ev.LinkImpaired: self._link_impaired,
-            ev.LinkHealed: self._link_healed,
-            ev.ClockJumped: self._clock_jumped,
             ev.ReassignmentChanged: self._reassignment_changed,
         }
 
@@ -190,29 +188,7 @@ class Narrator:
         if teller is not None and not _is_own(event):
             teller(event)
 
-    # --- faults made on purpose ------------------------------------------------------------------
-
-    def _party(self, party: int) -> str:
-        return "clients" if party < 0 else self._facts.node_name(party)
-
-    def _link_cut(self, event: ev.LinkCut) -> None:
-        source, target = self._party(event.source), self._party(event.target)
-        headline = f"{source} and {target} are cut off from each other" if event.both_ways else f"{target} hears nothing from {source}"
-        self._timeline.add(event, "⊘", Tone.WARN, headline, f"by {event.cause}", Link.node(max(event.source, event.target)))
-
-    def _link_impaired(self, event: ev.LinkImpaired) -> None:
-        ways = "between {} and {}" if event.both_ways else "from {} to {}"
-        headline = f"The link {ways.format(self._party(event.source), self._party(event.target))}: {event.detail}"
-        self._timeline.add(event, "▲", Tone.WARN, headline, f"by {event.cause}", Link.node(max(event.source, event.target)))
-
-    def _link_healed(self, event: ev.LinkHealed) -> None:
-        headline = f"The link between {self._party(event.source)} and {self._party(event.target)} is right again"
-        self._timeline.add(event, "✓", Tone.TEXT, headline, f"by {event.cause}", Link.node(max(event.source, event.target)))
-
-    def _clock_jumped(self, event: ev.ClockJumped) -> None:
-        headline = f"The clock of {self._facts.node_name(event.node)} jumped by {event.seconds:+g} s"
-        now = f"{event.offset_seconds:+g} s off now" if event.offset_seconds else "right again"
-        self._timeline.add(event, "▲", Tone.WARN, headline, _dots(now, f"by {event.cause}"), Link.node(event.node))
+    # --- reassignments -----------------------------------------------------------------------
 
     def _reassignment_changed(self, event: ev.ReassignmentChanged) -> None:
         name = f"{event.topic}-{event.partition}"
@@ -252,16 +228,18 @@ class Narrator:
         headline = f"{self._facts.node_name(event.node_id)} leads the quorum, epoch {event.epoch}"
         self._timeline.add(event, "♛", Tone.ACCENT, headline, _dots(event.cause, votes, gap), Link.node(event.node_id))
 
-    def partition_changed(self, event: ev.PartitionChanged, gap_ms: float) -> None:
-        """A leader or ISR changed; ``gap_ms`` is how long nobody led before, -1 without a gap."""
+    def partition_changed(self, event: ev.PartitionChanged, election: Election | None) -> None:
+        """A leader, ISR or ELR changed; ``election`` is what came of a leader's change."""
         if _is_own(event):
             return
         if event.old_leader != event.new_leader:
-            self._leader_changed(event, gap_ms)
+            self._leader_changed(event, election)
         elif event.old_isr != event.new_isr:
             self._isr_changed(event)
+        elif event.old_elr != event.new_elr:
+            self._elr_changed(event)
 
-    def _leader_changed(self, event: ev.PartitionChanged, gap_ms: float) -> None:
+    def _leader_changed(self, event: ev.PartitionChanged, election: Election | None) -> None:
         name = f"{event.topic}-{event.partition}"
         # Internal topics have many partitions that nobody asked for: they do not crowd out the others.
         lost = event.new_leader < 0
@@ -276,13 +254,17 @@ class Narrator:
             headline = f"{name} has no leader, {epochs}{isr}"
         else:
             headline = f"{name} leader {_leader(event.old_leader)} → {event.new_leader}, {epochs}{isr}"
-        gap = f"leaderless for {format_ms(gap_ms)}" if gap_ms >= 0 else ""
+        gap = f"leaderless for {format_ms(election.gap_ms)}" if election is not None and election.gap_ms >= 0 else ""
+        right = _ELECTED.get(event.election, "")
+        if right.endswith(": "):
+            right += "records may be lost" if election is None else election.loss_words
+        tone = RIGHTS[event.election].tone if event.election in RIGHTS else Tone.TEXT
         row = self._timeline.add(
             event,
             "✕" if lost else "★",
-            Tone.ERROR if lost else Tone.TEXT,
+            Tone.ERROR if lost else tone,
             headline,
-            _dots(_because(event.cause), _ELECTED.get(event.election, ""), _eligible(event), gap),
+            _dots(_because(event.cause), gap, right, _eligible(event)),
             Link.of_partition(event.topic, event.partition),
         )
         self._keep(key, row, name)
@@ -335,6 +317,19 @@ class Narrator:
             moves.append(f"{', '.join(map(self._facts.node_name, left))} left the ISR")
         headline = f"{_partition_names(joined.names)}: {', '.join(moves)}"
         self._timeline.rewrite(joined.row, headline, _dots(event.cause, plural(len(joined.names), "partition")))
+
+    def _elr_changed(self, event: ev.PartitionChanged) -> None:
+        """Who may lead besides the ISR changed, and nothing else did."""
+        name = f"{event.topic}-{event.partition}"
+        shrank = len(event.new_elr) < len(event.old_elr)
+        self._timeline.add(
+            event,
+            "▲" if shrank else "●",
+            Tone.WARN if shrank else Tone.TEXT,
+            f"{name} ELR {_set(event.old_elr)} → {_set(event.new_elr)}",
+            event.cause,
+            Link.of_partition(event.topic, event.partition),
+        )
 
     def group_state_changed(self, event: ev.GroupStateChanged, unowned_ms: float) -> None:
         """A group moved on; ``unowned_ms`` is how long its rebalance took, -1 when none ended here."""

@@ -29,6 +29,7 @@ VIEW_OF: Final[Mapping[LinkKind, str]] = {
     LinkKind.CLIENT: CLIENTS,
     LinkKind.CONNECTION: CLIENTS,
     LinkKind.FAILOVER: FAILOVER,
+    LinkKind.LINK: CLUSTER,
 }
 """The view that tells most about a thing."""
 

@@ -203,7 +203,10 @@ def test_the_story_reads_like_the_story() -> None:
     said = [(row.headline, row.detail) for row in model.timeline[-6:]]
     assert said[0] == ("broker 2 killed", "you · process gone, 9 replicas offline")
     assert said[1] == ("broker 2 fenced", "controller 102 · no heartbeat for 1 527 ms (broker.session.timeout.ms)")
-    assert ("orders-1 leader 2 → 3, epoch 4 → 5, ISR {2,3,1} → {3,1}", "because broker 2 was fenced · leaderless for 1\u2009540 ms") in said
+    assert (
+        "orders-1 leader 2 → 3, epoch 4 → 5, ISR {2,3,1} → {3,1}",
+        "because broker 2 was fenced · leaderless for 1\u2009540 ms · it was in the ISR",
+    ) in said
     assert ("payments-0, payments-2, clicks-2: new leaders 3, 1, 3", "same cause · 3 elections") in said
     assert model.timeline[-1].tone is Tone.OK
     numbers = [row.number for row in model.timeline]
