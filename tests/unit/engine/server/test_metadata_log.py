@@ -40,6 +40,7 @@ def test_segments_are_as_the_settings_say_and_no_retention_is_for_them(tmp_path:
     replica_log.close()
 
 
+@pytest.mark.expects_warnings
 @pytest.mark.parametrize("damage", ["cut", "missing"])
 def test_a_node_whose_log_rests_on_a_snapshot_that_is_no_good_does_not_start(tmp_path: Path, damage: str) -> None:
     replica_log, metadata_log = open_metadata_log(tmp_path, BrokerConfig({}), ManualClock(), FileStorage())
@@ -54,6 +55,6 @@ def test_a_node_whose_log_rests_on_a_snapshot_that_is_no_good_does_not_start(tmp
         path.unlink()
     runner = NodeRunner(spec_of(tmp_path), TelemetryHub())
     runner.start()
-    with pytest.raises(NodeFailed, match="begins at offset 500.*Put back the snapshot, or move .* away"):
+    with pytest.raises(NodeFailed, match=r"begins at offset 500.*Put back the snapshot, or move .* away"):
         runner.wait_ready(10)
     assert not path.exists() or damage == "cut", "what is left is for somebody to look at"
