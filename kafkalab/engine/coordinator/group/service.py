@@ -50,6 +50,13 @@ def java_hash(text: str) -> int:
     return value
 
 
+def java_abs(value: int) -> int:
+    """The amount of an ``int`` given as an unsigned number, as Kafka takes it of hashes: the lowest one has none and counts as 0."""
+    if value < 1 << 31:
+        return value
+    return (1 << 32) - value if value > 1 << 31 else 0
+
+
 class GroupCoordinator:
     """Everything about groups that this broker is asked."""
 
@@ -122,7 +129,7 @@ class GroupCoordinator:
 
     def partition_for(self, group_id: str) -> int:
         """The partition of ``__consumer_offsets`` that holds this group."""
-        return (java_hash(group_id) & 0x7FFFFFFF) % (self._partition_count or self._config.get_int("offsets.topic.num.partitions"))
+        return java_abs(java_hash(group_id)) % (self._partition_count or self._config.get_int("offsets.topic.num.partitions"))
 
     def create_offsets_topic(self, channel: ControllerChannel) -> None:
         """Ask the controller for ``__consumer_offsets``, once at a time."""

@@ -8,7 +8,7 @@ import pytest
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import OFFSETS_TOPIC, TopicPartition
-from kafkalab.engine.coordinator.group import VALID_PREVIOUS, GroupState, java_hash
+from kafkalab.engine.coordinator.group import VALID_PREVIOUS, GroupState, java_abs, java_hash
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.protocol.coordinator_records import (
     GroupMetadataKey,
@@ -34,6 +34,20 @@ from tests.unit.engine.coordinator.lab import LISTENER, Lab, assignment, subscri
 )
 def test_the_hash_is_javas(text: str, expected: int) -> None:
     assert java_hash(text) == expected & 0xFFFFFFFF
+
+
+PARTITIONS = 4
+"""Of the lab's offsets topic."""
+
+
+@pytest.mark.parametrize(
+    ("group", "partition_of_50"),
+    # As Kafka's Utils.abs has it, not its toPositive: they differ where the hash is negative.
+    [("group", 47), ("readers-0", 31), ("readers-3", 28), ("polygenelubricants", 0)],
+)
+def test_a_group_is_where_kafka_looks_for_it(group: str, partition_of_50: int) -> None:
+    assert java_abs(java_hash(group)) % 50 == partition_of_50
+    assert Lab().coordinator.partition_for(group) == java_abs(java_hash(group)) % PARTITIONS
 
 
 def find(lab: Lab, version: int, *keys: str, key_type: int = 0) -> list[Any]:
