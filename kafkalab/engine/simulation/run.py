@@ -93,6 +93,10 @@ def settings_of_seed(rng: Random) -> dict[str, str]:
         config["replica.lag.time.max.ms"] = rng.choice(("1500", "4000", "10000"))
     if rng.random() < 0.3:
         config["metadata.log.max.record.bytes.between.snapshots"] = rng.choice(("5000", "20000", "100000"))
+        # With so little kept a node that was away for a minute takes the leader's snapshot, in many parts.
+        config["metadata.max.retention.bytes"] = "20000"
+        config["internal.metadata.log.segment.bytes"] = "8192"
+        config["controller.quorum.fetch.snapshot.max.bytes"] = "2000"
     if rng.random() < 0.3:
         config["replica.high.watermark.checkpoint.interval.ms"] = rng.choice(("200", "30000"))
     if rng.random() < 0.2:
