@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from kafkalab.engine.common.features import METADATA_VERSION_FEATURE
 from kafkalab.engine.log.storage import Storage, StorageError
-from kafkalab.engine.protocol.metadata_records import MetadataRecord, RecordDecodeError, decode_record, encode_record
+from kafkalab.engine.protocol.metadata_records import FeatureLevelRecord, MetadataRecord, RecordDecodeError, decode_record, encode_record
 from kafkalab.engine.raft.snapshot_records import SnapshotContent, snapshot_bytes
 
 BOOTSTRAP_FILE: Final = "bootstrap.checkpoint"
@@ -37,6 +38,9 @@ def read_bootstrap_file(storage: Storage, directory: Path) -> list[MetadataRecor
         raise StorageError(f"{path}: {error.strerror or error}") from error
     try:
         content = SnapshotContent(path, lambda position, size: data[position : position + size])
-        return [decode_record(value) for values in content.values() for value in values]
+        records = [decode_record(value) for values in content.values() for value in values]
     except RecordDecodeError as error:
         raise StorageError(f"{path}: {error}") from error
+    if not any(isinstance(record, FeatureLevelRecord) and record.name == METADATA_VERSION_FEATURE for record in records):
+        raise StorageError(f"{path}: it names no level of {METADATA_VERSION_FEATURE}")
+    return records

@@ -253,7 +253,7 @@ class RaftNode:
     def address_of(self, node_id: int) -> Address | None:
         """Where a member listens, by what the leader said of itself, the voter set, and the settings."""
         told = self._told_leader
-        if told is not None and told[0] == node_id:
+        if told is not None and told[0] == node_id == self.leader_id:
             return told[1]
         return (
             self._history.voters.address(node_id, self._config.listener_name)

@@ -11,8 +11,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
+from kafkalab.engine.common.errors import ApiError
 from kafkalab.engine.common.ids import ZERO_UUID
-from kafkalab.engine.raft.voters import ReplicaKey, Voter, VoterSet
+from kafkalab.engine.raft.voters import KRAFT_VERSION_MAX, KRAFT_VERSION_MIN, ReplicaKey, Voter, VoterSet
 from kafkalab.engine.record.batch import iter_headers, records_of
 from kafkalab.engine.record.control import ControlType, decode_key
 from kafkalab.engine.record.quorum_records import (
@@ -206,13 +207,23 @@ class VoterHistory:
         return found
 
     def _take(self, kind: ControlType, value: bytes | None, offset: int) -> bool:
-        if kind is ControlType.KRAFT_VERSION:
-            self._versions.add(offset, decode_kraft_version(value))
-        elif kind is ControlType.KRAFT_VOTERS:
-            self._voters.add(offset, voter_set(decode_voters(value)))
-        else:
-            return False
+        try:
+            if kind is ControlType.KRAFT_VERSION:
+                self._versions.add(offset, self._known_version(decode_kraft_version(value), offset))
+            elif kind is ControlType.KRAFT_VOTERS:
+                self._voters.add(offset, voter_set(decode_voters(value)))
+            else:
+                return False
+        except ApiError as error:
+            # A member that does not know who votes must not take part.
+            raise AssertionError(f"the metadata log cannot be understood at offset {offset}: {error.message}") from error
         return True
+
+    @staticmethod
+    def _known_version(level: int, offset: int) -> int:
+        known = f"{KRAFT_VERSION_MIN} to {KRAFT_VERSION_MAX} are known"
+        assert KRAFT_VERSION_MIN <= level <= KRAFT_VERSION_MAX, f"the metadata log has kraft.version {level} at offset {offset}; {known}"
+        return level
 
     def _voters_changed(self) -> None:
         last = self._voters.last

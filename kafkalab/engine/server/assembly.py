@@ -47,6 +47,7 @@ from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.replica.manager import ReplicaManager
 from kafkalab.engine.server.client import NodeNetwork
 from kafkalab.engine.server.connection import CONTROLLER_LISTENER
+from kafkalab.engine.server.feature_guard import FeatureGuard
 from kafkalab.engine.server.identity import BROKER_LISTENER, identity_settings
 from kafkalab.engine.server.levels import LevelSampler
 from kafkalab.engine.server.links import NodeLinks, Subject
@@ -221,6 +222,9 @@ class Node:
 
     def _metadata_log_failed(self, _log: Log, error: OSError) -> None:
         why = f"the metadata log in {self._directories.metadata_dir} cannot be used: {error.strerror or error}"
+        self._fail_soon(why)
+
+    def _fail_soon(self, why: str) -> None:
         # Not amid what raft is doing.
         self._clock.call_later(0.0, lambda: self._fail(why))
 
@@ -294,6 +298,7 @@ class Node:
         spec = self._spec
         assert self._metadata_log is not None
         loader = MetadataLoader(self._image)
+        loader.add_publisher(FeatureGuard(self._fail_soon, is_controller="controller" in spec.roles))
         loader.add_publisher(DynamicConfig(spec.node_id, self._config))
         self._raft = RaftNode(
             node_id=spec.node_id,
