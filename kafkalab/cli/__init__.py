@@ -109,6 +109,7 @@ def serve(
     config: Config = None,
     config_file: ConfigFile = None,
     isolation: IsolationOption = "thread",
+    orders: Annotated[bool, typer.Option("--orders", help="Read orders from standard input: isolate 1 2, kill 3, heal, …")] = False,
     log_level: LogLevel = "info",
 ) -> None:
     """The cluster without a window. SIGTERM and SIGINT stop it in order."""
@@ -124,6 +125,7 @@ def serve(
         config=tuple(config or ()),
         config_file=config_file,
         isolation=isolation,
+        orders=orders,
     )
     raise typer.Exit(run(options))
 
@@ -230,9 +232,7 @@ def simulate(
     first: Annotated[int, typer.Option(help="The first seed.")] = 1,
     trace: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the timeline of what went wrong first goes.")] = None,
     show: Annotated[Path | None, typer.Option(metavar="FILE", help="Print a timeline that was written by --trace.")] = None,
-    faults: Annotated[
-        str | None, typer.Option(metavar="KIND,…", help="What goes wrong; without, each seed has its own choice.")
-    ] = None,
+    faults: Annotated[str | None, typer.Option(metavar="KIND,…", help="What goes wrong; without, each seed has its own choice.")] = None,
     brokers: Annotated[int, typer.Option(help="How many brokers.")] = 3,
     controllers: Annotated[int, typer.Option(help="How many KRaft controllers.")] = 3,
     partitions: Annotated[int, typer.Option(help="How many partitions are written to.")] = 20,

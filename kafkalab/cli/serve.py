@@ -42,6 +42,8 @@ class ServeOptions:
     config: tuple[str, ...]
     config_file: Path | None
     isolation: str
+    orders: bool = False
+    """Whether to be told on standard input what to do to the cluster."""
 
 
 def run(options: ServeOptions) -> int:
@@ -64,7 +66,7 @@ def run(options: ServeOptions) -> int:
     # The main thread does nothing but listen for the end, so that a signal is obeyed at any moment.
     ends: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     _obey_signals(host, ends)
-    threading.Thread(target=_serve, args=(host, started_at, ends), name="kafkalab-serve", daemon=True).start()
+    threading.Thread(target=_serve, args=(host, started_at, ends, options.orders), name="kafkalab-serve", daemon=True).start()
     status = _next(ends)
     if status is None:
         _log.info("stopping")
@@ -96,7 +98,7 @@ def _next(ends: queue.SimpleQueue[int | None]) -> int | None:
             continue
 
 
-def _serve(host: ClusterHost, started_at: float, ends: queue.SimpleQueue[int | None]) -> None:
+def _serve(host: ClusterHost, started_at: float, ends: queue.SimpleQueue[int | None], orders: bool) -> None:
     try:
         try:
             host.start()
@@ -110,6 +112,10 @@ def _serve(host: ClusterHost, started_at: float, ends: queue.SimpleQueue[int | N
         host.wait_until_ready(READY_TIMEOUT_S)
         bootstrap = ",".join(node.address for node in running if "broker" in node.roles)
         _print(f"READY bootstrap={bootstrap} seconds={time.monotonic() - started_at:.2f}")
+        if orders:
+            from kafkalab.cli.orders import obey
+
+            threading.Thread(target=obey, args=(host, sys.stdin, _print), name="kafkalab-orders", daemon=True).start()
         host.wait_until_all_gone()
         if not host.is_closing:
             _say("kafkalab serve: no node is left running")
