@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Self
 
 from kafkalab.engine.cluster.errors import HostError, RequestRefused
@@ -34,11 +34,18 @@ VERSIONS: Final[Mapping[ApiKey, int]] = {
     ApiKey.DELETE_TOPICS: 6,
     ApiKey.INCREMENTAL_ALTER_CONFIGS: 1,
     ApiKey.DESCRIBE_CONFIGS: 4,
+    ApiKey.ELECT_LEADERS: 2,
+    ApiKey.ALTER_PARTITION_REASSIGNMENTS: 0,
 }
 _TOPIC: Final = 2
 _TOPIC_CONFIG: Final = 1
 _SET: Final = 0
 _DELETE: Final = 1
+_PREFERRED: Final = 0
+_UNCLEAN: Final = 1
+_NO_ERROR: Final = (0, None)
+_NOBODY_TO_ELECT: Final = (Errors.PREFERRED_LEADER_NOT_AVAILABLE, Errors.ELIGIBLE_LEADERS_NOT_AVAILABLE)
+"""A client may try again for ever; that a node has to come back first is an answer."""
 
 
 class _Connection:
@@ -166,6 +173,49 @@ class AdminClient:
         own = {config.name: config.value for config in result.configs if config.config_source == _TOPIC_CONFIG}
         return all((key in own) == (value is not None) and (value is None or _same(own[key], value)) for key, value in configs.items())
 
+    def elect_leaders(self, partitions: Sequence[tuple[str, int]] | None, *, unclean: bool, timeout_s: float) -> None:
+        """Elect the preferred leaders, or any replica that is alive; of some partitions or, with None, of all.
+
+        :raises RequestRefused: when there is one that the controller cannot give a leader; those that need no election
+            are none.
+        """
+        by_topic: dict[str, list[int]] = {}
+        for topic, partition in partitions or ():
+            by_topic.setdefault(topic, []).append(partition)
+        asked = [{"topic": topic, "partitions": numbers} for topic, numbers in by_topic.items()]
+        body = {
+            "election_type": _UNCLEAN if unclean else _PREFERRED,
+            "topic_partitions": None if partitions is None else asked,
+            "timeout": int(timeout_s * 1000),
+        }
+
+        def ask(connection: _Connection) -> tuple[int, str | None]:
+            answer = connection.call(ApiKey.ELECT_LEADERS, body)
+            if answer.error_code:
+                return answer.error_code, None
+            results = [result for topic in answer.replica_election_results for result in topic.partition_result]
+            failed = (result for result in results if result.error_code not in (0, Errors.ELECTION_NOT_NEEDED))
+            return next(((result.error_code, result.error_message) for result in failed), _NO_ERROR)
+
+        self._until_answered("Electing leaders", ask, timeout_s, final=_NOBODY_TO_ELECT)
+
+    def reassign(self, topic: str, partition: int, replicas: Sequence[int] | None, *, timeout_s: float) -> None:
+        """Let a partition's replicas be on these brokers, the preferred leader first; None takes a move back.
+
+        :raises RequestRefused: when the controller will not.
+        """
+        moved = {"partition_index": partition, "replicas": None if replicas is None else list(replicas)}
+        body = {"timeout": int(timeout_s * 1000), "topics": [{"name": topic, "partitions": [moved]}]}
+
+        def ask(connection: _Connection) -> tuple[int, str | None]:
+            answer = connection.call(ApiKey.ALTER_PARTITION_REASSIGNMENTS, body)
+            if answer.error_code:
+                return answer.error_code, answer.error_message
+            result = answer.responses[0].partitions[0]
+            return result.error_code, result.error_message
+
+        self._until_answered(f"Moving {topic}-{partition}", ask, timeout_s)
+
     def produce(self, topic: str, batch: bytes, *, timeout_s: float) -> None:
         """Write one batch to partition 0 with acks=all, and wait until every replica in sync has it.
 
@@ -194,7 +244,14 @@ class AdminClient:
 
         self._until_answered(f"Writing to topic {topic!r}", ask, timeout_s)
 
-    def _until_answered(self, what: str, ask: Callable[[_Connection], tuple[int, str | None]], timeout_s: float) -> None:
+    def _until_answered(
+        self,
+        what: str,
+        ask: Callable[[_Connection], tuple[int, str | None]],
+        timeout_s: float,
+        *,
+        final: Collection[Errors] = (),
+    ) -> None:
         deadline = time.monotonic() + timeout_s
         trouble = "no broker is running"
         for turn in itertools.count():
@@ -214,7 +271,7 @@ class AdminClient:
                         return
                     error = Errors(code)
                     # A topic is known to brokers a moment after the controller has committed it.
-                    if not error.retriable:
+                    if not error.retriable or error in final:
                         raise RequestRefused(what, error, message)
                     trouble = f"{error.name} ({code})" + (f": {message}" if message else "")
             self._gone.wait(min(RETRY_WAIT_S, max(0.0, deadline - time.monotonic())))

@@ -553,6 +553,23 @@ class ClusterHost:
         """
         self._admin.delete_topic(name, timeout_s=timeout)
 
+    def elect_leaders(
+        self, partitions: Sequence[tuple[str, int]] | None = None, *, unclean: bool = False, timeout: float = COMMAND_TIMEOUT_S
+    ) -> None:
+        """Elect the preferred leader of each partition given, or of all; ``unclean`` takes any replica that is alive
+        where nobody leads, and may lose records.
+
+        :raises HostError: when the controller refuses, or nobody answers in time.
+        """
+        self._admin.elect_leaders(partitions, unclean=unclean, timeout_s=timeout)
+
+    def reassign(self, topic: str, partition: int, replicas: Sequence[int] | None, *, timeout: float = COMMAND_TIMEOUT_S) -> None:
+        """Begin to move a partition's replicas to these brokers, the preferred leader first; None takes a move back.
+
+        :raises HostError: when the controller refuses, or nobody answers in time.
+        """
+        self._admin.reassign(topic, partition, replicas, timeout_s=timeout)
+
     def wait_for_levels(self, settled: Callable[[Mapping[LevelKey, Level]], bool], timeout: float) -> bool:
         """Wait until the hub's levels fulfil a condition; False when they did not in time."""
         with self._levels_until(time.monotonic() + timeout) as versions:

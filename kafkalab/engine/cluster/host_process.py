@@ -58,6 +58,8 @@ COMMANDS: Final = frozenset(
         "jump_clock",
         "create_topic",
         "delete_topic",
+        "elect_leaders",
+        "reassign",
         "describe",
     }
 )

@@ -227,6 +227,38 @@ class Lab:
         if not self._host.wait_for_levels(lambda levels: TopicKey(name) not in levels, timeout):
             raise HostError(f"Deleting topic {name!r} was accepted, but it was still there after {timeout:g} s.")
 
+    def elect_leaders(
+        self, topic: str | None = None, partition: int | None = None, *, unclean: bool = False, timeout: float = COMMAND_TIMEOUT_S
+    ) -> None:
+        """Let the preferred replica lead each partition of a topic, or one of them, or all that there are.
+
+        :param unclean: take any replica that is alive where nobody leads; what it does not have is lost.
+        """
+        partitions: list[tuple[str, int]] | None = None
+        if topic is not None:
+            known = self.describe().topics.get(topic)
+            if known is None:
+                raise HostError(f"There is no topic {topic!r}.")
+            numbers = range(len(known.partitions)) if partition is None else (partition,)
+            partitions = [(topic, number) for number in numbers]
+        self._host.elect_leaders(partitions, unclean=unclean, timeout=timeout)
+
+    def reassign(self, topic: str, partition: int, replicas: Sequence[int] | None, *, timeout: float = COMMAND_TIMEOUT_S) -> None:
+        """Move a partition's replicas to these brokers, the preferred leader first, and wait until they are there.
+
+        None takes back a move that is under way.
+        """
+        self._host.reassign(topic, partition, replicas, timeout=timeout)
+
+        def settled(levels: Mapping[LevelKey, Level]) -> bool:
+            level = levels.get(PartitionKey(topic, partition))
+            if not isinstance(level, PartitionLevel) or level.adding or level.removing:
+                return False
+            return replicas is None or level.replicas == tuple(replicas)
+
+        if not self._host.wait_for_levels(settled, timeout):
+            raise HostError(f"Moving {topic}-{partition} was accepted, but it was not done after {timeout:g} s.")
+
 
 def _is_led(levels: Mapping[LevelKey, Level], topic: str, partition: int) -> bool:
     """Whether the controller names a leader and that broker knows that it is the one."""

@@ -14,7 +14,7 @@ import pickle
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -330,6 +330,20 @@ class RemoteClusterHost:
         :raises HostError: when the controller refuses, or nobody answers in time.
         """
         self._ask("delete_topic", name)
+
+    def elect_leaders(self, partitions: Sequence[tuple[str, int]] | None = None, *, unclean: bool = False) -> None:
+        """Elect the preferred leaders of some partitions or of all. See :meth:`ClusterHost.elect_leaders`.
+
+        :raises HostError: when the controller refuses, or nobody answers in time.
+        """
+        self._ask("elect_leaders", None if partitions is None else list(partitions), unclean=unclean)
+
+    def reassign(self, topic: str, partition: int, replicas: Sequence[int] | None) -> None:
+        """Begin to move a partition's replicas to these brokers; None takes a move back. See :meth:`ClusterHost.reassign`.
+
+        :raises HostError: when the controller refuses, or nobody answers in time.
+        """
+        self._ask("reassign", topic, partition, None if replicas is None else list(replicas))
 
     # --- a client that lives beside the cluster --------------------------------------------------------
 

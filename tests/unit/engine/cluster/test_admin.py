@@ -81,6 +81,45 @@ def test_a_topic_is_deleted_by_name() -> None:
     assert seen == ["orders"]
 
 
+def test_leaders_are_elected_where_it_is_needed() -> None:
+    seen: list[Any] = []
+
+    def answer(request: Any) -> dict[str, Any]:
+        seen.append(request)
+        none_needed = {"partition_id": 1, "error_code": Errors.ELECTION_NOT_NEEDED.value, "error_message": None}
+        results = [{"partition_id": 0, "error_code": 0, "error_message": None}, none_needed]
+        return {"error_code": 0, "replica_election_results": [{"topic": "orders", "partition_result": results}]}
+
+    with FakeBroker({ApiKey.ELECT_LEADERS: answer}) as broker:
+        client(broker.address).elect_leaders([("orders", 0), ("orders", 1)], unclean=False, timeout_s=5)
+        client(broker.address).elect_leaders(None, unclean=True, timeout_s=5)
+    assert [(one.topic, tuple(one.partitions)) for one in seen[0].topic_partitions] == [("orders", (0, 1))]
+    assert seen[1].topic_partitions is None
+    assert [request.election_type for request in seen] == [0, 1]
+
+
+def test_an_election_that_is_impossible_is_refused() -> None:
+    result = {"partition_id": 0, "error_code": Errors.PREFERRED_LEADER_NOT_AVAILABLE.value, "error_message": "it is fenced"}
+    answer = {"error_code": 0, "replica_election_results": [{"topic": "orders", "partition_result": [result]}]}
+    said = r"Electing leaders: PREFERRED_LEADER_NOT_AVAILABLE \(80\): it is fenced"
+    with FakeBroker({ApiKey.ELECT_LEADERS: lambda _: answer}) as broker, pytest.raises(RequestRefused, match=said):
+        client(broker.address).elect_leaders([("orders", 0)], unclean=False, timeout_s=5)
+
+
+def test_a_move_is_asked_for_and_taken_back() -> None:
+    seen: list[Any] = []
+
+    def answer(request: Any) -> dict[str, Any]:
+        seen.append(request.topics[0].partitions[0].replicas)
+        result = {"partition_index": 2, "error_code": 0, "error_message": None}
+        return {"error_code": 0, "error_message": None, "responses": [{"name": "orders", "partitions": [result]}]}
+
+    with FakeBroker({ApiKey.ALTER_PARTITION_REASSIGNMENTS: answer}) as broker:
+        client(broker.address).reassign("orders", 2, [3, 1], timeout_s=5)
+        client(broker.address).reassign("orders", 2, None, timeout_s=5)
+    assert seen[0] == (3, 1) and seen[1] is None
+
+
 def test_a_record_goes_to_the_leader_with_acks_all() -> None:
     seen: list[Any] = []
 

@@ -143,6 +143,22 @@ def test_a_topic_is_made_and_deleted(lab: Lab) -> None:
     assert "orders" not in lab.describe().topics
 
 
+def test_replicas_move_and_the_preferred_leader_takes_over(lab: Lab) -> None:
+    topic = lab.create_topic("moved", 1, 2)
+    held = topic.partitions[0].replicas
+    free = next(node_id for node_id in lab.broker_ids if node_id not in held)
+    wanted = (free, held[0])
+    lab.reassign("moved", 0, wanted, timeout=WAIT_S)
+    assert lab.describe().topics["moved"].partitions[0].replicas == wanted
+    lab.elect_leaders("moved", timeout=WAIT_S)
+    assert lab.describe().leader("moved", 0) == free
+    with pytest.raises(HostError, match="There is no topic 'nowhere'"):
+        lab.elect_leaders("nowhere")
+    with pytest.raises(HostError, match="INVALID_REPLICA_ASSIGNMENT"):
+        lab.reassign("moved", 0, (free, 99))
+    lab.delete_topic("moved")
+
+
 @pytest.mark.expects_warnings  # Brokers that were killed wait until their old registrations have expired, and say so.
 def test_records_are_found_again_after_a_stop_and_after_a_kill_of_everything(tmp_path: Path) -> None:
     with Lab(data_dir=tmp_path, config=QUICK) as lab:
