@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 DELIVERY_TIMEOUT_MS: Final = 30_000.0
 IN_FLIGHT_MAX: Final = 5
-MAY_BE_THERE: Final = frozenset({Errors.REQUEST_TIMED_OUT, Errors.NOT_ENOUGH_REPLICAS_AFTER_APPEND, Errors.KAFKA_STORAGE_ERROR})
-"""Refusals after which the records may be in the log all the same."""
+NOT_THERE: Final = frozenset({Errors.NOT_ENOUGH_REPLICAS, Errors.LEADER_NOT_AVAILABLE, Errors.UNKNOWN_TOPIC_ID})
+"""Refusals that come before anything is appended; with all others the records may be in the log all the same."""
 
 
 class _Batch:
@@ -185,11 +185,14 @@ class SimProducer(SimClient):
             if error is Errors.NONE or error is Errors.DUPLICATE_SEQUENCE_NUMBER:
                 self._succeeded(batch, result.base_offset if error is Errors.NONE else -1)
             elif error in RETRIABLE:
-                batch.may_be_there |= error in MAY_BE_THERE
+                batch.may_be_there |= error not in NOT_THERE
                 lane.failed.append(batch)
             elif error is Errors.OUT_OF_ORDER_SEQUENCE_NUMBER and self._is_behind(lane, batch):
                 # One before it was refused and is sent again first.
                 lane.failed.append(batch)
+            elif error is Errors.OUT_OF_ORDER_SEQUENCE_NUMBER and batch.may_be_there:
+                # A broker that has restarted knows only the last batch of each producer: this may be a repeat of an older one.
+                self._settle(batch, Outcome.UNKNOWN)
             else:
                 self.unexpected.append(f"{error.name} for {batch.sends[0].value!r} of {lane.place[0]}-{lane.place[1]}")
                 self._settle(batch, Outcome.UNKNOWN if batch.may_be_there else Outcome.FAILED)
