@@ -7,6 +7,7 @@ they never take a silence for a refusal.
 
 from kafkalab.engine.simulation.client import SimAdmin, SimClient
 from kafkalab.engine.simulation.consumer import SimConsumer
+from kafkalab.engine.simulation.member import SimMember
 from kafkalab.engine.simulation.producer import SimProducer
 
-__all__ = ["SimAdmin", "SimClient", "SimConsumer", "SimProducer"]
+__all__ = ["SimAdmin", "SimClient", "SimConsumer", "SimMember", "SimProducer"]

@@ -127,6 +127,9 @@ class SimConsumer(SimClient):
                     session.partitions = {}
             if run == self.run_number:
                 self._fetched(response)
+            else:
+                # What is read now may have waited for this connection.
+                self._fetch_all()
 
         self.ask(leader, ApiKey.FETCH, body, answered, REQUEST_TIMEOUT_MS)
 

@@ -85,6 +85,7 @@ class Commit(NamedTuple):
     place: Place
     offset: int
     done_ms: float
+    generation: int = 0
 
 
 class CommitRead(NamedTuple):
@@ -95,6 +96,8 @@ class CommitRead(NamedTuple):
     offset: int
     asked_ms: float
     at_ms: float
+    generation: int = 0
+    """A member that the group has gone on without may still be told what was so before."""
 
 
 class Anomaly(NamedTuple):
@@ -265,7 +268,7 @@ class _Checker:
             commits.setdefault((commit.group, commit.place), []).append(commit)
         for read in self._history.commit_reads:
             for commit in commits.get((read.group, read.place), ()):
-                if commit.done_ms < read.asked_ms and read.offset < commit.offset:
+                if commit.done_ms < read.asked_ms and commit.generation <= read.generation and read.offset < commit.offset:
                     self._say(
                         LOST_COMMIT,
                         f"{read.group} committed {_at(commit.place, commit.offset)} and found {read.offset} "

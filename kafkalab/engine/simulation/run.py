@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from kafkalab.engine.simulation.clients import SimConsumer, SimProducer
-from kafkalab.engine.simulation.history import Anomaly, History, Outcome, check_history
+from kafkalab.engine.simulation.clients import SimConsumer, SimMember, SimProducer
+from kafkalab.engine.simulation.history import Anomaly, History, Outcome, Place, check_history
 from kafkalab.engine.simulation.invariants import Invariants
 from kafkalab.engine.simulation.nemesis import Episode, Nemesis, plan
 from kafkalab.engine.simulation.telemetry import Happening
 from kafkalab.engine.simulation.world import SimulationFailed, SimWorld
 
 TOPIC: Final = "orders"
+GROUP: Final = "readers"
 SETTLE_WITHIN_MS: Final = 120_000.0
 READ_WITHIN_MS: Final = 60_000.0
 
@@ -30,6 +31,8 @@ class RunSettings:
     controllers: int = 3
     partitions: int = 20
     producers: int = 3
+    members: int = 2
+    """Of a group that reads along."""
     rate: float = 12.0
     """Records a second and producer."""
     kinds: tuple[str, ...] = ()
@@ -163,6 +166,9 @@ def _run(world: SimWorld, history: History, outcomes: Outcomes, settings: RunSet
         producer.start()
     for consumer in consumers:
         consumer.start()
+    members = [SimMember(world, f"member-{number}", GROUP, history, places) for number in range(1, settings.members + 1)]
+    for number, member in enumerate(members):
+        world.at(world.now_ms + 3_000.0 * number, member.start)
     nemesis = Nemesis(world, outcomes.episodes, (TOPIC,), tell)
     nemesis.start()
     world.run(for_ms)
@@ -182,12 +188,23 @@ def _run(world: SimWorld, history: History, outcomes: Outcomes, settings: RunSet
         READ_WITHIN_MS,
         "everything read by everyone",
     )
+    if members:
+        world.run_until(lambda: _group_has_read(members, ends), READ_WITHIN_MS, "everything read by the group")
     history.is_complete = True
     for producer in producers:
         if producer.unexpected:
             world.fail("unexpected refusal", f"{producer.name}: {producer.unexpected[0]} (of {len(producer.unexpected)})")
-    for consumer in everyone:
+    for member in members:
+        if member.unexpected:
+            world.fail("unexpected refusal", f"{member.name}: {member.unexpected[0]} (of {len(member.unexpected)})")
+    for consumer in (*everyone, *members):
         if consumer.out_of_range:
             world.fail("offset out of range", f"{consumer.name}: {consumer.out_of_range[0]} (of {len(consumer.out_of_range)})")
     if world.failure is not None:
         raise world.failure
+
+
+def _group_has_read(members: Sequence[SimMember], ends: Mapping[Place, int]) -> bool:
+    """Whether each partition has a member that is at its end."""
+    at_end = {place for member in members for place, position in member.positions.items() if position >= ends[place]}
+    return len(at_end) == len(ends)
