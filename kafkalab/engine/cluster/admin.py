@@ -34,6 +34,10 @@ VERSIONS: Final[Mapping[ApiKey, int]] = {
     ApiKey.DELETE_TOPICS: 6,
     ApiKey.INCREMENTAL_ALTER_CONFIGS: 1,
     ApiKey.DESCRIBE_CONFIGS: 4,
+    ApiKey.DESCRIBE_QUORUM: 2,
+    ApiKey.UPDATE_FEATURES: 2,
+    ApiKey.ADD_RAFT_VOTER: 1,
+    ApiKey.REMOVE_RAFT_VOTER: 0,
     ApiKey.ELECT_LEADERS: 2,
     ApiKey.ALTER_PARTITION_REASSIGNMENTS: 0,
 }
@@ -243,6 +247,21 @@ class AdminClient:
             return result.error_code, result.error_message
 
         self._until_answered(f"Writing to topic {topic!r}", ask, timeout_s)
+
+    def ask(self, what: str, api_key: ApiKey, body: Mapping[str, Any], take: Callable[[Any], Any], *, timeout_s: float) -> Any:
+        """Ask for one thing; ``take`` finds in the response what has the error code, which is then the answer.
+
+        :raises RequestRefused: when it has one that asking again does not help.
+        """
+        found: list[Any] = []
+
+        def once(connection: _Connection) -> tuple[int, str | None]:
+            answer = take(connection.call(api_key, body))
+            found[:] = [answer]
+            return answer.error_code, getattr(answer, "error_message", None)
+
+        self._until_answered(what, once, timeout_s)
+        return found[0]
 
     def _until_answered(
         self,

@@ -28,9 +28,20 @@ from kafkalab.engine.cluster.admin import Address, AdminClient
 from kafkalab.engine.cluster.clocks import ClockControl
 from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError, RequestRefused
 from kafkalab.engine.cluster.health import hopeless, trouble
-from kafkalab.engine.cluster.layout import BROKER, CONTROLLER, ClusterPlan, NodePlan, hold_port, plan, roles_of_nodes
+from kafkalab.engine.cluster.layout import (
+    BROKER,
+    CONTROLLER,
+    ClusterPlan,
+    NodePlan,
+    hold_port,
+    plan,
+    roles_of_nodes,
+    with_controller,
+    without_controller,
+)
 from kafkalab.engine.cluster.links import LinkControl, Party
 from kafkalab.engine.cluster.node_process import ProcessRunner
+from kafkalab.engine.cluster.quorum_admin import QuorumAdmin
 from kafkalab.engine.cluster.runner import Runner, RunnerFactory
 from kafkalab.engine.cluster.settings import node_settings
 from kafkalab.engine.cluster.snapshot import ClusterSnapshot, NodeFacts, active_controller, build_snapshot, keys_of_node
@@ -50,6 +61,7 @@ ISOLATIONS: Final[tuple[str, ...]] = ("thread", "process")
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 30.0
+QUORUM_TIMEOUT_S: Final = 30.0
 QUICK_STOP_TIMEOUT_S: Final = 5.0
 """Where no quorum is there to move leaders away, a controlled shutdown has nothing to wait for."""
 COMMAND_TIMEOUT_S: Final = 30.0
@@ -171,6 +183,7 @@ class ClusterHost:
         self._closing = threading.Event()
         self._closed = False
         self._admin = AdminClient(self._reachable_brokers, self._closing)
+        self._quorum = QuorumAdmin(self._admin)
         self._old_switch_interval: float | None = None
         self._links = LinkControl(self.hub, lambda: self.node_ids, self._apply_link_faults, BY_YOU)
         self._clocks = ClockControl(self.hub, BY_YOU)
@@ -447,6 +460,49 @@ class ClusterHost:
             runner = node.runner
         self._resume(node, runner)
 
+    # --- the quorum ------------------------------------------------------------------------------------
+
+    def add_controller(self, timeout: float = QUORUM_TIMEOUT_S) -> int:
+        """Start one more controller, and let it vote once it has the metadata log; its id.
+
+        A quorum whose voters are static becomes one whose voters are in the log (kraft.version 1), and stays so.
+
+        :raises HostError: when that was not possible in time.
+        """
+        deadline = time.monotonic() + timeout
+        self._quorum.let_voters_change(timeout)
+        with self._changed:
+            cluster = self._plan = with_controller(self.data_dir, self._planned(), self._rng)
+            added = cluster.nodes[-1]
+            self._nodes[added.node_id] = _Node(added, self._spec_of(cluster, added))
+        self._launch(added.node_id)
+        failures = self._await_started([added.node_id])
+        if failures:
+            raise ClusterStartError(failures)
+        assert added.controller_port is not None
+        self._quorum.add(added.node_id, (cluster.host, added.controller_port), max(1.0, _left(deadline)))
+        return added.node_id
+
+    def remove_controller(self, node_id: int, timeout: float = QUORUM_TIMEOUT_S) -> None:
+        """Let a controller vote no more, stop it in order, and forget it; it may be one that is gone already.
+
+        :raises HostError: when it is no controller or a broker too, or that was not possible in time.
+        """
+        with self._changed:
+            node = self._node(node_id)
+            if node.plan.roles != {CONTROLLER}:
+                raise HostError(f"Node {node_id} is a {node.plan.role}; only a node that is nothing but a controller can leave the quorum.")
+        self._quorum.let_voters_change(timeout)
+        self._quorum.remove(node_id, timeout)
+        with self._changed:
+            is_gone = node.state in GONE
+        if not is_gone:
+            self.stop(node_id)
+        with self._changed:
+            self._plan = without_controller(self.data_dir, self._planned(), node_id)
+            self._let_go_of_ports(node)
+            del self._nodes[node_id]
+
     # --- links and clocks ------------------------------------------------------------------------------
 
     def isolate(self, a: Party, b: Party | None = None) -> None:
@@ -611,23 +667,28 @@ class ClusterHost:
             rng=self._rng,
         )
         for node_plan in cluster.nodes:
-            spec = NodeSpec(
-                node_id=node_plan.node_id,
-                roles=node_plan.roles,
-                data_dir=data_dir / node_plan.directory_name,
-                cluster_id=cluster.cluster_id,
-                host=cluster.host,
-                broker_port=node_plan.broker_port,
-                controller_port=node_plan.controller_port,
-                voters=cluster.voters,
-                config=self._settings_of(node_plan),
-                log_dirs=self._log_dirs,
-            )
-            self._nodes[node_plan.node_id] = _Node(node_plan, spec)
+            self._nodes[node_plan.node_id] = _Node(node_plan, self._spec_of(cluster, node_plan))
         if self._isolation == "thread" and sys.getswitchinterval() > SWITCH_INTERVAL_S:
             self._old_switch_interval = sys.getswitchinterval()
             sys.setswitchinterval(SWITCH_INTERVAL_S)
         return cluster
+
+    def _spec_of(self, cluster: ClusterPlan, node_plan: NodePlan) -> NodeSpec:
+        assert self._data_dir is not None, "nodes have a folder"
+        return NodeSpec(
+            node_id=node_plan.node_id,
+            roles=node_plan.roles,
+            data_dir=self._data_dir / node_plan.directory_name,
+            cluster_id=cluster.cluster_id,
+            host=cluster.host,
+            broker_port=node_plan.broker_port,
+            controller_port=node_plan.controller_port,
+            # One that joined must not take the voters that there were first for those that there are.
+            voters={} if node_plan.has_joined else cluster.voters,
+            bootstrap_servers=cluster.controller_addresses if node_plan.has_joined else (),
+            config=self._settings_of(node_plan),
+            log_dirs=self._log_dirs,
+        )
 
     def _settings_of(self, node_plan: NodePlan) -> Mapping[str, str]:
         if not self._racks or node_plan.broker_port is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from kafkalab.engine.cluster.errors import HostError
-from kafkalab.engine.cluster.host import COMMAND_TIMEOUT_S, STOP_TIMEOUT_S, ClusterHost, Isolation
+from kafkalab.engine.cluster.host import COMMAND_TIMEOUT_S, QUORUM_TIMEOUT_S, STOP_TIMEOUT_S, ClusterHost, Isolation
 from kafkalab.engine.cluster.links import Party
 from kafkalab.engine.cluster.snapshot import ClusterSnapshot, TopicSnapshot
 from kafkalab.engine.telemetry.hub import TelemetryHub
@@ -179,6 +179,14 @@ class Lab:
     def restart(self, node_id: int) -> None:
         """Start a node again on its old address and files; one that runs is stopped in order first."""
         self._host.restart(node_id)
+
+    def add_controller(self, timeout: float = QUORUM_TIMEOUT_S) -> int:
+        """Start one more controller and let it vote (KIP-853); its id."""
+        return self._host.add_controller(timeout)
+
+    def remove_controller(self, node_id: int, timeout: float = QUORUM_TIMEOUT_S) -> None:
+        """Let a controller vote no more, stop it, and forget it."""
+        self._host.remove_controller(node_id, timeout)
 
     def pause(self, node_id: int) -> None:
         """Let a node stop answering, with its sockets open."""

@@ -43,6 +43,10 @@ class NodePlan:
     roles: frozenset[str]
     broker_port: int | None = None
     controller_port: int | None = None
+    has_joined: bool = False
+    """A controller that came when the quorum was there already; its settings name nobody, the metadata log does."""
+    has_left: bool = False
+    """A controller that votes no more and is started no more."""
 
     @property
     def role(self) -> str:
@@ -72,8 +76,17 @@ class ClusterPlan:
 
     @property
     def voters(self) -> dict[int, tuple[str, int]]:
-        """The quorum: controller ids and their addresses."""
-        return {node.node_id: (self.host, node.controller_port) for node in self.nodes if node.controller_port is not None}
+        """The quorum as it was first: controller ids and their addresses."""
+        return {
+            node.node_id: (self.host, node.controller_port)
+            for node in self.nodes
+            if node.controller_port is not None and not node.has_joined
+        }
+
+    @property
+    def controller_addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where all controllers listen, those that joined among them."""
+        return tuple((self.host, node.controller_port) for node in self.nodes if node.controller_port is not None)
 
     @property
     def brokers(self) -> tuple[NodePlan, ...]:
@@ -120,7 +133,10 @@ def plan(
         raise HostError(f"The port was {port}; with {brokers} brokers it can be 0 (any free ports) to {PORT_MAX - brokers + 1}.")
     roles = roles_of_nodes(brokers, controllers, combined=combined)
     known = _read(data_dir / FILE_NAME)
+    gone: set[int] = set()
     if known is not None:
+        roles |= {node.node_id: node.roles for node in known.nodes if node.has_joined}
+        gone = {node.node_id for node in known.nodes if node.has_left}
         _check_same_quorum(data_dir, known, {node_id for node_id, names in roles.items() if CONTROLLER in names}, roles)
     remembered = {node.node_id: node for node in known.nodes} if known is not None else {}
 
@@ -134,9 +150,11 @@ def plan(
     # A node that needs a new port must not take the place of one that comes back later.
     kept = {kept_port for old in remembered.values() for kept_port in (old.broker_port, old.controller_port) if kept_port}
     free = _free_ports(host, taken, kept, rng)
-    for node_id, names in roles.items():
+    for node_id, names in sorted(roles.items()):
         old = remembered.get(node_id)
-        node = NodePlan(node_id, names)
+        if node_id in gone:
+            continue
+        node = NodePlan(node_id, names, has_joined=old is not None and old.has_joined)
         if BROKER in names:
             broker_port = port + node_id - 1 if port else _kept_or_free(host, old.broker_port if old else None, taken, free)
             node = replace(node, broker_port=broker_port)
@@ -146,9 +164,33 @@ def plan(
     # Brokers that are not started this time stay known, with their place and their folder.
     cluster_id = known.cluster_id if known is not None else uuid_to_text(random_uuid(rng))
     result = ClusterPlan(cluster_id, host, tuple(nodes))
-    absent = tuple(node for node_id, node in remembered.items() if node_id not in roles)
+    absent = tuple(node for node_id, node in remembered.items() if node_id not in roles or node_id in gone)
     _write(data_dir / FILE_NAME, replace(result, nodes=tuple(sorted((*result.nodes, *absent), key=lambda node: node.node_id))))
     return result
+
+
+def with_controller(data_dir: Path, cluster: ClusterPlan, rng: Random) -> ClusterPlan:
+    """The cluster with one more controller, which is remembered from now on.
+
+    :raises HostError: when there are too many, or no port is free.
+    """
+    known = _read(data_dir / FILE_NAME) or cluster
+    first = max(FIRST_CONTROLLER_ID, *(node.node_id + 1 for node in known.nodes))
+    if first >= FIRST_CONTROLLER_ID + NODES_MAX:
+        raise HostError(f"There are no more than {NODES_MAX} controllers, those that have left among them.")
+    kept = {port for node in known.nodes for port in (node.broker_port, node.controller_port) if port is not None}
+    port = next(_free_ports(cluster.host, set(), kept, rng))
+    added = NodePlan(first, frozenset({CONTROLLER}), controller_port=port, has_joined=True)
+    _write(data_dir / FILE_NAME, replace(known, nodes=(*known.nodes, added)))
+    return replace(cluster, nodes=(*cluster.nodes, added))
+
+
+def without_controller(data_dir: Path, cluster: ClusterPlan, node_id: int) -> ClusterPlan:
+    """The cluster without a controller that has left its quorum; that is remembered from now on."""
+    known = _read(data_dir / FILE_NAME) or cluster
+    left = tuple(replace(node, has_left=True) if node.node_id == node_id else node for node in known.nodes)
+    _write(data_dir / FILE_NAME, replace(known, nodes=left))
+    return replace(cluster, nodes=tuple(node for node in cluster.nodes if node.node_id != node_id))
 
 
 def hold_port(host: str, port: int) -> socket.socket | None:
@@ -225,10 +267,11 @@ def _check_same_quorum(data_dir: Path, known: ClusterPlan, voters: Collection[in
     both = {node.node_id: node.roles for node in known.nodes}
     changed = [node_id for node_id, names in roles.items() if both.get(node_id, names) != names]
     if old != set(voters) or changed:
+        first = sum(not node.has_joined for node in known.controllers)
         combined = bool(old & {node.node_id for node in known.brokers})
         raise HostError(
             f"The data folder {data_dir} holds a cluster whose controllers are {_listed(old)}; asked for were {_listed(voters)}. "
-            f"Its quorum cannot be changed: start it with {len(old)} controllers{', combined' if combined else ', not combined'}, "
+            f"Its quorum cannot be changed so: start it with {first} controllers{', combined' if combined else ', not combined'}, "
             "or choose another folder."
         )
 
@@ -265,6 +308,8 @@ def _parse(data: Any) -> ClusterPlan:
                 names,
                 _port(value["broker_port"]) if BROKER in names else None,
                 _port(value["controller_port"]) if CONTROLLER in names else None,
+                has_joined=bool(value.get("has_joined", False)),
+                has_left=bool(value.get("has_left", False)),
             )
         )
     return ClusterPlan(data["cluster_id"], str(data["host"]), tuple(sorted(nodes, key=lambda node: node.node_id)))
@@ -284,6 +329,10 @@ def _write(path: Path, cluster: ClusterPlan) -> None:
             entry["broker_port"] = node.broker_port
         if node.controller_port is not None:
             entry["controller_port"] = node.controller_port
+        if node.has_joined:
+            entry["has_joined"] = True
+        if node.has_left:
+            entry["has_left"] = True
         nodes[str(node.node_id)] = entry
     data = {"version": FILE_VERSION, "cluster_id": cluster.cluster_id, "host": cluster.host, "nodes": nodes}
     temporary = path.with_suffix(".tmp")
