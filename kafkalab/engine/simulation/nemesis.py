@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CLOCK_JUMP_MAX_S: Final = 1_200.0
 """Brokers refuse records that are an hour ahead of their clock: two jumps must not add up to that."""
 DISK_FREE_MAX: Final = 20_000
+VOTERS_MIN: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ KINDS: Final[Mapping[str, float]] = {
     "elect": 0.5,
     "alter_topic": 0.5,
     "create_topic": 0.4,
+    "voters": 1.5,
 }
 """What there is, and how often beside the others."""
 
@@ -116,7 +118,7 @@ def _episode(rng: Random, kind: str, at_ms: float, brokers: list[int], controlle
         who, amount = (rng.choice(nodes),), rng.choice((-1, 1)) * rng.uniform(0.05, CLOCK_JUMP_MAX_S)
     elif kind == "fill_disk":
         who, amount = (rng.choice(nodes),), float(rng.randrange(DISK_FREE_MAX))
-    elif kind in ("reassign", "elect", "alter_topic", "create_topic"):
+    elif kind in ("reassign", "elect", "alter_topic", "create_topic", "voters"):
         who, amount = (), float(rng.randrange(1 << 30))
     else:
         who = (rng.choice(nodes),)
@@ -361,6 +363,29 @@ class Nemesis:
         self._ask(_KEYS.ELECT_LEADERS, body, lambda response: response.error_code, frozenset({Errors.NONE}))
         return _nothing
 
+    def _voters(self, episode: Episode) -> Callable[[], None] | None:
+        """A controller joins the voters, or one leaves them; later the other way round."""
+        world, rng = self._world, Random(int(episode.amount))
+        voters = world.voter_ids()
+        others = sorted(set(world.controller_ids) - voters)
+        if not world.is_dynamic or not voters:
+            return None
+
+        def answered(error: Errors) -> None:
+            if error not in _VOTERS_EXPECTED:
+                world.fail("unexpected refusal", f"changing voters: {error.name}")
+
+        def change(is_joining: bool, node_id: int) -> None:
+            if is_joining:
+                world.add_controller(node_id, answered)
+            elif len(world.voter_ids()) > VOTERS_MIN:
+                world.remove_controller(node_id, answered)
+
+        is_joining = bool(others) and (len(voters) <= VOTERS_MIN or rng.random() < 0.5)
+        node_id = rng.choice(others if is_joining else sorted(voters))
+        change(is_joining, node_id)
+        return lambda: change(not is_joining, node_id)
+
     def _alter_topic(self, episode: Episode) -> Callable[[], None]:
         rng = Random(int(episode.amount))
         topic = rng.choice(self._topics)
@@ -416,6 +441,16 @@ def _reassignment_code(response: Any) -> int:
 
 _KEYS: Final = _Keys()
 _TRY_AGAIN: Final = frozenset({Errors.NOT_CONTROLLER, Errors.REQUEST_TIMED_OUT, Errors.COORDINATOR_NOT_AVAILABLE})
+_VOTERS_EXPECTED: Final = frozenset(
+    {
+        Errors.NONE,
+        Errors.REQUEST_TIMED_OUT,
+        Errors.DUPLICATE_VOTER,
+        Errors.VOTER_NOT_FOUND,
+        Errors.NOT_LEADER_OR_FOLLOWER,
+        Errors.UNKNOWN_SERVER_ERROR,
+    }
+)
 _REASSIGN_EXPECTED: Final = frozenset(
     {
         Errors.NONE,

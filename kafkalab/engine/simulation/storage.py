@@ -298,6 +298,15 @@ class MemoryStorage:
     def close(self) -> None:
         """Nothing is kept open here."""
 
+    def sync_everything(self) -> None:
+        """As a machine does that is shut down in order."""
+        for inode in self.files.values():
+            inode.synced = len(inode.content)
+            inode.is_name_synced = True
+            inode.before = None
+        for name in self._directories:
+            self._directories[name] = True
+
     # --- what is on the disk ---------------------------------------------------------------------------
 
     @property

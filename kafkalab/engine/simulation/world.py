@@ -17,8 +17,12 @@ from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.ids import random_uuid, uuid_to_text
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.faults.network import CLIENTS, LinkFault
+from kafkalab.engine.log.meta_properties import META_PROPERTIES_FILE, MetaProperties
 from kafkalab.engine.metadata.image import MetadataImage
 from kafkalab.engine.protocol.apis import ApiKey
+from kafkalab.engine.raft.voters import KRAFT_VERSION_MAX, ReplicaKey, Voter, VoterSet
+from kafkalab.engine.server.connection import CONTROLLER_LISTENER
+from kafkalab.engine.server.formatter import Formatter
 from kafkalab.engine.server.node import NodeSpec
 from kafkalab.engine.simulation.clients import SimAdmin, SimClient
 from kafkalab.engine.simulation.loop import SimLoop
@@ -65,6 +69,8 @@ class SimWorld:
     :param seed: what everything follows from.
     :param config: broker settings by Kafka's names, for all nodes.
     :param combined: every node is both broker and controller.
+    :param dynamic: who votes is in the metadata log (kraft.version 1), and can change.
+    :param spare_controllers: so many more controllers, which do not vote at first; only where voters can change.
     :param racks: where brokers stand, in the order of their ids; with fewer racks than brokers it begins anew.
     """
 
@@ -78,8 +84,11 @@ class SimWorld:
         combined: bool = False,
         racks: tuple[str, ...] = (),
         log_dirs: int = 1,
+        dynamic: bool = False,
+        spare_controllers: int = 0,
     ) -> None:
         self.seed = seed
+        self.is_dynamic = dynamic
         self.scheduler = Scheduler(self.rng("ties"))
         self.network = SimNetwork(self.scheduler, self.rng("network"))
         self.sink = SimSink(self.scheduler)
@@ -94,9 +103,11 @@ class SimWorld:
         self.nodes: dict[int, SimNode] = {}
         roles: dict[int, set[str]] = {node_id: {"broker"} for node_id in range(1, brokers + 1)}
         first = 1 if combined else FIRST_CONTROLLER_ID
-        for node_id in range(first, first + controllers):
+        assert dynamic or not spare_controllers, "static voters do not change"
+        for node_id in range(first, first + controllers + spare_controllers):
             roles.setdefault(node_id, set()).add("controller")
         voters = {node_id: (_ip(node_id), CONTROLLER_PORT) for node_id in range(first, first + controllers)}
+        everybody = tuple((_ip(node_id), CONTROLLER_PORT) for node_id in range(first, first + controllers + spare_controllers))
         replication_factor = str(min(3, brokers))
         settings = {
             **DEFAULTS,
@@ -116,9 +127,10 @@ class SimWorld:
                 host=_ip(node_id),
                 broker_port=BROKER_PORT if "broker" in names else None,
                 controller_port=CONTROLLER_PORT if "controller" in names else None,
-                voters=voters,
+                voters={} if dynamic else voters,
                 config=own,
                 log_dirs=log_dirs,
+                bootstrap_servers=everybody if dynamic else (),
             )
             node = SimNode(
                 spec,
@@ -130,6 +142,29 @@ class SimWorld:
             )
             node.on_step = self._stepped
             self.nodes[node_id] = node
+        if dynamic:
+            self._format(voters)
+
+    def _format(self, addresses: Mapping[int, tuple[str, int]]) -> None:
+        """Tell the nodes' directories who votes first (KIP-853)."""
+        rng = self.rng("format")
+        first = VoterSet(
+            Voter(key=ReplicaKey(node_id, random_uuid(rng)), endpoints={CONTROLLER_LISTENER: address}, max_version=KRAFT_VERSION_MAX)
+            for node_id, address in addresses.items()
+        )
+        for node in self.nodes.values():
+            paths = node.spec.directories
+            for path in paths:
+                node.storage.make_dirs(path)
+            Formatter(
+                cluster_id=self.cluster_id,
+                node_id=node.node_id,
+                directories=paths,
+                metadata_directory=paths[0],
+                has_dynamic_quorum=True,
+                initial_voters=first,
+            ).run(node.storage, rng=rng, wall_ms=node.storage.wall_ms(), tell=lambda _line: None)
+            node.storage.sync_everything()
 
     def rng(self, purpose: str) -> Random:
         """Chance of its own for each purpose: what one does with it does not change what others get."""
@@ -180,6 +215,12 @@ class SimWorld:
         found = None if image is None else image.topics_by_name.get(topic)
         registration = None if found is None else found.partitions.get(partition)
         return () if registration is None else tuple(registration.isr)
+
+    def voter_ids(self) -> frozenset[int]:
+        """Who votes, as the active controller has it; nobody while there is none."""
+        active = self.active_controller()
+        node = None if active is None else self.nodes[active].node
+        return frozenset() if node is None or node.raft is None else node.raft.voter_ids
 
     def is_ready(self) -> bool:
         """Whether every broker is in service."""
@@ -458,6 +499,31 @@ class SimWorld:
         self.admin.request(ApiKey.CREATE_TOPICS, {"topics": [topic], "timeout": 30_000, "validate_only": False}, answered)
         self.run_until(lambda: all(self._is_led(name, i) for i in range(partitions)), COMMAND_WITHIN_MS, f"topic {name} with leaders")
 
+    def add_controller(self, node_id: int, on_answer: Callable[[Errors], None]) -> None:
+        """Let a controller that is no voter be one."""
+        sim = self.nodes[node_id]
+        meta = MetaProperties.read(sim.spec.directories[0] / META_PROPERTIES_FILE, sim.storage)
+        body = {
+            "cluster_id": self.cluster_id,
+            "timeout": 5_000,
+            "voter_id": node_id,
+            "voter_directory_id": meta.directory_id,
+            "listeners": [{"name": CONTROLLER_LISTENER, "host": sim.spec.host, "port": sim.spec.controller_port}],
+            "ack_when_committed": True,
+        }
+        self.admin.request(ApiKey.ADD_RAFT_VOTER, body, lambda response: _told(on_answer, response), within_ms=10_000.0)
+
+    def remove_controller(self, node_id: int, on_answer: Callable[[Errors], None]) -> None:
+        """Let a voter be one no longer."""
+        active = self.active_controller()
+        node = None if active is None else self.nodes[active].node
+        voter = None if node is None or node.raft is None else node.raft.voter_set.get(node_id)
+        if voter is None:
+            on_answer(Errors.VOTER_NOT_FOUND)
+            return
+        body = {"cluster_id": self.cluster_id, "voter_id": node_id, "voter_directory_id": voter.key.directory_id}
+        self.admin.request(ApiKey.REMOVE_RAFT_VOTER, body, lambda response: _told(on_answer, response), within_ms=10_000.0)
+
     def delete_topic(self, name: str) -> None:
         """Delete a topic, and wait until all nodes know."""
         body = {"topics": [{"name": name, "topic_id": None}], "topic_names": [name], "timeout": 30_000}
@@ -526,6 +592,14 @@ def _party(party: Party) -> int:
 
 def _direction(fault: LinkFault) -> tuple[int, int]:
     return min(fault.source, fault.target), max(fault.source, fault.target)
+
+
+def _told(on_answer: Callable[[Errors], None], response: Any) -> bool:
+    error = Errors(response.error_code)
+    if error is Errors.NOT_CONTROLLER:
+        return False
+    on_answer(error)
+    return True
 
 
 def _text(value: object) -> str:
