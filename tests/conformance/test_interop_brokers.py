@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import apache_kafka
+from tests.support.apache_nodes import ApacheProcess
 from tests.support.mixed_cluster import THEIR_BROKER, Quorum, assert_replicas_agree, mixed_cluster
 from tests.support.steady_load import Load, check
 
@@ -16,8 +17,15 @@ pytestmark = [
     pytest.mark.expects_warnings,
 ]
 
+SESSION_S = 5.0
+EXPECTED = ("ControllerApis", "Failed to load metadata from __consumer_offsets")
 # Each broker leads one partition and follows the two others.
 ASSIGNMENTS = [[1, 2, 3], [2, 3, 1], [3, 1, 2]]
+
+
+def complaints(process: ApacheProcess) -> list[str]:
+    """What Apache Kafka takes for an error. That it is asked before it leads, or loads what it no longer leads, is none."""
+    return [line for line in process.lines(" ERROR ") if not any(known in line for known in EXPECTED)]
 
 
 @pytest.mark.parametrize("quorum", ["ours", "theirs", "mixed"])
@@ -27,29 +35,27 @@ def test_either_side_is_killed_under_load_and_nothing_is_lost(tmp_path: Path, qu
         assert cluster.leaders("orders") == {0: 1, 1: 2, 2: 3}
         with Load(cluster.bootstrap_servers, "orders") as load:
             load.wait_for(300)
-
-            cluster.theirs.kill()
-            cluster.wait_led_without("orders", THEIR_BROKER)
-            load.wait_for(300)
-            cluster.theirs.start()
-            cluster.theirs.wait_ready()
-            cluster.wait_in_sync("orders")
-
-            cluster.lab.kill(1)
-            cluster.wait_led_without("orders", 1)
-            load.wait_for(300)
-            cluster.lab.start(1)
-            cluster.wait_in_sync("orders")
-
-            # Broker 2 leads most by now; when it goes, theirs leads again.
-            cluster.lab.kill(2)
-            cluster.wait_led_without("orders", 2)
-            assert THEIR_BROKER in cluster.leaders("orders").values()
-            load.wait_for(300)
-            cluster.lab.start(2)
-            cluster.wait_in_sync("orders")
+            # When broker 2 goes it leads most, and theirs leads again.
+            for broker_id in (THEIR_BROKER, 1, 2):
+                cluster.kill(broker_id)
+                cluster.wait_led_without("orders", broker_id)
+                load.wait_for(300)
+                assert broker_id != 2 or THEIR_BROKER in cluster.leaders("orders").values()
+                cluster.start(broker_id)
+                cluster.wait_in_sync("orders")
             load.wait_for(100)
+
+            # Stopped in order, either side hands over what it leads; nobody waits for a session to run out.
+            load.longest_gap_s = 0.0
+            for broker_id in (THEIR_BROKER, 1):
+                cluster.stop(broker_id)
+                cluster.wait_led_without("orders", broker_id)
+                load.wait_for(100)
+                cluster.start(broker_id)
+                cluster.wait_in_sync("orders")
+            assert load.longest_gap_s < SESSION_S
         check(cluster.bootstrap_servers, "orders", load)
-        # Every broker served some of it at some time.
         assert set(load.acked) == {0, 1, 2}
+        # Nor did their broker find anything wrong with ours.
+        assert not complaints(cluster.theirs)
     assert_replicas_agree(cluster, "orders", len(ASSIGNMENTS))

@@ -80,9 +80,32 @@ class MixedCluster:
         broker = next(node for node in self.theirs.nodes if node.node_id == THEIR_BROKER)
         return f"127.0.0.1:{broker.port}"
 
-    def log_dir(self, broker_id: int) -> Path:
-        """Where a broker keeps its replicas."""
-        return self.theirs.log_dir(broker_id) if broker_id == THEIR_BROKER else self.lab.data_dir(broker_id)
+    def log_dirs(self, broker_id: int) -> list[Path]:
+        """Where a broker keeps its replicas; a second directory of theirs is called as the first with something after it."""
+        first = self.theirs.log_dir(broker_id) if broker_id == THEIR_BROKER else self.lab.data_dir(broker_id)
+        return sorted(path for path in first.parent.glob(f"{first.name}*") if path.is_dir())
+
+    def kill(self, broker_id: int) -> None:
+        """SIGKILL to a broker, or what is like it; with theirs goes what else is in its process."""
+        if broker_id == THEIR_BROKER:
+            self.theirs.kill()
+        else:
+            self.lab.kill(broker_id)
+
+    def stop(self, broker_id: int) -> None:
+        """Stop a broker in order."""
+        if broker_id == THEIR_BROKER:
+            self.theirs.stop()
+        else:
+            self.lab.stop(broker_id)
+
+    def start(self, broker_id: int) -> None:
+        """Start a broker again, and wait until it has its port."""
+        if broker_id == THEIR_BROKER:
+            self.theirs.start()
+            self.theirs.wait_ready()
+        else:
+            self.lab.start(broker_id)
 
     def create_topic(self, name: str, assignments: Sequence[Sequence[int]], config: Mapping[str, str] | None = None) -> None:
         """Create a topic with these replicas of each partition, preferred leader first."""
@@ -118,8 +141,13 @@ class MixedCluster:
 
 
 @contextmanager
-def mixed_cluster(directory: Path, quorum: Quorum, *, config: Mapping[str, str] | None = None) -> Iterator[MixedCluster]:
-    """Start one of these, all brokers in service; stopped in order at the end, brokers first."""
+def mixed_cluster(
+    directory: Path, quorum: Quorum, *, config: Mapping[str, str] | None = None, their_config: Mapping[str, str] | None = None
+) -> Iterator[MixedCluster]:
+    """Start one of these, all brokers in service; stopped in order at the end, brokers first.
+
+    :param their_config: settings of broker 3 alone.
+    """
     settings = {**SETTINGS, **(config or {})}
     voters = {node_id: ("127.0.0.1", free_port()) for node_id in CONTROLLERS}
     ours = {"ours": CONTROLLERS, "mixed": OURS_OF_MIXED, "theirs": ()}[quorum]
@@ -133,7 +161,9 @@ def mixed_cluster(directory: Path, quorum: Quorum, *, config: Mapping[str, str] 
         return ApacheNode(node_id, "controller", voters, settings, voters[node_id][1])
 
     beside = [controller(CONTROLLERS[-1])] if quorum != "ours" else []
-    theirs = ApacheProcess(directory, CLUSTER_ID, [*beside, ApacheNode(THEIR_BROKER, "broker", voters, settings)])
+    theirs = ApacheProcess(
+        directory, CLUSTER_ID, [*beside, ApacheNode(THEIR_BROKER, "broker", voters, {**settings, **(their_config or {})})]
+    )
     majority = ApacheProcess(directory, CLUSTER_ID, [controller(node_id) for node_id in CONTROLLERS[:2]]) if quorum == "theirs" else None
     with ExitStack() as stack:
         if majority is not None:
@@ -155,9 +185,10 @@ def batches_by_replica(cluster: MixedCluster, partition: TopicPartition) -> dict
     """What is in the files of each broker that has the partition."""
     found = {}
     for broker_id in (*OUR_BROKERS, THEIR_BROKER):
-        reader = LogDirReader(cluster.log_dir(broker_id)).partitions().get(partition)
-        if reader is not None:
-            found[broker_id] = list(reader.batches())
+        for log_dir in cluster.log_dirs(broker_id):
+            reader = LogDirReader(log_dir).partitions().get(partition)
+            if reader is not None:
+                found[broker_id] = list(reader.batches())
     return found
 
 
