@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,20 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / QUORUM_STATE_FILE).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(QuorumStateError, match="is not text"):
         FileQuorumStateStore(tmp_path).read()
+
+
+def test_the_newer_form_remembers_the_disk_of_the_one_voted_for(tmp_path: Path) -> None:
+    directory_id = uuid.UUID(int=77)
+    state = ElectionState(5, -1, 102, directory_id, 1)
+    FileQuorumStateStore(tmp_path).write(state)
+    assert json.loads((tmp_path / QUORUM_STATE_FILE).read_text()) == {
+        "leaderId": -1,
+        "leaderEpoch": 5,
+        "votedId": 102,
+        "votedDirectoryId": "AAAAAAAAAAAAAAAAAAAATQ",
+        "data_version": 1,
+    }
+    assert FileQuorumStateStore(tmp_path).read() == state
+    broken = '{"leaderId":3,"leaderEpoch":9,"votedId":1,"votedDirectoryId":"x","data_version":1}'
+    with pytest.raises(QuorumStateError, match="votedDirectoryId = 'x', which is no id"):
+        decode_quorum_state(broken)

@@ -16,7 +16,10 @@ from kafkalab.engine.log.meta_properties import MetaProperties
 from kafkalab.engine.log.storage import FileStorage
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.raft.initial_voters import parse_initial_voters
+from kafkalab.engine.raft.snapshot_records import SnapshotReader
+from kafkalab.engine.raft.snapshot_store import SnapshotId, SnapshotStore, parse_snapshot_name
 from kafkalab.engine.raft.voters import VoterSet
+from kafkalab.engine.record.control import ControlType
 from kafkalab.engine.server.formatter import Formatter
 from tests.support.apache_kafka import free_port
 from tests.support.lab_nodes import LabNodes
@@ -186,3 +189,30 @@ def test_a_controller_whose_disk_is_new_takes_its_place_again(tmp_path: Path) ->
             return any(one.replica_id == lost and one.replica_directory_id == directory_id for one in voters)
 
         wait_for(has_place, "the new disk among the voters")
+
+
+def test_one_that_comes_late_learns_the_voters_from_a_snapshot(tmp_path: Path) -> None:
+    quorum = Quorum(tmp_path, config={"metadata.log.max.record.bytes.between.snapshots": "1"})
+    quorum.format(101, 102, 103, voters=quorum.voters)
+
+    def snapshots(node_id: int) -> list[SnapshotId]:
+        # A store of its own would take what is being written for what a stop left behind.
+        names = (quorum.nodes.data_dir(node_id) / "__cluster_metadata-0").glob("*.checkpoint")
+        found = sorted(parsed[0] for path in names if (parsed := parse_snapshot_name(path.name)) is not None)
+        return [one for one in found if not one.is_bootstrap]
+
+    with quorum.nodes:
+        quorum.nodes.start(101, 102, 103, 1)
+        first = quorum.leader()
+        wait_for(lambda: snapshots(first), "a snapshot at the leader")
+        quorum.nodes.start(104)
+        assert quorum.add(104) is Errors.NONE
+        # It votes, and its next life finds who else does in what is on its disk.
+        quorum.nodes.kill(first)
+        quorum.nodes.kill(104)
+        directory = quorum.nodes.data_dir(104) / "__cluster_metadata-0"
+        reader = SnapshotReader(SnapshotStore(FileStorage(), directory), snapshots(104)[-1])
+        assert [kind for kind, _value in reader.controls()] == [ControlType.KRAFT_VERSION, ControlType.KRAFT_VOTERS]
+        quorum.nodes.start(104)
+        wait_for(lambda: (found := quorum.described()) is not None and found[0] != first, "a leader by the votes of three")
+        assert quorum.voter_ids() == [101, 102, 103, 104]
