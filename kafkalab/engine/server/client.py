@@ -51,6 +51,7 @@ class _Link(asyncio.Protocol):
     """One connection to another node. It is made at the first request and dropped at the first fault."""
 
     is_on_controller = False
+    first_bytes = b""
 
     def __init__(self, network: NodeNetwork, node_id: int, address: tuple[str, int]) -> None:
         self._network = network

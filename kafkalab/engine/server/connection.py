@@ -20,7 +20,7 @@ from kafkalab.engine.broker.context import ConnectionInfo, RequestContext
 from kafkalab.engine.log.region import FileRegion
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.server.file_sender import FileSender, can_send_files
-from kafkalab.engine.server.links import party_of_client_id
+from kafkalab.engine.server.links import party_of_client_id, party_of_first_bytes
 
 if TYPE_CHECKING:
     from kafkalab.engine.server.listener import Listener
@@ -102,9 +102,14 @@ class Connection(asyncio.Protocol):
     @property
     def party(self) -> int | None:
         """Which node is at the other end, or that none is; None while nothing has come that would tell."""
-        if not self.info.stats.bytes_in:
-            return None
-        return party_of_client_id(self.client_id, on_controller=self.is_on_controller)
+        if self.info.stats.requests:
+            return party_of_client_id(self.client_id, on_controller=self.is_on_controller)
+        return party_of_first_bytes(self.first_bytes, on_controller=self.is_on_controller)
+
+    @property
+    def first_bytes(self) -> bytes:
+        """What has come of the first request; nothing any more once it is whole."""
+        return b"" if self.info.stats.requests else b"".join(self._pieces)
 
     @property
     def is_on_controller(self) -> bool:

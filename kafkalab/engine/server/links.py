@@ -75,6 +75,10 @@ class Subject(Protocol):
     def is_on_controller(self) -> bool:
         """Whether it was accepted by a controller's listener."""
 
+    @property
+    def first_bytes(self) -> bytes:
+        """What it has of the first request, while that is not whole."""
+
     def reroute(self, transport: asyncio.Transport, *, sends_files: bool) -> None:
         """From now on this is its way; whether what it sends may go around it."""
 
@@ -107,6 +111,7 @@ class FaultyLink(asyncio.Protocol):
         self._subject = subject
         self._transport: asyncio.Transport | None = transport
         self._party = subject.party
+        self._had_before = subject.first_bytes
         self._first_bytes = b""
         self._incoming = LinkQueue(links.chance)
         self._outgoing = LinkQueue(links.chance)
@@ -266,7 +271,7 @@ class FaultyLink(asyncio.Protocol):
             return
         if self._party is None:
             data = self._first_bytes = self._first_bytes + data
-            self._party = party_of_first_bytes(data, on_controller=self._subject.is_on_controller)
+            self._party = party_of_first_bytes(self._had_before + data, on_controller=self._subject.is_on_controller)
             if self._party is None:
                 return
             self._first_bytes = b""

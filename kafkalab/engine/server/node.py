@@ -88,6 +88,8 @@ class NodeRunner:
         self._awake = threading.Event()
         self._awake.set()
         self._dying = False
+        self._early: list[Callable[[Node], None]] = []
+        """What was ordered before there was a node."""
         self._torn_tail_bytes: int | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"kafkalab-node-{spec.node_id}", daemon=True)
@@ -155,6 +157,8 @@ class NodeRunner:
         def apply() -> None:
             if self._node is not None:
                 command(self._node)
+            else:
+                self._early.append(command)
             done.set_result(None)
 
         self._post(apply)
@@ -211,6 +215,8 @@ class NodeRunner:
     async def _boot(self) -> None:
         try:
             self._node = Node(self.spec, self._sink, self._loop, self._give_up)
+            for command in self._early:
+                command(self._node)
             await self._node.start()
         except NodeFailed as e:
             self._give_up(str(e))

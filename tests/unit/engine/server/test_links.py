@@ -19,6 +19,7 @@ from kafkalab.engine.faults import network as rules
 from kafkalab.engine.faults.network import CLIENTS, LinkFault
 from kafkalab.engine.log.region import REGION_BYTES_MIN
 from kafkalab.engine.log.storage import FileStorage
+from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.server.client import NodeNetwork
 from kafkalab.engine.server.links import HELD_BYTES_MAX, NodeLinks, party_of_client_id, party_of_first_bytes
@@ -372,6 +373,25 @@ def test_bad_input_is_refused_behind_a_broken_link_too(run: Callable[[Scenario],
         other.write(b"\0\0")
         other.close()
         await until(lambda: not world.served.listener.connections)
+
+    run(scenario)
+
+
+def test_a_node_amid_its_first_request_is_known_when_the_link_is_cut(run: Callable[[Scenario], None]) -> None:
+    async def scenario(world: World) -> None:
+        request = b"".join(codec.encode_request(ApiKey.METADATA, 9, 1, "broker-2-fetcher-0", {"topics": [{"name": "a"}]}))
+        for part in (3, 20, len(request) - 3):
+            reader, writer = await connect(world)
+            writer.write(request[:part])
+            while [one.info.stats.bytes_in for one in world.served.listener.connections] != [part]:
+                await asyncio.sleep(0.001)
+            world.wrong(*cut((2, 1)))
+            writer.write(request[part:])
+            assert await nothing_comes(reader)
+            world.wrong()
+            assert (await answer(reader))[1].cluster_id == "a"
+            writer.close()
+            await until(lambda: not world.served.listener.connections)
 
     run(scenario)
 
