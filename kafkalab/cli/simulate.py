@@ -219,7 +219,7 @@ def _tell_wrong(outcomes: Outcomes, options: SimulateOptions, say: Say, *, is_fi
         if options.trace is not None and is_first:
             write_timeline(options.trace, outcomes, options.settings)
         return
-    smallest = shrink(outcomes, options.settings, tell=lambda what: say(f"  {what}"))
+    smallest = shrink(outcomes, options.settings, tell=lambda what: say(f"  {what}"), run=run_seed)
     say("  what it takes:")
     for episode in smallest.episodes:
         say(f"    {episode}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DELIVERY_TIMEOUT_MS: Final = 30_000.0
 IN_FLIGHT_MAX: Final = 5
+BACKOFF_MAX_MS: Final = 1_000.0
 NOT_THERE: Final = frozenset({Errors.NOT_ENOUGH_REPLICAS, Errors.LEADER_NOT_AVAILABLE, Errors.UNKNOWN_TOPIC_ID})
 """Refusals that come before anything is appended; with all others the records may be in the log all the same."""
 
@@ -44,6 +45,8 @@ class _Lane:
         self.order = 0
         self.next_sequence = 0
         self.epoch = 0
+        self.attempts = 0
+        """In vain, one after another."""
         self.is_waiting = False
         """A pause before the next attempt."""
 
@@ -183,6 +186,7 @@ class SimProducer(SimClient):
             result = response.responses[0].partition_responses[0]
             error = Errors(result.error_code)
             if error is Errors.NONE or error is Errors.DUPLICATE_SEQUENCE_NUMBER:
+                lane.attempts = 0
                 self._succeeded(batch, result.base_offset if error is Errors.NONE else -1)
             elif error in RETRIABLE:
                 batch.may_be_there |= error not in NOT_THERE
@@ -222,7 +226,8 @@ class SimProducer(SimClient):
             self._push(lane)
 
         def learned() -> None:
-            self.later(BACKOFF_MS * (0.5 + self.rng.random()), again)
+            lane.attempts += 1
+            self.later(min(BACKOFF_MS * 2.0**lane.attempts, BACKOFF_MAX_MS) * (0.5 + self.rng.random()), again)
 
         if lane.queue and lane.queue[0].due_ms <= self.clock.now_ms():
             self.later(0.0, again)

@@ -115,7 +115,7 @@ def run_seed(seed: int, settings: RunSettings = RunSettings(), episodes: Sequenc
     started_s = time.perf_counter()
     rng = Random(f"{seed}/settings")
     config = {**(settings_of_seed(rng) if settings.varies_config else {"min.insync.replicas": "2"}), **settings.config}
-    dynamic = settings.varies_config and rng.random() < 0.4
+    dynamic = "voters" in settings.kinds or (settings.varies_config and rng.random() < 0.4)
     world = SimWorld(
         seed,
         brokers=settings.brokers,
