@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kafkalab.engine.common.time import Timer
     from kafkalab.engine.replica.partition import Partition
     from kafkalab.engine.replica.quota import ReplicationQuota
+    from kafkalab.engine.replica.tracking import FollowerTracker
 
 PartitionResponse = dict[str, Any]
 """A partition's part of a fetch response, with the field names of the codec."""
@@ -99,13 +100,16 @@ class FetchItem:
         "current_leader_epoch",
         "error",
         "fetch_offset",
+        "home",
         "key",
         "last_fetched_epoch",
         "log_start_offset",
         "max_bytes",
+        "pending",
         "sent_high_watermark",
         "sent_log_start_offset",
         "topic_id",
+        "tracker",
     )
 
     def __init__(
@@ -133,6 +137,21 @@ class FetchItem:
         # What the fetcher heard last in this session; it is told again only of what differs.
         self.sent_high_watermark = -1
         self.sent_log_start_offset = -1
+        self.pending = False
+        """There is more than was read last, for a limit or a quota was in the way."""
+        self.tracker: FollowerTracker | None = None
+        """Of the follower's session that it lives in."""
+        self.home: Partition | None = None
+        """The partition that puts it on the tracker's list."""
+
+    def leave(self) -> None:
+        """Its session is over, or goes on without it."""
+        if self.home is not None:
+            self.home.tracked.pop(self, None)
+            self.home = None
+        if self.tracker is not None:
+            self.tracker.dirty.pop(self, None)
+            self.tracker = None
 
 
 class FetchHost(Protocol):
@@ -166,6 +185,7 @@ class FetchOperation:
         "replica_id",
         "respond",
         "timer",
+        "tracker",
     )
 
     def __init__(
@@ -184,8 +204,11 @@ class FetchOperation:
         region_from: int = NO_REGIONS,
         rack: str = "",
         quota: ReplicationQuota | None = None,
+        tracker: FollowerTracker | None = None,
     ) -> None:
         self.items = items
+        """What is looked at; of a tracked session, what there was to look at last."""
+        self.tracker = tracker
         self.respond = respond
         """Gets an entry per item, None where there is nothing to tell, and the bytes of all."""
         self.max_wait_ms = max_wait_ms
@@ -215,6 +238,7 @@ class FetchOperation:
         host = self.host
         if host is None:
             return
+        self._look_again()
         results, size = host.collect(self)
         if size >= self.min_bytes:
             self._finish(host, results, size)
@@ -223,8 +247,14 @@ class FetchOperation:
         """Answer with what there is: the deadline is over, or a leader has changed."""
         host = self.host
         if host is not None:
+            self._look_again()
             results, size = host.collect(self)
             self._finish(host, results, size)
+
+    def _look_again(self) -> None:
+        if self.tracker is not None:
+            # In place: whoever answers goes through the same list.
+            self.items[:] = self.tracker.dirty
 
     def forget(self) -> None:
         """Wait no longer and never answer."""

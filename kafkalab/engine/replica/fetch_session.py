@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.replica.delayed import FetchItem, PartitionResponse
+from kafkalab.engine.replica.tracking import FollowerTracker
 
 if TYPE_CHECKING:
     from random import Random
@@ -38,12 +39,38 @@ def next_epoch(epoch: int) -> int:
 class FetchSession:
     """What is remembered of one fetcher."""
 
-    __slots__ = ("created_ms", "epoch", "image_offset", "is_privileged", "items", "last_used_ms", "session_id", "uses_topic_ids")
+    __slots__ = (
+        "created_ms",
+        "epoch",
+        "image_offset",
+        "is_privileged",
+        "items",
+        "last_used_ms",
+        "replica_id",
+        "session_id",
+        "tracker",
+        "uses_topic_ids",
+    )
 
     def __init__(
-        self, session_id: int, items: dict[ItemKey, FetchItem], *, is_privileged: bool, uses_topic_ids: bool, now_ms: float
+        self,
+        session_id: int,
+        items: dict[ItemKey, FetchItem],
+        *,
+        is_privileged: bool,
+        uses_topic_ids: bool,
+        now_ms: float,
+        replica_id: int,
+        replica_epoch: int,
     ) -> None:
         self.session_id = session_id
+        self.replica_id = replica_id
+        """Whose it is; -1 for consumers."""
+        self.tracker: FollowerTracker | None = None
+        if is_privileged:
+            self.tracker = FollowerTracker(replica_epoch)
+            for item in items.values():
+                self._track(item, self.tracker)
         self.items = items
         """In the order in which they are read: what was read goes to the end."""
         self.is_privileged = is_privileged
@@ -54,6 +81,51 @@ class FetchSession:
         """The metadata by which its topics were last looked up."""
         self.created_ms = now_ms
         self.last_used_ms = now_ms
+
+    @staticmethod
+    def _track(item: FetchItem, tracker: FollowerTracker) -> None:
+        item.tracker = tracker
+        tracker.dirty[item] = None
+
+    def update(self, items: list[FetchItem], forgotten: Iterable[ItemKey]) -> None:
+        """Take over what a request says: new positions, new partitions, and those that are not wanted any more."""
+        kept, tracker = self.items, self.tracker
+        for new in items:
+            key = (new.topic_id if self.uses_topic_ids else new.key[0], new.key[1])
+            item = kept.get(key)
+            if item is None:
+                item = kept[key] = new
+            else:
+                item.key = new.key
+                item.error = new.error
+                item.fetch_offset = new.fetch_offset
+                item.max_bytes = new.max_bytes
+                item.current_leader_epoch = new.current_leader_epoch
+                item.last_fetched_epoch = new.last_fetched_epoch
+                item.log_start_offset = new.log_start_offset
+            if tracker is not None:
+                self._track(item, tracker)
+        for key in forgotten:
+            gone = kept.pop(key, None)
+            if gone is not None:
+                gone.leave()
+
+    def to_look_at(self, replica_epoch: int) -> list[FetchItem]:
+        """What a fetch looks at: of a follower's session what is new, else everything."""
+        tracker = self.tracker
+        if tracker is None:
+            return list(self.items.values())
+        if tracker.replica_epoch != replica_epoch:
+            # The same session in another life of its broker: whatever was known of it is known anew.
+            tracker.replica_epoch = replica_epoch
+            tracker.dirty.update(dict.fromkeys(self.items.values()))
+        return list(tracker.dirty)
+
+    def end(self) -> None:
+        """Nothing is kept for it any more."""
+        if self.tracker is not None:
+            for item in self.items.values():
+                item.leave()
 
 
 class FetchContext:
@@ -86,8 +158,11 @@ class FetchContext:
         if session.epoch != self._epoch:
             return False
         read: list[FetchItem] = []
+        dirty = None if session.tracker is None else session.tracker.dirty
         for index, (item, result) in enumerate(zip(self.items, results, strict=True)):
             if result is None:
+                if dirty is not None and not item.pending:
+                    dirty.pop(item, None)
                 continue
             failed = result["error_code"] != Errors.NONE
             high_watermark = result["high_watermark"]
@@ -103,6 +178,8 @@ class FetchContext:
                 and "preferred_read_replica" not in result
             ):
                 results[index] = None
+                if dirty is not None and not item.pending:
+                    dirty.pop(item, None)
                 continue
             # After an error everything is told again.
             item.sent_high_watermark = -1 if failed else high_watermark
@@ -110,7 +187,12 @@ class FetchContext:
             if has_records:
                 read.append(item)
         # Whoever got records waits behind those who did not: with a small limit all get their turn.
-        if len(read) < len(self.items):
+        if dirty is not None:
+            for item in read:
+                if item in dirty:
+                    del dirty[item]
+                    dirty[item] = None
+        elif len(read) < len(self.items):
             uses_ids = session.uses_topic_ids
             for item in read:
                 key = (item.topic_id if uses_ids else item.key[0], item.key[1])
@@ -140,52 +222,56 @@ class FetchSessions:
         uses_topic_ids: bool,
         is_follower: bool,
         now_ms: float,
+        replica_id: int = -1,
+        replica_epoch: int = -1,
     ) -> FetchContext:
         """Find, make, change or end the session that a request speaks of."""
         if epoch <= INITIAL_EPOCH:
             # A full request. Whatever session it names is over.
             if session_id != NO_SESSION:
-                self._sessions.pop(session_id, None)
+                self._end(session_id)
             if epoch == FINAL_EPOCH:
                 return FetchContext(items, None, is_incremental=False)
-            return FetchContext(items, self._create(items, uses_topic_ids, is_follower, now_ms), is_incremental=False)
+            created = self._create(items, uses_topic_ids, is_follower, now_ms, replica_id, replica_epoch)
+            return FetchContext(items, created, is_incremental=False)
         session = self._sessions.get(session_id)
-        if session is None:
+        if session is None or session.replica_id != replica_id:
+            # Nor is another's session anybody's business.
             return FetchContext([], None, is_incremental=False, error=Errors.FETCH_SESSION_ID_NOT_FOUND)
         if session.epoch != epoch:
             return FetchContext([], None, is_incremental=False, error=Errors.INVALID_FETCH_SESSION_EPOCH)
         if session.uses_topic_ids != uses_topic_ids:
             return FetchContext([], None, is_incremental=False, error=Errors.FETCH_SESSION_TOPIC_ID_ERROR)
-        kept = session.items
-        for new in items:
-            key = (new.topic_id if uses_topic_ids else new.key[0], new.key[1])
-            old = kept.get(key)
-            if old is None:
-                kept[key] = new
-            else:
-                old.key = new.key
-                old.error = new.error
-                old.fetch_offset = new.fetch_offset
-                old.max_bytes = new.max_bytes
-                old.current_leader_epoch = new.current_leader_epoch
-                old.last_fetched_epoch = new.last_fetched_epoch
-                old.log_start_offset = new.log_start_offset
-        for key in forgotten:
-            kept.pop(key, None)
-        if not kept:
+        session.update(items, forgotten)
+        if not session.items:
             del self._sessions[session_id]
             return FetchContext([], None, is_incremental=False)
         session.epoch = next_epoch(epoch)
         session.last_used_ms = now_ms
-        return FetchContext(list(kept.values()), session, is_incremental=True)
+        return FetchContext(session.to_look_at(replica_epoch), session, is_incremental=True)
 
-    def _create(self, items: list[FetchItem], uses_topic_ids: bool, is_privileged: bool, now_ms: float) -> FetchSession | None:
+    def _end(self, session_id: int) -> None:
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            session.end()
+
+    def _create(
+        self, items: list[FetchItem], uses_topic_ids: bool, is_privileged: bool, now_ms: float, replica_id: int, replica_epoch: int
+    ) -> FetchSession | None:
         if len(self._sessions) >= self._slots_max and not self._evict(is_privileged, len(items), now_ms):
             return None
         while (session_id := self._rng.randint(1, _INT32_MAX)) in self._sessions:
             pass
         by_key = {(item.topic_id if uses_topic_ids else item.key[0], item.key[1]): item for item in items}
-        session = FetchSession(session_id, by_key, is_privileged=is_privileged, uses_topic_ids=uses_topic_ids, now_ms=now_ms)
+        session = FetchSession(
+            session_id,
+            by_key,
+            is_privileged=is_privileged,
+            uses_topic_ids=uses_topic_ids,
+            now_ms=now_ms,
+            replica_id=replica_id,
+            replica_epoch=replica_epoch,
+        )
         self._sessions[session_id] = session
         return session
 
@@ -211,5 +297,5 @@ class FetchSessions:
             )
         if victim is None:
             return False
-        del self._sessions[victim.session_id]
+        self._end(victim.session_id)
         return True

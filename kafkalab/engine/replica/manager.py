@@ -386,6 +386,7 @@ class ReplicaManager:
                 if partition.future_log is not None:
                     partition.future_log.config = log_config
                 partition.update_min_isr()
+                partition.touch_followers()
                 # A smaller min.insync.replicas may let it move.
                 partition.maybe_advance_high_watermark(now_ms)
 
@@ -400,6 +401,7 @@ class ReplicaManager:
             if partition.is_leader:
                 replica = partition.remotes.get(broker_id)
                 if replica is not None:
+                    partition.touch_followers()
                     if replica.log_end_offset >= 0:
                         partition.maybe_expand_isr(replica, now_ms)
                     partition.maybe_advance_high_watermark(now_ms)
@@ -452,6 +454,7 @@ class ReplicaManager:
     def _segments_changed(self, tp: TopicPartition) -> None:
         partition = self._partitions.get(tp)
         if partition is not None:
+            partition.touch_followers()
             self.mark_changed(partition)
 
     def first_write_acknowledged(self, partition: Partition, offset: int, client_id: str) -> None:
@@ -750,7 +753,8 @@ class ReplicaManager:
         As in Kafka, a topic that nobody knows is no reason to answer a consumer at once, as long as it
         also asks for others: it would come again and again for it. A follower leaves it out for a while.
         """
-        must_answer = fetch.max_wait_ms <= 0 or fetch.min_bytes <= 0 or not fetch.items
+        tracker = fetch.tracker
+        must_answer = fetch.max_wait_ms <= 0 or fetch.min_bytes <= 0 or (not fetch.items and tracker is None)
         has_data = False
         partitions = self._partitions
         if fetch.is_follower:
@@ -763,6 +767,8 @@ class ReplicaManager:
                         has_data = True
                     else:
                         must_answer = True
+            if tracker is not None:
+                tracker.last_fetch_ms = now_ms
         else:
             is_any_known = False
             for item in fetch.items:
@@ -789,11 +795,14 @@ class ReplicaManager:
 
     def _park(self, fetch: FetchOperation) -> None:
         fetch.host = self
-        for item in fetch.items:
-            partition = self._partitions.get(item.key)
-            if partition is not None:
-                partition.park(fetch, item)
-                fetch.partitions.append(partition)
+        if fetch.tracker is not None:
+            fetch.tracker.waiting = fetch
+        else:
+            for item in fetch.items:
+                partition = self._partitions.get(item.key)
+                if partition is not None:
+                    partition.park(fetch, item)
+                    fetch.partitions.append(partition)
         wait_ms: float = fetch.max_wait_ms
         parked = self._parked.get(fetch.replica_id)
         if parked is None:
@@ -806,6 +815,8 @@ class ReplicaManager:
     def unpark(self, fetch: FetchOperation) -> None:
         """The fetch waits no longer."""
         fetch.host = None
+        if fetch.tracker is not None and fetch.tracker.waiting is fetch:
+            fetch.tracker.waiting = None
         for partition in fetch.partitions:
             partition.unpark(fetch)
         fetch.partitions = []

@@ -106,6 +106,7 @@ class Partition:
         "replicas",
         "topic_id",
         "topic_partition",
+        "tracked",
     )
 
     def __init__(
@@ -143,6 +144,8 @@ class Partition:
         # Followers wait for the log end, consumers for the high watermark.
         self.follower_waiters: dict[FetchOperation, FetchItem] = {}
         self.consumer_waiters: dict[FetchOperation, FetchItem] = {}
+        self.tracked: dict[FetchItem, None] = {}
+        """In followers' sessions: these go on their lists when something happens here."""
 
     # --- roles ---------------------------------------------------------------------------------
 
@@ -213,6 +216,9 @@ class Partition:
         self._fail_produces(error)
         self._fail_deletions(Errors.UNKNOWN_TOPIC_OR_PARTITION)
         self._complete_fetches()
+        for item in self.tracked:
+            item.home = None
+        self.tracked.clear()
 
     def _set_replicas(self, replicas: tuple[int, ...]) -> None:
         self.replicas = replicas
@@ -233,6 +239,8 @@ class Partition:
 
     def _commit_isr(self, isr: tuple[int, ...]) -> None:
         self.isr = isr
+        # Whoever could not be proposed meanwhile is looked at with its next fetch.
+        self.touch_followers()
         self.pending = None
         self._set_maximal(frozenset(isr))
 
@@ -327,6 +335,9 @@ class Partition:
             if self.follower_waiters:
                 for fetch in list(self.follower_waiters):
                     fetch.wake()
+            if self.tracked:
+                for waiting in self.touch_followers():
+                    waiting.wake()
         return info
 
     def await_commit(self, result: ProduceResult) -> None:
@@ -354,6 +365,8 @@ class Partition:
         self.high_watermark = offset
         if not self.is_changed:
             self._host.mark_changed(self)
+        # Followers hear of it with whatever they hear next.
+        self.touch_followers()
         if self._produce_waiters:
             self._settle_produces()
         if self.consumer_waiters:
@@ -420,7 +433,7 @@ class Partition:
             self.log.increment_log_start_offset(offset)
             self._host.mark_changed(self)
             # Followers hear of it now, not when their fetch's time is over.
-            for fetch in list(self.follower_waiters):
+            for fetch in (*self.follower_waiters, *self.touch_followers()):
                 fetch.complete()
         return offset, self.low_watermark()
 
@@ -480,8 +493,19 @@ class Partition:
                 fetch.wake()
 
     def _complete_fetches(self) -> None:
-        for fetch in (*self.follower_waiters, *self.consumer_waiters):
+        for fetch in (*self.follower_waiters, *self.touch_followers(), *self.consumer_waiters):
             fetch.complete()
+
+    def touch_followers(self) -> list[FetchOperation]:
+        """Something has happened here that followers' fetches must look at; those that wait now."""
+        waiting = []
+        for item in self.tracked:
+            tracker = item.tracker
+            assert tracker is not None, "who is tracked here has a list to be put on"
+            tracker.dirty[item] = None
+            if tracker.waiting is not None:
+                waiting.append(tracker.waiting)
+        return waiting
 
     def check_leader_epoch(self, current_leader_epoch: int) -> None:
         """Refuse somebody who knows another leader epoch; -1 is somebody who does not say.
@@ -527,7 +551,12 @@ class Partition:
         if replica.log_end_offset < 0:
             self._host.follower_arrived(replica.broker_id, self)
         moved = replica.log_end_offset != offset
-        replica.fetched(offset, item.log_start_offset, fetch.replica_epoch, log_end, now_ms)
+        if fetch.tracker is not None and item.home is not self and item.tracker is fetch.tracker:
+            if item.home is not None:
+                item.home.tracked.pop(item, None)
+            item.home = self
+            self.tracked[item] = None
+        replica.fetched(offset, item.log_start_offset, fetch.replica_epoch, log_end, now_ms, fetch.tracker)
         if self._deletion_waiters:
             self.maybe_settle_deletions()
         if not replica.in_maximal_isr:
@@ -669,12 +698,14 @@ class Partition:
         records: bytes | FileRegion
         if offset < bound and (max_bytes > 0 or min_one) and not (fetch.quota is not None and self._is_held_back(fetch)):
             records = log.read_chunk(offset, max_bytes, max_offset=bound, min_one=min_one, region_from=fetch.region_from)
+            item.pending = not records
             if fetch.read_committed and records:
                 aborted = [
                     {"producer_id": one.producer_id, "first_offset": one.first_offset} for one in log.aborted_transactions(offset, records)
                 ]
         else:
             records = b""
+            item.pending = offset < log_end
             if fetch.is_incremental and item.sent_high_watermark == high_watermark and item.sent_log_start_offset == log_start_offset:
                 return None
         return {

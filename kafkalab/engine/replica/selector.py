@@ -30,4 +30,4 @@ def nearest_by_rack(
     near = [replica for replica in candidates if stands_there(replica.broker_id)]
     if not near:
         return None
-    return max(near, key=lambda replica: (replica.log_end_offset, replica.last_caught_up_ms, replica.broker_id)).broker_id
+    return max(near, key=lambda replica: (replica.log_end_offset, replica.caught_up_at(), replica.broker_id)).broker_id

@@ -86,6 +86,8 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
             uses_topic_ids=uses_ids,
             is_follower=replica_id >= 0,
             now_ms=services.clock.now_ms(),
+            replica_id=replica_id if replica_id >= 0 else -1,
+            replica_epoch=replica_epoch,
         )
         if context.error:
             ctx.connection.stats.last_error = Errors(context.error).name
@@ -114,6 +116,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
             needs_leader=replica_id >= 0 or version < FOLLOWERS_SERVE_FROM,
             is_incremental=context.is_incremental,
             rack=request.rack_id if manager.selects_by_rack and replica_id < 0 and version >= FOLLOWERS_SERVE_FROM else "",
+            tracker=None if context.session is None else context.session.tracker,
             quota=quota if replica_id >= 0 and quota else None,
             region_from=REGION_BYTES_MIN if ctx.connection.sends_files else NO_REGIONS,
         )
