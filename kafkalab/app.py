@@ -40,6 +40,7 @@ from kafkalab.workload.remote import RemoteWorkload
 
 if TYPE_CHECKING:
     from kafkalab.engine.cluster.host import Isolation
+    from kafkalab.engine.cluster.links import Party
     from kafkalab.engine.telemetry.hub import Reader
 
 _log = logging.getLogger(__name__)
@@ -194,6 +195,42 @@ class LateHost:
     def delete_topic(self, name: str) -> None:
         """Delete a topic."""
         self.running().delete_topic(name)
+
+    def isolate(self, a: Party, b: Party | None = None) -> None:
+        """Cut a link both ways, or all links to other nodes."""
+        self.running().isolate(a, b)
+
+    def cut(self, a: Party, b: Party) -> None:
+        """Cut one way."""
+        self.running().cut(a, b)
+
+    def delay(self, a: Party, b: Party, ms: float, jitter: float = 0.0, *, one_way: bool = False) -> None:
+        """Let bytes come late."""
+        self.running().delay(a, b, ms, jitter, one_way=one_way)
+
+    def lose(self, a: Party, b: Party, probability: float, *, one_way: bool = False) -> None:
+        """Let bytes have to be sent again."""
+        self.running().lose(a, b, probability, one_way=one_way)
+
+    def slow(self, a: Party, b: Party, bytes_per_second: float, *, one_way: bool = False) -> None:
+        """Let few bytes through."""
+        self.running().slow(a, b, bytes_per_second, one_way=one_way)
+
+    def heal(self, a: Party | None = None, b: Party | None = None) -> None:
+        """Let links be right again."""
+        self.running().heal(a, b)
+
+    def jump_clock(self, node_id: int, seconds: float) -> None:
+        """Set a wall clock."""
+        self.running().jump_clock(node_id, seconds)
+
+    def elect_leaders(self, partitions: Sequence[tuple[str, int]] | None = None, *, unclean: bool = False) -> None:
+        """Elect preferred leaders, or any."""
+        self.running().elect_leaders(partitions, unclean=unclean)
+
+    def reassign(self, topic: str, partition: int, replicas: Sequence[int] | None) -> None:
+        """Move replicas."""
+        self.running().reassign(topic, partition, replicas)
 
     @property
     def bootstrap_servers(self) -> str:

@@ -10,6 +10,7 @@ from PySide6.QtGui import QAction, QCloseEvent, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import QApplication, QMainWindow, QMenu, QMenuBar, QMessageBox, QVBoxLayout, QWidget
 
 from kafkalab.ui.bridge.command_gateway import CommandGateway, CommandResult
+from kafkalab.ui.bridge.fault_commands import PYTHON_PREFIX
 from kafkalab.ui.bridge.frame_meter import FrameMeter
 from kafkalab.ui.dialogs.palette import CommandPalette
 from kafkalab.ui.dialogs.shortcuts import ShortcutsDialog
@@ -21,7 +22,7 @@ from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.panels.actions import ActionRegistry
 from kafkalab.ui.panels.clients import ClientsView
 from kafkalab.ui.panels.closing import ClosingOverlay
-from kafkalab.ui.panels.commands import Commands
+from kafkalab.ui.panels.commands import ISOLATE_FROM, Commands
 from kafkalab.ui.panels.docks import EXPLORER, INSPECTOR, TIMELINE, Docks
 from kafkalab.ui.panels.explorer import ExplorerPanel
 from kafkalab.ui.panels.exports import Exports
@@ -150,6 +151,7 @@ class MainWindow(QMainWindow):
         self.inspector = InspectorPanel(self.cluster, self.selection, self.registry)
         self.traffic_controls = self._make_traffic_controls()
         self.inspector.add_extra(self.traffic_controls)
+        self.inspector.action_requested.connect(self.commands.take_notice_action)
         self.timeline = TimelinePanel(self.cluster, self.selection)
         self.docks = Docks(self)
         self.docks.add(EXPLORER, self.explorer)
@@ -209,7 +211,7 @@ class MainWindow(QMainWindow):
             self.topic_view.apply(changes)
             self.groups_view.apply(changes)
             self.clients_view.apply(changes)
-            if changes.touches(Part.NODES, Part.QUORUM, Part.TOPICS, Part.PARTITIONS, Part.CLIENTS):
+            if changes.touches(Part.NODES, Part.QUORUM, Part.TOPICS, Part.PARTITIONS, Part.CLIENTS, Part.FAULTS):
                 self.registry.refresh()
             if changes.touches(Part.NODES, Part.TOPICS):
                 self.top_bar.bootstrap.set_address(self.commands.bootstrap())
@@ -295,7 +297,9 @@ class MainWindow(QMainWindow):
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
         for name in self.commands.context_actions(link):
-            if name:
+            if name == ISOLATE_FROM:
+                self._add_isolations(menu, link)
+            elif name:
                 menu.addAction(self.registry[name])
             else:
                 menu.addSeparator()
@@ -303,6 +307,19 @@ class MainWindow(QMainWindow):
         name = self.cluster.name_of(link)
         menu.addAction(f"Copy “{name}”", lambda: QGuiApplication.clipboard().setText(name))
         return menu
+
+    def _add_isolations(self, menu: QMenu, link: Link) -> None:
+        node = self.commands.target(link)
+        if node is None:
+            return
+        choices = menu.addMenu(f"Isolate {node.name} from")
+        choices.setToolTipsVisible(True)
+        faults = self.commands.faults
+        for at, deed in enumerate(faults.isolations(node.node_id)):
+            if at == 2:
+                choices.addSeparator()
+            action = choices.addAction(deed.text.rpartition(" from ")[2], lambda deed=deed: faults.do(deed))  # type: ignore[misc]
+            action.setToolTip(f"{PYTHON_PREFIX}{deed.python}")
 
     def open_palette(self) -> None:
         """Ask what to do or where to go."""

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from PySide6.QtCore import QObject, Qt, Signal
 
 from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError, PortInUse, RequestRefused
+from kafkalab.ui.bridge.fault_commands import Deed, FaultHost
 from kafkalab.ui.model.links import Link
 
 _log = logging.getLogger(__name__)
@@ -30,12 +31,16 @@ _ADVICE: Final[Mapping[str, str]] = {
     "INVALID_TOPIC_EXCEPTION": "Use letters, digits, dots, dashes and underscores, at most 249 of them.",
     "INVALID_CONFIG": "Correct the setting that the message names.",
     "UNKNOWN_TOPIC_OR_PARTITION": "It is gone already: nothing is left to do.",
+    "PREFERRED_LEADER_NOT_AVAILABLE": "Restart the broker that is first among the replicas, or heal its links.",
+    "ELIGIBLE_LEADERS_NOT_AVAILABLE": "Restart a broker of the ISR or the ELR; an unclean election takes any that is alive.",
+    "INVALID_REPLICA_ASSIGNMENT": "Name brokers that are registered, each once.",
+    "NO_REASSIGNMENT_IN_PROGRESS": "It has arrived already: nothing is left to take back.",
     "NOT_CONTROLLER": "No controller leads at the moment. Restart controllers until a majority runs.",
     "REQUEST_TIMED_OUT": "See in the timeline what stands still, restart it, and try again.",
 }
 
 
-class Host(Protocol):
+class Host(FaultHost, Protocol):
     """What commands are made to: ``engine.cluster.host.ClusterHost``."""
 
     def start(self) -> None:
@@ -221,6 +226,12 @@ class CommandGateway(QObject):
     def delete_topic(self, name: str) -> Command:
         """Delete a topic with all its records."""
         return self._run("delete_topic", Link.topic(name), f"Delete topic {name}", lambda: self._host.delete_topic(name))
+
+    # --- faults, elections, moves ----------------------------------------------------------------
+
+    def do(self, deed: Deed) -> Command:
+        """Whatever else can be done to the cluster."""
+        return self._run(deed.name, deed.link, deed.text, lambda: deed.act(self._host))
 
     # --- traffic -------------------------------------------------------------------------------
 

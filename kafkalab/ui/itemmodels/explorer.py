@@ -7,7 +7,7 @@ their index, so selection and expansion survive every change.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, Qt
@@ -18,7 +18,7 @@ from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.states import NODE_SIGNS, Tone
 from kafkalab.ui.model.things import Node, Partition, Topic
-from kafkalab.ui.theme.formats import format_ago, format_count
+from kafkalab.ui.theme.formats import format_ago, format_count, plural
 
 CONTROLLERS, BROKERS, TOPICS, GROUPS, CLIENTS = range(5)
 SECTIONS: Final = ("Controllers", "Brokers", "Topics", "Groups", "Clients")
@@ -71,7 +71,7 @@ class ExplorerModel(QAbstractItemModel):
 
     def apply(self, changes: ChangeSet, now_ms: float) -> None:
         """Bring up to date what changed."""
-        if changes.touches(Part.NODES, Part.QUORUM):
+        if changes.touches(Part.NODES, Part.QUORUM, Part.FAULTS):
             self._sync_nodes(now_ms)
         if Part.TOPICS in changes:
             self._sync_topics()
@@ -103,7 +103,7 @@ class ExplorerModel(QAbstractItemModel):
     def _sync_nodes(self, now_ms: float) -> None:
         nodes = [node for _, node in sorted(self._cluster.nodes.items())]
         self._sync(self._root.children[CONTROLLERS], [self._controller_face(node, now_ms) for node in nodes if node.is_controller])
-        self._sync(self._root.children[BROKERS], [_broker_face(node, now_ms) for node in nodes if node.is_broker])
+        self._sync(self._root.children[BROKERS], [self._broker_face(node, now_ms) for node in nodes if node.is_broker])
 
     def _sync_topics(self) -> None:
         topics = sorted(self._cluster.topics.values(), key=lambda topic: (topic.internal, topic.order, topic.name))
@@ -143,9 +143,20 @@ class ExplorerModel(QAbstractItemModel):
     def _controller_face(self, node: Node, now_ms: float) -> _Face:
         member = self._cluster.quorum.members.get(node.node_id)
         if node.is_down or member is None:
-            return _broker_face(node, now_ms)
+            return self._broker_face(node, now_ms)
         crown = " ♛" if self._cluster.quorum.leader_id == node.node_id else ""
-        return _Face(node.link, f"{node.node_id} {member.state}{crown}", "⬡", _node_tone(node), tip=node.cause)
+        return self._with_cuts(_Face(node.link, f"{node.node_id} {member.state}{crown}", "⬡", _node_tone(node), tip=node.cause), node)
+
+    def _broker_face(self, node: Node, now_ms: float) -> _Face:
+        return self._with_cuts(_broker_face(node, now_ms), node)
+
+    def _with_cuts(self, face: _Face, node: Node) -> _Face:
+        """That links are cut is told beside the state, which may not have changed by that."""
+        cuts = sum(link.is_cut for link in self._cluster.faults.of(node.node_id))
+        if not cuts or node.is_down:
+            return face
+        tone = Tone.WARN if face.tone is Tone.TEXT else face.tone
+        return replace(face, text=f"{face.text} · {plural(cuts, 'cut')}", tone=tone)
 
     def _sync(self, parent: _Item, faces: Sequence[_Face]) -> None:
         """Make the children of ``parent`` be ``faces``, touching as few rows as possible."""
@@ -265,9 +276,12 @@ def _topic_face(topic: Topic) -> _Face:
 def _partition_face(partition: Partition) -> _Face:
     leader = partition.serving_leader
     isr = " ".join(map(str, partition.in_sync_ids))
+    elr = f" elr {' '.join(map(str, partition.elr))}" if partition.elr else ""
+    moves = " ".join(f"{sign}{one}" for sign, ids in (("+", partition.adding), ("−", partition.removing)) for one in ids)
+    more = elr + (f" {moves}" if moves else "")
     if leader < 0:
-        return _Face(partition.link, f"{partition.partition} ✕ no leader", tone=Tone.ERROR)
-    return _Face(partition.link, f"{partition.partition} ★{leader} isr {isr}")
+        return _Face(partition.link, f"{partition.partition} ✕ no leader{more}", tone=Tone.ERROR)
+    return _Face(partition.link, f"{partition.partition} ★{leader} isr {isr}{more}")
 
 
 def _spaced(state: str) -> str:

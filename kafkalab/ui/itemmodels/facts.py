@@ -40,6 +40,8 @@ REPLICAS: Final[tuple[Column[ReplicaRow], ...]] = (
     Column("Leader", lambda one: str(one.partition.serving_leader)),
     Column("Leader epoch", lambda one: str(one.partition.leader_epoch)),
     Column("ISR", lambda one: " ".join(map(str, one.partition.isr))),
+    Column("ELR", lambda one: " ".join(map(str, one.partition.elr))),
+    Column("Elected", lambda one: one.partition.election.right if one.partition.election is not None else ""),
     Column("Log start offset", lambda one: str(one.replica.log_start_offset)),
     Column("Log end offset", lambda one: str(one.replica.log_end_offset)),
     Column("High watermark", lambda one: str(one.partition.high_watermark)),

@@ -5,15 +5,15 @@ A pure function from the model and a link to an :class:`Inspection`; the panel o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.telemetry.levels import ConnectionKey
+from kafkalab.ui.itemmodels.inspected import Fact, Inspection
+from kafkalab.ui.itemmodels.inspected_faults import fault_facts, inspect_link
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
-from kafkalab.ui.model.outlook import WriteOutlook, write_outlook
+from kafkalab.ui.model.outlook import write_outlook
 from kafkalab.ui.model.states import HEALTH_SIGNS, NODE_SIGNS, NodeState, ReplicaRole, Tone
-from kafkalab.ui.model.things import Client, Connection, Group, Node, Partition, Topic
+from kafkalab.ui.model.things import Client, Connection, Group, Node, NoticeAction, Partition, Topic
 from kafkalab.ui.theme.formats import (
     UNKNOWN,
     format_ago,
@@ -30,33 +30,6 @@ from kafkalab.ui.theme.formats import (
 
 _ROWS_LISTED_MAX = 24
 _APIS_LISTED_MAX = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One row: what, how much, how it is to be read, and where it leads."""
-
-    label: str
-    value: str
-    tone: Tone = Tone.TEXT
-    link: Link | None = None
-    tip: str = ""
-    prose: bool = False  # words, not figures
-
-
-@dataclass(slots=True)
-class Inspection:
-    """All that the inspector shows about one thing."""
-
-    title: str
-    badge: str = ""
-    badge_tone: Tone = Tone.TEXT
-    facts: list[Fact] = field(default_factory=list)
-    outlook: WriteOutlook | None = None
-    more_title: str = ""
-    more: list[Fact] = field(default_factory=list)
-    actions: list[tuple[str, str]] = field(default_factory=list)  # (name in the registry, short text or "")
-    colour: int | None = None  # topic colour index where the thing has one
 
 
 def inspect(model: ClusterModel, link: Link | None, now_ms: float) -> Inspection | None:
@@ -85,6 +58,8 @@ def inspect(model: ClusterModel, link: Link | None, now_ms: float) -> Inspection
             return None if connection is None else _connection(model, connection)
         case LinkKind.QUORUM:
             return _quorum(model)
+        case LinkKind.LINK:
+            return inspect_link(model, link)
         case LinkKind.CLUSTER | LinkKind.FAILOVER:
             return _cluster(model)
 
@@ -101,14 +76,7 @@ def _node(model: ClusterModel, node: Node, now_ms: float) -> Inspection:
     if node.pid > 0:
         facts.append(Fact("process id", str(node.pid)))
     if node.is_controller:
-        member = model.quorum.members.get(node.node_id)
-        if member is not None:
-            facts += [
-                Fact("quorum role", f"{member.state} ♛" if model.quorum.leader_id == node.node_id else member.state),
-                Fact("epoch", format_count(member.epoch)),
-                Fact("high watermark", format_offset(member.high_watermark)),
-                Fact("log end", format_offset(member.log_end_offset)),
-            ]
+        facts += _member_facts(model, node.node_id, now_ms)
     if node.is_broker:
         facts += [
             Fact("broker epoch", format_offset(node.broker_epoch)),
@@ -142,8 +110,61 @@ def _node(model: ClusterModel, node: Node, now_ms: float) -> Inspection:
         Fact("connections", format_count(model.connections_of(node.node_id))),
         *(Fact(reason.replace("_", " "), format_count(count), Tone.WARN) for reason, count in node.bad_input if count),
     ]
-    said.actions = [("node.kill", "Kill"), ("node.stop", "Stop"), ("node.pause", _pause_word(node)), ("node.restart", "Restart")]
+    # What was done to it on purpose comes first: it explains the rest.
+    said.facts[:0] = fault_facts(model, node)
+    said.actions = [
+        ("node.kill", "Kill"),
+        ("node.stop", "Stop"),
+        ("node.pause", _pause_word(node)),
+        ("node.restart", "Restart"),
+        ("link.isolate", "Isolate…"),
+    ]
+    if model.faults.of(node.node_id):
+        said.actions.append(("link.heal", "Heal"))
     return said
+
+
+def _member_facts(model: ClusterModel, node_id: int, now_ms: float) -> list[Fact]:
+    """A controller as a member of the quorum."""
+    quorum = model.quorum
+    member = quorum.members.get(node_id)
+    if member is None:
+        return []
+    is_voter = not member.is_observer and (not member.voters or node_id in member.voters)
+    role = f"{member.state} ♛" if quorum.leader_id == node_id else member.state
+    stale = member.epoch < quorum.epoch
+    lag = quorum.lag_of(node_id)
+    facts = [
+        Fact("quorum role", f"{role} · {'voter' if is_voter else 'observer'}"),
+        Fact(
+            "epoch",
+            f"{member.epoch} (the quorum: {quorum.epoch})" if stale else format_count(member.epoch),
+            Tone.WARN if stale else Tone.TEXT,
+        ),
+    ]
+    if member.changed_at_ms >= 0:
+        facts.append(Fact("since", f"{format_clock(member.changed_at_ms)} · {format_ago(now_ms - member.changed_at_ms)}"))
+        if member.cause:
+            facts.append(Fact("because", member.cause, prose=True))
+    facts += [
+        Fact("high watermark", format_offset(member.high_watermark)),
+        Fact(
+            "log end", format_offset(member.log_end_offset) + (f" (−{format_count(lag)})" if lag else ""), Tone.WARN if lag else Tone.TEXT
+        ),
+    ]
+    if member.snapshot_end_offset >= 0:
+        name = f"{member.snapshot_end_offset:020}-{member.snapshot_epoch:010}.checkpoint"
+        words = f"to {format_offset(member.snapshot_end_offset)} · epoch {member.snapshot_epoch}"
+        facts.append(Fact("newest snapshot", words, tip=name))
+    if member.directory_id:
+        facts.append(Fact("directory id", member.directory_id))
+    elections = [one for one in quorum.elections if one.leader == node_id]
+    if elections:
+        won = elections[-1]
+        facts.append(Fact("last won", f"{format_clock(won.at_ms)} · epoch {won.epoch}", tip=won.cause))
+        if won.cause and quorum.leader_id == node_id:
+            facts.append(Fact("elected because", won.cause, prose=True))
+    return facts
 
 
 def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: float, chosen: Link) -> Inspection:
@@ -155,8 +176,10 @@ def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: 
     facts.append(Fact("leader epoch", f"{previous} → {epoch}" if 0 <= previous != epoch else format_offset(epoch)))
     if partition.leader_lost_at_ms >= 0:
         facts.append(Fact("leaderless for", format_ago(now_ms - partition.leader_lost_at_ms).removesuffix(" ago"), Tone.ERROR))
+    facts += _election_facts(partition)
     facts.append(Fact("replicas", ", ".join(map(str, partition.replica_ids))))
     facts.append(_isr_fact(partition, now_ms))
+    facts += _eligibility_facts(partition)
     facts += [
         Fact("min.insync.replicas", str(topic.min_insync_replicas)),
         Fact("log start", format_offset(partition.log_start_offset)),
@@ -176,7 +199,8 @@ def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: 
     if held is not None:
         facts.append(Fact("segments", f"{format_count(held.segments)} · {format_bytes(held.size_bytes)}"))
     facts.append(Fact("written", f"{format_rate(partition.records.rate, 'records')} · {format_byte_rate(partition.appended.rate)}"))
-    said.outlook = write_outlook(partition, topic.min_insync_replicas)
+    controllers = [node.node_id for node in model.controllers]
+    said.outlook = write_outlook(partition, topic.min_insync_replicas, model.faults, controllers)
     readers = [
         (group, entry)
         for group in model.groups.values()
@@ -192,8 +216,54 @@ def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: 
     is_replica = chosen.kind is LinkKind.REPLICA
     node_id = chosen.node_id if is_replica else partition.leader
     kill = f"Kill {model.node_name(node_id)}" if is_replica else "Kill leader"
-    said.actions = [("node.kill", kill), ("node.pause", _pause_word(model.nodes.get(node_id))), ("topic.show", "Topic")]
+    said.actions = [
+        ("node.kill", kill),
+        ("node.pause", _pause_word(model.nodes.get(node_id))),
+        ("link.isolate", "Isolate…"),
+        ("partition.reassign", "Move…"),
+    ]
+    if model.faults.of(node_id):
+        said.actions.append(("link.heal", "Heal"))
+    if partition.is_moving:
+        said.actions.append(("partition.reassign_back", "Take back"))
+    if partition.replica_ids and partition.leader != partition.replica_ids[0]:
+        said.actions.append(("partition.elect", "Elect preferred"))
+    if partition.leader < 0:
+        said.actions.append(("partition.elect_unclean", "Elect unclean"))
+    said.actions.append(("topic.show", "Topic"))
     return said
+
+
+def _election_facts(partition: Partition) -> list[Fact]:
+    """When, by what right and why the present leader came, or why there is none."""
+    election = partition.election
+    if election is None:
+        return []
+    right = election.sign
+    what = "lost its leader" if election.leader < 0 else "elected"
+    facts = [Fact(what, f"{format_clock(election.at_ms)} · {right.words}", right.tone)]
+    if election.loss_words:
+        tone = Tone.TEXT if election.lost == 0 else Tone.ERROR
+        facts.append(Fact("at the cost of", election.loss_words, tone, prose=True))
+    if election.cause:
+        facts.append(Fact("because", election.cause, prose=True))
+    if partition.recovering:
+        facts.append(Fact("recovery", "the leader has not settled yet", Tone.WARN, prose=True))
+    return facts
+
+
+def _eligibility_facts(partition: Partition) -> list[Fact]:
+    """Who besides the ISR may lead, and which replicas move."""
+    facts = []
+    for label, ids, tip in (
+        ("eligible (ELR)", partition.elr, "out of sync, but with every committed record: they may lead when the ISR is empty"),
+        ("last known leader", partition.last_known_elr, "nobody else is known to have as much"),
+        ("adding", partition.adding, "on their way: they copy the log"),
+        ("removing", partition.removing, "they go when the new ones are in sync"),
+    ):
+        if ids:
+            facts.append(Fact(label, ", ".join(map(str, ids)), Tone.ACCENT if label in ("adding", "removing") else Tone.WARN, tip=tip))
+    return facts
 
 
 def _pause_word(node: Node | None) -> str:
@@ -368,10 +438,24 @@ def _quorum(model: ClusterModel) -> Inspection:
     leader = quorum.leader_id
     said = Inspection("quorum", f"♛ {leader}" if leader >= 0 else "✕ no leader", Tone.ACCENT if leader >= 0 else Tone.ERROR)
     said.facts = [Fact("epoch", format_count(quorum.epoch)), Fact("voters", format_count(len(quorum.voters)))]
-    said.facts += [
-        Fact(f"controller {one.node_id}", f"{one.state} · hw {format_offset(one.high_watermark)}", link=Link.node(one.node_id))
-        for one in quorum.voters
-    ]
+    for one in quorum.voters:
+        lag = quorum.lag_of(one.node_id)
+        behind = f" (−{format_count(lag)})" if lag else ""
+        words = f"{one.state} · end {format_offset(one.log_end_offset)}{behind} · hw {format_offset(one.high_watermark)}"
+        said.facts.append(
+            Fact(f"controller {one.node_id}", words, Tone.WARN if one.epoch < quorum.epoch else Tone.TEXT, Link.node(one.node_id))
+        )
+    if quorum.elections:
+        won = quorum.elections[-1]
+        said.facts.append(
+            Fact("last election", f"{format_clock(won.at_ms)} · {won.leader} ♛ epoch {won.epoch}", link=Link.node(won.leader))
+        )
+        if won.cause:
+            said.facts.append(Fact("because", won.cause, prose=True))
+        if won.votes:
+            said.facts.append(Fact("with the votes of", ", ".join(map(str, won.votes))))
+        if won.gap_ms >= 0:
+            said.facts.append(Fact("nobody led for", format_ms(won.gap_ms), Tone.WARN))
     votes = list(quorum.votes)[-8:]
     said.more_title = "Latest votes" if votes else ""
     said.more = [
@@ -408,5 +492,21 @@ def _cluster(model: ClusterModel) -> Inspection:
             link=Link.quorum(),
         ),
     ]
+    faults = model.faults.links
+    said.more_title = "Broken on purpose" if faults else ""
+    said.more = [
+        Fact(
+            model.name_of(one.link).removeprefix("link between "),
+            one.words(model.node_name) if one.is_alike else "one way" if None in (one.forth, one.back) else "differs by way",
+            Tone.ERROR if one.is_cut else Tone.WARN,
+            one.link,
+            tip=one.words(model.node_name),
+            prose=True,
+            action=NoticeAction("Heal", "heal", one.link),
+        )
+        for one in faults[:_ROWS_LISTED_MAX]
+    ]
     said.actions = [("topic.create", "Create topic…"), ("traffic.toggle", "")]
+    if faults:
+        said.actions.append(("link.heal_all", "Heal all links"))
     return said

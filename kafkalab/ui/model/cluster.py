@@ -632,9 +632,10 @@ class ClusterModel:
         if event.epoch >= self.quorum.epoch:
             node = self._node(event.node_id, change)
             node.is_controller = True
-            # The members' own levels follow within a moment; until then this keeps them in step.
+            # The members' own levels follow within a moment; until then this keeps them in step. One that is cut off
+            # from the winner has not heard of it.
             for member in self.quorum.members.values():
-                if member.epoch < event.epoch:
+                if member.epoch < event.epoch and not self.faults.is_cut(member.node_id, event.node_id):
                     member.epoch, member.leader_id = event.epoch, event.node_id
                     if not member.is_observer:
                         member.state = "leader" if member.node_id == event.node_id else "follower"
@@ -955,8 +956,23 @@ class ClusterModel:
             cuts=len(self.faults.cuts),
         )
         self.notice = compose_notice(
-            ordered, self.health, self._outages, voters=len(self.controllers), faults=self.faults, name_of=self.node_name
+            ordered,
+            self.health,
+            self._outages,
+            voters=len(self.controllers),
+            faults=self.faults,
+            below_min_isr=self._below_min_isr(),
+            name_of=self.node_name,
         )
+
+    def _below_min_isr(self) -> int:
+        """Partitions that are led, but have too few replicas in sync for acks=all."""
+        count = 0
+        for tp in self.under_replicated - self.leaderless:
+            topic = self.topics[tp.topic]
+            partition = topic.partitions[tp.partition]
+            count += len(partition.isr) < min(topic.min_insync_replicas, len(partition.replica_ids))
+        return count
 
 
 _SHUTTING_DOWN: Final = "controlled shutdown"

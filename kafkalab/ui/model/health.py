@@ -92,6 +92,7 @@ def compose_notice(
     *,
     voters: int,
     faults: Faults | None = None,
+    below_min_isr: int = 0,
     name_of: NameOf = str,
 ) -> Notice | None:
     """The sentence at the foot of the stage, None while all is well."""
@@ -123,7 +124,14 @@ def compose_notice(
     if all(any(cut.touches(node.node_id) for cut in cuts) and not node.is_down for node in brokers):
         verb = "is" if len(brokers) == 1 else "are"
         state = state.replace(f" {verb} ", f" {verb} cut off and ", 1)
-    return Notice(f"{state}. {_cost(brokers, health, outages)}", actions)
+    return Notice(f"{state}. {_refused(below_min_isr) or _cost(brokers, health, outages)}", actions)
+
+
+def _refused(below_min_isr: int) -> str:
+    if not below_min_isr:
+        return ""
+    verb = "has" if below_min_isr == 1 else "have"
+    return f"{plural(below_min_isr, 'partition')} {verb} fewer in sync than min.insync.replicas: acks=all is refused."
 
 
 def _cut_words(cuts: Sequence[TroubledLink], name_of: NameOf) -> str:

@@ -190,6 +190,16 @@ class Partition:
         """The replicas that are in sync and within reach."""
         return tuple(node_id for node_id, replica in self.replicas.items() if replica.role in _ROLES_IN_SYNC)
 
+    def tag_of(self, node_id: int) -> str:
+        """A letter for what is to be known of a replica beside its role: on its way (+), going (−), eligible (E), last leader (L)."""
+        if node_id in self.adding:
+            return "+"
+        if node_id in self.removing:
+            return "−"
+        if node_id in self.elr:
+            return "E"
+        return "L" if node_id in self.last_known_elr else ""
+
     @property
     def is_moving(self) -> bool:
         """A reassignment is under way."""

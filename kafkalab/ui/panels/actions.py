@@ -24,7 +24,7 @@ class RegisteredAction:
     name: str
     action: QAction
     menu: str
-    tip: str
+    tip: str | Callable[[], str]
     why_not: Callable[[], str] | None
     label: Callable[[], str] | None
     in_palette: bool
@@ -48,7 +48,7 @@ class ActionRegistry(QObject):
         *,
         menu: str = "",
         shortcut: Shortcut | None = None,
-        tip: str = "",
+        tip: str | Callable[[], str] = "",
         why_not: Callable[[], str] | None = None,
         label: Callable[[], str] | None = None,
         checkable: bool = False,
@@ -57,7 +57,8 @@ class ActionRegistry(QObject):
         """Make an action known.
 
         ``why_not`` returns an empty string when the action can be done now, else the reason why
-        not. ``label`` gives a text that follows the state, such as the name of what is selected.
+        not. ``label`` gives a text that follows the state, such as the name of what is selected; so does a ``tip`` that
+        can be called.
         """
         assert name not in self._actions, f"the action {name} exists already"
         action = QAction(text, self._owner)
@@ -68,7 +69,7 @@ class ActionRegistry(QObject):
         if shortcut is not None:
             action.setShortcut(QKeySequence(shortcut))
             action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
-        action.setToolTip(tip)
+        action.setToolTip(tip if isinstance(tip, str) else tip())
         action.triggered.connect(lambda *_: run())
         self._owner.addAction(action)
         self._actions[name] = RegisteredAction(name, action, menu, tip, why_not, label, in_palette)
@@ -94,10 +95,11 @@ class ActionRegistry(QObject):
                 text = entry.label()
                 if text != entry.action.text():
                     entry.action.setText(text)
+            reason = entry.why_not() if entry.why_not is not None else ""
             if entry.why_not is not None:
-                reason = entry.why_not()
                 entry.action.setEnabled(not reason)
-                entry.action.setToolTip(reason or entry.tip)
+            if entry.why_not is not None or not isinstance(entry.tip, str):
+                entry.action.setToolTip(reason or (entry.tip if isinstance(entry.tip, str) else entry.tip()))
         self.refreshed.emit()
 
 

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QWidget
 from kafkalab.engine.common.config.topic_config import validate_topic_configs
 from kafkalab.engine.common.errors import ApiError
 from kafkalab.ui.bridge.command_gateway import Command, CommandGateway, CommandResult
+from kafkalab.ui.bridge.fault_commands import PYTHON_PREFIX
 from kafkalab.ui.dialogs.create_topic import CreateTopicDialog
 from kafkalab.ui.dialogs.delete_topic import DeleteTopicDialog
 from kafkalab.ui.itemmodels.palette import PaletteEntry
@@ -23,6 +24,7 @@ from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.states import NODE_SIGNS, NodeState
 from kafkalab.ui.model.things import Node, NoticeAction
 from kafkalab.ui.panels.actions import ActionRegistry
+from kafkalab.ui.panels.fault_actions import FaultActions
 from kafkalab.ui.panels.selection import Selection
 from kafkalab.ui.theme.formats import format_bytes, join_names, plural
 
@@ -34,6 +36,7 @@ _VERB_TIPS: Final = {
     "pause": "It stops answering while its sockets stay open.",
     "restart": "On its old address and files; one that runs is stopped in order first.",
 }
+ISOLATE_FROM: Final = "menu.isolate"
 _SELECT_NODE: Final = "Select a broker, a controller or a partition first."
 _SELECT_TOPIC: Final = "Select a topic first."
 
@@ -77,10 +80,11 @@ class Commands(QObject):
         self._create_dialog: CreateTopicDialog | None = None
         self._delete_dialog: DeleteTopicDialog | None = None
         self._waiting: dict[int, CreateTopicDialog | DeleteTopicDialog] = {}
+        self._register()
+        self.faults = FaultActions(cluster, gateway, selection, registry, stage.widget(), self.target)
         gateway.started.connect(lambda _: self._registry.refresh())
         gateway.finished.connect(self._finished)
         selection.changed.connect(lambda _: self._registry.refresh())
-        self._register()
 
     def _register(self) -> None:
         add = self._registry.add
@@ -92,7 +96,7 @@ class Commands(QObject):
                 self._on_selected(verb),
                 menu="Cluster",
                 shortcut=keys[verb],
-                tip=_VERB_TIPS[verb],
+                tip=lambda verb=verb: self._verb_tip(verb),  # type: ignore[misc]
                 why_not=lambda verb=verb: self._why_not_selected(verb),  # type: ignore[misc]
                 label=lambda verb=verb: self._label(verb),  # type: ignore[misc]
                 in_palette=False,
@@ -188,6 +192,8 @@ class Commands(QObject):
         """What a notice offers."""
         if action.action in ("restart", "resume"):
             self.act(action.action, action.link.node_id)
+        elif action.action == "heal":
+            self.faults.heal(action.link)
         elif action.action == "start_workload":
             reason = self._why_no_start()
             if reason:
@@ -225,6 +231,11 @@ class Commands(QObject):
         link = self._selection.link
         leader = "leader, " if link is not None and link.kind is LinkKind.PARTITION else ""
         return f"{_VERB_TEXTS[verb]} {leader}{node.name}"
+
+    def _verb_tip(self, verb: str) -> str:
+        node = self.target(self._selection.link)
+        shown = "resume" if verb == "pause" and node is not None and node.state is NodeState.PAUSED else verb
+        return f"{_VERB_TIPS[verb]} {PYTHON_PREFIX}lab.{shown}({'' if node is None else node.node_id})"
 
     # --- topics -------------------------------------------------------------------------------------
 
@@ -328,7 +339,9 @@ class Commands(QObject):
 
     def _finished(self, result: CommandResult) -> None:
         dialog = self._waiting.pop(result.command.number, None)
-        if dialog is not None:
+        if self.faults.take_result(result):
+            pass
+        elif dialog is not None:
             if result.ok:
                 dialog.accept()
                 if result.command.name == "create_topic":
@@ -370,6 +383,7 @@ class Commands(QObject):
                         reason=self.why_not(verb, node),
                     )
                 )
+        entries += self.faults.palette_entries()
         entries += [self._place(node.name, NODE_SIGNS[node.state].word, node.link) for node in self._cluster.nodes.values()]
         for topic in self._cluster.sorted_topics:
             entries.append(self._place(topic.name, "topic", topic.link))
@@ -389,13 +403,20 @@ class Commands(QObject):
         return PaletteEntry(title, kind, lambda: self._stage.show_link(link))
 
     def context_actions(self, link: Link) -> list[str]:
-        """Names of the actions that a thing's context menu offers, empty names for separators."""
+        """Names of the actions that a thing's context menu offers, empty names for separators.
+
+        :data:`ISOLATE_FROM` stands for a menu of those from whom the node can be isolated.
+        """
         node = ["node.kill", "node.stop", "node.pause", "node.restart"]
+        faults = [ISOLATE_FROM, "link.cut", "link.delay", "link.slow", "link.lose", "clock.jump", "link.heal"]
         match link.kind:
             case LinkKind.NODE | LinkKind.QUORUM:
-                return node
+                return [*node, "", *faults]
+            case LinkKind.LINK:
+                return ["link.heal", "link.heal_all", "", "link.cut", "link.delay", "link.slow", "link.lose"]
             case LinkKind.PARTITION | LinkKind.REPLICA:
-                return ["topic.show", "", *node, "", "topic.delete"]
+                moves = ["partition.elect", "partition.elect_unclean", "partition.reassign", "partition.reassign_back"]
+                return ["topic.show", "", *node, "", *faults, "", *moves, "", "topic.delete"]
             case LinkKind.TOPIC:
                 return ["topic.show", "", "topic.create", "topic.delete"]
             case LinkKind.GROUP:

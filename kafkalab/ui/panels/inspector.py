@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtGui import QContextMenuEvent, QGuiApplication, QMouseEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from kafkalab.ui.itemmodels.inspection import Fact, Inspection, inspect
+from kafkalab.ui.itemmodels.inspected import Fact, Inspection
+from kafkalab.ui.itemmodels.inspection import inspect
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.outlook import WriteAnswer
 from kafkalab.ui.model.states import Tone
+from kafkalab.ui.model.things import NoticeAction
 from kafkalab.ui.panels.actions import ActionButton, ActionRegistry
 from kafkalab.ui.panels.selection import Selection
 from kafkalab.ui.panels.widgets import DOCK_PADDING, ElidedLabel, EmptyState, FlowLayout, hairline, label, set_role
@@ -31,10 +34,12 @@ def _value_role(fact: Fact) -> str:
 class FactRow(QWidget):
     """One fact: its name at the left, its value at the right. A fact with a link can be clicked."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, act: Callable[[NoticeAction], None]) -> None:
         super().__init__()
         self._selection = selection
+        self._act = act
         self._fact: Fact | None = None
+        self._button: QPushButton | None = None
         self._label = label("", "muted")
         self._value = ElidedLabel("", "mono", Qt.TextElideMode.ElideMiddle)
         self._value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -43,6 +48,7 @@ class FactRow(QWidget):
         row.setSpacing(10)
         row.addWidget(self._label)
         row.addWidget(self._value, 1)
+        self._row = row
         self.setFixedHeight(ROW_HEIGHT)
 
     def show_fact(self, fact: Fact) -> None:
@@ -56,6 +62,25 @@ class FactRow(QWidget):
         set_role(self._value, _value_role(fact))
         self.setCursor(Qt.CursorShape.PointingHandCursor if fact.link is not None else Qt.CursorShape.ArrowCursor)
         self.setAccessibleName(f"{fact.label}: {fact.value}")
+        self._show_button(fact)
+
+    def _show_button(self, fact: Fact) -> None:
+        if fact.action is None:
+            if self._button is not None:
+                self._button.hide()
+            return
+        if self._button is None:
+            self._button = QPushButton()
+            self._button.setProperty("role", "link")
+            self._button.clicked.connect(self._do)
+            self._row.addWidget(self._button)
+        self._button.setText(fact.action.label)
+        self._button.setAccessibleName(f"{fact.action.label}: {fact.label}")
+        self._button.show()
+
+    def _do(self) -> None:
+        if self._fact is not None and self._fact.action is not None:
+            self._act(self._fact.action)
 
     @property
     def fact(self) -> Fact | None:
@@ -84,9 +109,10 @@ class FactRow(QWidget):
 class _Facts(QWidget):
     """Rows of facts, kept and refilled."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, act: Callable[[NoticeAction], None]) -> None:
         super().__init__()
         self._selection = selection
+        self._act = act
         self._rows: list[FactRow] = []
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
@@ -94,7 +120,7 @@ class _Facts(QWidget):
 
     def show_facts(self, facts: list[Fact]) -> None:
         while len(self._rows) < len(facts):
-            row = FactRow(self._selection)
+            row = FactRow(self._selection, self._act)
             self._rows.append(row)
             self._column.addWidget(row)
         for place, row in enumerate(self._rows):
@@ -147,6 +173,8 @@ class _Writes(QWidget):
 class InspectorPanel(QWidget):
     """Shows one thing, and keeps showing it while its numbers move."""
 
+    action_requested = Signal(object)  # NoticeAction
+
     def __init__(self, cluster: ClusterModel, selection: Selection, registry: ActionRegistry, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._cluster = cluster
@@ -162,11 +190,11 @@ class InspectorPanel(QWidget):
         head.setSpacing(8)
         head.addWidget(self._title, 1)
         head.addWidget(self._badge)
-        self._facts = _Facts(selection)
+        self._facts = _Facts(selection, self.action_requested.emit)
         self._writes = _Writes()
         self._more_title = label("", "strong")
         self._more_line = hairline()
-        self._more = _Facts(selection)
+        self._more = _Facts(selection, self.action_requested.emit)
         self._buttons = FlowLayout()
 
         self._body = QWidget()

@@ -15,8 +15,18 @@ from kafkalab.ui.panels.selection import Selection
 from kafkalab.ui.panels.stage import CLIENTS, GROUPS, TOPIC, VIEWS
 from kafkalab.ui.theme.style import CHOICES
 
-MENUS: Final = ("File", "Edit", "View", "Cluster", "Go", "Window", "Help")
-_BEGIN_A_BLOCK: Final = ("app.quit", "topic.create", "traffic.toggle", "go.back", "go.palette", "cluster.restart_down")
+MENUS: Final = ("File", "Edit", "View", "Cluster", "Faults", "Go", "Window", "Help")
+_BEGIN_A_BLOCK: Final = (
+    "app.quit",
+    "topic.create",
+    "traffic.toggle",
+    "go.back",
+    "go.palette",
+    "cluster.restart_down",
+    "cluster.elect",
+    "clock.jump",
+    "link.heal",
+)
 
 
 class WindowCommands(Protocol):

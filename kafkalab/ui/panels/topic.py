@@ -66,7 +66,10 @@ class TopicView(QWidget):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setProperty("role", "stage")
         self._bars.setProperty("role", "stage")
-        legend = label("filled: leader · outlined: follower · dashed: offline · line across: high watermark", "small")
+        legend = label(
+            "filled: leader · outlined: follower · dashed: offline · line across: high watermark · E: eligible to lead · + −: on the move",
+            "small",
+        )
         legend.setContentsMargins(DOCK_PADDING, 4, DOCK_PADDING, 8)
 
         page = QWidget()

@@ -16,7 +16,7 @@ from PySide6.QtGui import QColor, QHelpEvent, QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from kafkalab.ui.model.links import Link
-from kafkalab.ui.model.states import REPLICA_SIGNS, ReplicaRole
+from kafkalab.ui.model.states import REPLICA_SIGNS, ReplicaRole, Tone
 from kafkalab.ui.model.things import Partition, Replica, Topic
 from kafkalab.ui.theme.fonts import mono_font, symbol_font, ui_font
 from kafkalab.ui.theme.formats import format_bytes, format_count, format_offset, format_rate
@@ -103,7 +103,7 @@ class ReplicaBars(QWidget):
         top = AXIS_HEIGHT
         for partition in self._partitions:
             self._tops.append(top)
-            top += max(2, len(partition.replicas)) * REPLICA_HEIGHT + ROW_GAP
+            top += _row_height(partition)
         height = top + MARGIN
         if self.height() != height:
             self.setFixedHeight(height)
@@ -133,7 +133,7 @@ class ReplicaBars(QWidget):
 
     def _row_span(self, place: int) -> tuple[int, int]:
         top = self._tops[place]
-        return top, top + max(2, len(self._partitions[place].replicas)) * REPLICA_HEIGHT + ROW_GAP
+        return top, top + _row_height(self._partitions[place])
 
     def _bars_area(self) -> tuple[float, float]:
         return NAME_WIDTH + LABEL_WIDTH, max(NAME_WIDTH + LABEL_WIDTH + 80.0, self.width() - FIGURES_WIDTH)
@@ -178,10 +178,9 @@ class ReplicaBars(QWidget):
         painter.setPen(QColor(theme.error if leader < 0 else theme.muted))
         words = "✕ nobody leads" if leader < 0 else f"★ broker {leader} · epoch {partition.leader_epoch}"
         painter.drawText(QRectF(MARGIN, top + 18, NAME_WIDTH - MARGIN, 16), int(Qt.AlignmentFlag.AlignVCenter), words)
-        if partition.is_under_replicated:
-            painter.setPen(QColor(theme.warn))
-            isr = ", ".join(map(str, partition.in_sync_ids)) or "none"
-            painter.drawText(QRectF(MARGIN, top + 34, NAME_WIDTH - MARGIN, 16), int(Qt.AlignmentFlag.AlignVCenter), f"▲ in sync: {isr}")
+        for at, (words, tone) in enumerate(_standing(partition)):
+            painter.setPen(QColor(theme.tone(tone)))
+            painter.drawText(QRectF(MARGIN, top + 34 + 15 * at, NAME_WIDTH - MARGIN, 16), int(Qt.AlignmentFlag.AlignVCenter), words)
         left, right = self._bars_area()
         first, last = self._axis(partition)
         pixels = (right - left) / max(1, last - first)
@@ -210,6 +209,9 @@ class ReplicaBars(QWidget):
             Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight,
             f"{sign.glyph} {replica.node_id}",
         )
+        tag = partition.tag_of(replica.node_id)
+        if tag:
+            self._paint_tag(painter, tag, left - LABEL_WIDTH, y)
         colour = QColor(topic_colour(self._topic.colour, theme))
         trough = QRectF(left, y, right - left, BAR_HEIGHT)
         painter.setPen(Qt.PenStyle.NoPen)
@@ -247,6 +249,17 @@ class ReplicaBars(QWidget):
             painter.setPen(QColor(theme.muted))
             area = QRectF(min(bar.right() + 6, right - width), y, width, BAR_HEIGHT)
             painter.drawText(area, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, text)
+
+    def _paint_tag(self, painter: QPainter, tag: str, x: float, y: float) -> None:
+        """The same corner as on the chips of the stage."""
+        tone = QColor(self._theme.accent if tag in "+−" else self._theme.warn)
+        box = QRectF(x - 10, y + 1, 12, 12)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(tone)
+        painter.drawRoundedRect(box, 3, 3)
+        painter.setFont(mono_font(9, bold=True))
+        painter.setPen(QColor(ink_on(tone.name())))
+        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, tag)
 
     def _paint_figures(self, painter: QPainter, partition: Partition, top: int, right: float) -> None:
         theme = self._theme
@@ -286,6 +299,31 @@ class ReplicaBars(QWidget):
         return super().event(event)
 
 
+def _row_height(partition: Partition) -> int:
+    """As many lines as there are bars, or words beside them."""
+    words = 34 + 15 * len(_standing(partition))
+    return max(max(2, len(partition.replicas)) * REPLICA_HEIGHT, words) + ROW_GAP
+
+
+def _standing(partition: Partition) -> list[tuple[str, Tone]]:
+    """Who is in sync where not all are, who else may lead, what moves."""
+    lines = []
+    if partition.is_under_replicated:
+        lines.append((f"▲ in sync: {_ids(partition.in_sync_ids)}", Tone.WARN))
+    if partition.elr:
+        lines.append((f"E eligible: {_ids(partition.elr)}", Tone.WARN))
+    if partition.last_known_elr:
+        lines.append((f"L last leader: {_ids(partition.last_known_elr)}", Tone.WARN))
+    if partition.is_moving:
+        moves = [f"{sign}{node_id}" for sign, ids in (("+", partition.adding), ("−", partition.removing)) for node_id in ids]
+        lines.append((f"moving: {' '.join(moves)}", Tone.ACCENT))
+    return lines
+
+
+def _ids(node_ids: Sequence[int]) -> str:
+    return ", ".join(map(str, node_ids)) or "none"
+
+
 def describe_partition(partition: Partition) -> str:
     """A partition's bars in words."""
     leader = partition.serving_leader
@@ -293,4 +331,5 @@ def describe_partition(partition: Partition) -> str:
         f"broker {one.node_id} {REPLICA_SIGNS[one.role].word} at {format_offset(one.log_end_offset)}" for one in partition.replicas.values()
     )
     led = f"led by broker {leader}" if leader >= 0 else "nobody leads"
-    return f"{partition.topic_partition}: {led}, high watermark {format_offset(partition.high_watermark)}; {ends}"
+    standing = "".join(f", {words}" for words, _ in _standing(partition))
+    return f"{partition.topic_partition}: {led}{standing}, high watermark {format_offset(partition.high_watermark)}; {ends}"

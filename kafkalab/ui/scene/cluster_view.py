@@ -13,9 +13,11 @@ from PySide6.QtWidgets import QWidget
 
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
+from kafkalab.ui.model.faults import CLIENTS, describe_offset, party_name
 from kafkalab.ui.model.links import Link, LinkKind
-from kafkalab.ui.model.states import NODE_SIGNS, REPLICA_SIGNS, NodeState, ReplicaRole
-from kafkalab.ui.model.things import NoticeAction, Partition, Topic
+from kafkalab.ui.model.states import NODE_SIGNS, REPLICA_SIGNS, NodeState, ReplicaRole, Tone
+from kafkalab.ui.model.things import NoticeAction, Partition, QuorumMember, Topic
+from kafkalab.ui.scene.fault_lines import FaultLine, draw_fault_lines, lay_fault_lines
 from kafkalab.ui.scene.layout import CARD_LABEL, CARD_PADDING, CardPlace, ClientPlace, HexPlace, RowMode, RowPlace, StageLayout, lay_out
 from kafkalab.ui.scene.painted_view import PaintedView
 from kafkalab.ui.scene.painting import (
@@ -42,9 +44,11 @@ ANIMATION_INTERVAL_MS: Final = 25
 SLOW_REFRESH_MS: Final = 250
 """Figures that always change (lag, watermarks) are drawn anew this often."""
 _FACT_SEPARATOR: Final = " · "
+LAG_SHOWN_MIN: Final = 8
+"""A follower is always a few records behind: that is no news."""
 VOTE_FLIGHT_MS: Final = 180.0
 VOTE_SHOWN_MS: Final = 1_200.0
-_REBUILD: Final = (Part.NODES, Part.TOPICS, Part.PARTITIONS, Part.NOTICE, Part.QUORUM)
+_REBUILD: Final = (Part.NODES, Part.TOPICS, Part.PARTITIONS, Part.NOTICE, Part.QUORUM, Part.FAULTS)
 
 
 class ClusterView(PaintedView):
@@ -59,6 +63,7 @@ class ClusterView(PaintedView):
         self.setMinimumSize(420, 320)
         self._layout = StageLayout((0, 0))
         self._wires: list[Wire] = []
+        self._fault_lines: list[FaultLine] = []
         self._covers: list[tuple[float, float, float, float]] = []
         self._chips: ChipPainter | None = None
         self._chip_places: dict[tuple[str, int], list[tuple[QRectF, float]]] = {}
@@ -238,6 +243,7 @@ class ClusterView(PaintedView):
         self._draw_more_clients(painter)
         if not self._layout.clients:
             self._draw_no_clients(painter)
+        self._draw_faults(painter)
         self._draw_notice(painter)
 
     def refresh_picture(self, picture: QPixmap) -> None:
@@ -266,6 +272,8 @@ class ClusterView(PaintedView):
                 for card in self._layout.cards:
                     if card.node.node_id in behind:
                         self._draw_card(painter, card)
+            # They run over what was drawn anew.
+            draw_fault_lines(painter, self._fault_lines, self.theme)
 
     def _redraw_lines(self, painter: QPainter) -> None:
         """Only where lines are seen: between the cards of brokers, and from there down to the clients."""
@@ -359,7 +367,7 @@ class ClusterView(PaintedView):
             draw_text(
                 painter, line_rect(centre.x() - 32, centre.y() + 11, 64, 14), words, mono_font(size), theme.muted, CENTRE, elide=False
             )
-        below = QRectF(centre.x() - 60, centre.y() + radius + 2, 120, 20)
+        below = QRectF(centre.x() - 95, centre.y() + radius + 2, 190, 20)
         painter.fillRect(below, colour(theme.bg))
         if down or node.state is NodeState.PAUSED or member is None:
             sign = NODE_SIGNS[node.state]
@@ -367,7 +375,8 @@ class ClusterView(PaintedView):
         elif active:
             draw_text(painter, below, f"leader ♛ epoch {model.quorum.epoch}", ui_font(tokens.FONT_SECONDARY_PX), theme.accent, CENTRE)
         else:
-            draw_text(painter, below, member.state, ui_font(tokens.FONT_SECONDARY_PX), theme.muted, CENTRE)
+            words, tone = _role_words(model, member)
+            draw_text(painter, below, words, ui_font(tokens.FONT_SECONDARY_PX), theme.tone(tone), CENTRE)
 
     def _note_hexagon(self, place: HexPlace) -> None:
         reach = QPointF(place.radius, place.radius)
@@ -389,7 +398,14 @@ class ClusterView(PaintedView):
         lines = [f"controller {node_id} · {NODE_SIGNS[node.state].word}", node.address]
         if member is not None:
             lines.append(f"{member.state} in epoch {member.epoch}")
-            lines.append(f"log end {format_offset(member.log_end_offset)} · high watermark {format_offset(member.high_watermark)}")
+            lag = self.model.quorum.lag_of(node_id)
+            behind = f", {format_count(lag)} behind" if lag else ""
+            lines.append(f"log end {format_offset(member.log_end_offset)}{behind} · high watermark {format_offset(member.high_watermark)}")
+            if member.snapshot_end_offset >= 0:
+                lines.append(f"newest snapshot ends at {format_offset(member.snapshot_end_offset)}, epoch {member.snapshot_epoch}")
+            if member.cause:
+                lines.append(f"because {member.cause}")
+        lines += _fault_tips(self.model, node_id)
         return "\n".join(line for line in lines if line)
 
     # --- brokers -------------------------------------------------------------------------------
@@ -495,7 +511,9 @@ class ClusterView(PaintedView):
             return
         for partition, rect in row.chips:
             replica = partition.replicas[node_id]
-            pixmap = self._chips.chip(replica.role, row.topic.colour, partition.partition, rect.width(), rect.height())
+            pixmap = self._chips.chip(
+                replica.role, row.topic.colour, partition.partition, rect.width(), rect.height(), partition.tag_of(node_id)
+            )
             painter.drawPixmap(rect.topLeft(), pixmap)
             if replica.role is ReplicaRole.BEHIND and replica.lag > 0:
                 end = max(partition.log_end_offset - partition.log_start_offset, 1)
@@ -554,6 +572,7 @@ class ClusterView(PaintedView):
             node.address,
             f"leads {format_count(node.leads)}, in sync in {format_count(node.in_sync)} of {plural(node.hosts, 'replica')}",
             f"in {format_byte_rate(node.produced.rate)} · out {format_byte_rate(node.fetched.rate)}",
+            *_fault_tips(self.model, node_id),
         ]
         return "\n".join(line for line in lines if line)
 
@@ -615,6 +634,16 @@ class ClusterView(PaintedView):
         draw_text(painter, button, action.label, ui_font(), theme.text, CENTRE)
         self.regions.add(Region(button, action.link, Shape.TEXT, action.label, action=action))
 
+    # --- faults --------------------------------------------------------------------------------
+
+    def _draw_faults(self, painter: QPainter) -> None:
+        self._fault_lines = lay_fault_lines(self._layout, self.model.faults)
+        draw_fault_lines(painter, self._fault_lines, self.theme)
+        for line in self._fault_lines:
+            link = line.trouble.link
+            name = f"{self.model.name_of(link)}: {line.trouble.words(self.model.node_name)}"
+            self.regions.add(Region(line.box.adjusted(-2, -3, 2, 3), link, Shape.TEXT, name, partial(str, name)))
+
     # --- lines ---------------------------------------------------------------------------------
 
     def _lay_wires(self) -> list[Wire]:
@@ -627,7 +656,7 @@ class ClusterView(PaintedView):
                 link = place.client.links[node_id]
                 if node_id not in cards:
                     continue
-                if link.broken:
+                if link.broken or self.model.faults.is_cut(node_id, CLIENTS):
                     lines.append((place, node_id, "broken", 0.0))
                     continue
                 flows = [("produce", link.produce_rate), ("fetch", link.fetch_rate)]
@@ -686,7 +715,7 @@ class ClusterView(PaintedView):
         links_width = sum(text_width(action.label, font) for action in notice.actions) + text_width(separator, font) * max(
             len(notice.actions) - 1, 0
         )
-        width = min(max(text_width(notice.text, font), links_width, 380.0) + 32, self.width() - 24)
+        width = min(max(text_width(notice.text, font), links_width, 380.0) + 34, self.width() - 24)
         zone = self._layout.notice
         box = QRectF(round((self.width() - width) / 2), round(zone.top()), round(width), zone.height())
         rounded(painter, box, tokens.RADIUS_CARD, theme.raised, pen(theme.line))
@@ -789,10 +818,22 @@ class ClusterView(PaintedView):
                             f"behind by {format_count(replica.lag)}",
                         ]
                     )
+        for one in self.model.faults.links:
+            rows.append([self.model.name_of(one.link), "cut" if one.is_cut else "impaired", one.words(self.model.node_name), ""])
         for client in self.model.clients.values():
             nodes = ", ".join(f"broker {node_id}{' (broken)' if link.broken else ''}" for node_id, link in sorted(client.links.items()))
             rows.append([client.title, client.kind, client.subtitle, nodes])
         return ["thing", "state", "where", "more"], rows
+
+
+def _role_words(model: ClusterModel, member: QuorumMember) -> tuple[str, Tone]:
+    """A controller that does not lead: what it believes, where that is not what is so, and how far it is behind."""
+    if member.epoch < model.quorum.epoch:
+        return f"▲ {member.state} in epoch {member.epoch}", Tone.WARN
+    if model.quorum.leader_id < 0:
+        return f"{member.state}, epoch {member.epoch}", Tone.WARN
+    lag = model.quorum.lag_of(member.node_id)
+    return (f"{member.state} −{format_count(lag)}", Tone.WARN) if lag > LAG_SHOWN_MIN else (member.state, Tone.MUTED)
 
 
 def _line_look(wire: Wire) -> tuple[object, ...]:
@@ -803,6 +844,13 @@ def _line_look(wire: Wire) -> tuple[object, ...]:
 def _member_words(model: ClusterModel, node_id: int) -> str:
     member = model.quorum.members.get(node_id)
     return "" if member is None else f"{member.state}, epoch {member.epoch}, high watermark {format_offset(member.high_watermark)}"
+
+
+def _fault_tips(model: ClusterModel, node_id: int) -> list[str]:
+    """What is wrong on purpose with a node's links and clock."""
+    tips = [f"link to {party_name(one.other(node_id), model.node_name)}: {one.words(model.node_name)}" for one in model.faults.of(node_id)]
+    offset_s = model.nodes[node_id].clock_offset_s
+    return [*tips, f"its clock is {describe_offset(offset_s)}"] if offset_s else tips
 
 
 def _topic_tip(topic: Topic) -> str:
@@ -820,6 +868,12 @@ def partition_tip(partition: Partition) -> str:
     """A partition and each of its replicas in a few lines."""
     leader = f"leader {partition.serving_leader}" if not partition.is_leaderless else "no leader"
     lines = [f"{partition.topic}-{partition.partition} · {leader} · epoch {partition.leader_epoch}"]
+    if partition.election is not None:
+        election = partition.election
+        lines.append(" · ".join(filter(None, (election.sign.words, election.cause, election.loss_words))))
+    for words, ids in (("eligible to lead (ELR)", partition.elr), ("adding", partition.adding), ("removing", partition.removing)):
+        if ids:
+            lines.append(f"{words}: {', '.join(map(str, ids))}")
     for node_id, replica in partition.replicas.items():
         sign = REPLICA_SIGNS[replica.role]
         parts = [

@@ -118,17 +118,17 @@ class ChipPainter:
     def __init__(self, theme: Theme, ratio: float) -> None:
         self.theme = theme
         self.ratio = ratio
-        self._pixmaps: dict[tuple[ReplicaRole, int, int, int, int], QPixmap] = {}
+        self._pixmaps: dict[tuple[ReplicaRole, int, int, int, int, str], QPixmap] = {}
 
-    def chip(self, role: ReplicaRole, topic: int, number: int, width: float, height: float) -> QPixmap:
-        """A chip by role, colour index of the topic and number of the partition."""
-        key = (role, topic, number, int(width), int(height))
+    def chip(self, role: ReplicaRole, topic: int, number: int, width: float, height: float, tag: str = "") -> QPixmap:
+        """A chip by role, colour index of the topic and number of the partition; ``tag`` is a letter in its corner."""
+        key = (role, topic, number, int(width), int(height), tag)
         pixmap = self._pixmaps.get(key)
         if pixmap is None:
-            pixmap = self._pixmaps[key] = self._draw(role, topic, number, width, height)
+            pixmap = self._pixmaps[key] = self._draw(role, topic, number, width, height, tag)
         return pixmap
 
-    def _draw(self, role: ReplicaRole, topic: int, number: int, width: float, height: float) -> QPixmap:
+    def _draw(self, role: ReplicaRole, topic: int, number: int, width: float, height: float, tag: str) -> QPixmap:
         pixmap = QPixmap(int(width * self.ratio + 0.5), int(height * self.ratio + 0.5))
         pixmap.setDevicePixelRatio(self.ratio)
         pixmap.fill(Qt.GlobalColor.transparent)
@@ -157,8 +157,21 @@ class ChipPainter:
         painter.drawText(QRectF(glyph_x - 10, middle - 10, 20, 20), CENTRE, glyph)
         painter.setFont(mono_font((9 if number < 100 else 7) if small else (12 if number < 100 else 10), bold=role is ReplicaRole.LEADER))
         painter.drawText(QRectF(number_x - 16, middle - 10, 32, 20), CENTRE, str(number))
+        if tag:
+            self._draw_tag(painter, tag, width, height, small=small)
         painter.end()
         return pixmap
+
+    def _draw_tag(self, painter: QPainter, tag: str, width: float, height: float, *, small: bool) -> None:
+        """A filled corner with its letter: who may lead besides the ISR, and what moves, is found at a glance."""
+        theme = self.theme
+        size = 8.0 if small else 11.0
+        box = QRectF(width - size, 0, size, min(size, height))
+        tone = theme.accent if tag in "+−" else theme.warn
+        rounded(painter, box, 3, tone, None)
+        painter.setFont(mono_font(7 if small else 8, bold=True))
+        painter.setPen(colour(ink_on(tone)))
+        painter.drawText(box.adjusted(-4, -4, 4, 4), CENTRE, tag)
 
     def squares(self, painter: QPainter, groups: dict[tuple[ReplicaRole, int], list[QRectF]]) -> None:
         """Many replicas as squares: one call per look."""

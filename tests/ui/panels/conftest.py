@@ -46,6 +46,8 @@ def registry(qtbot: QtBot) -> Iterator[ActionRegistry]:
     made = ActionRegistry(owner)
     for name in ("node.kill", "node.stop", "node.pause", "node.restart", "topic.create", "topic.delete", "topic.show"):
         made.add(name, name, lambda: None)
+    for name in ("link.isolate", "link.heal", "link.heal_all", "link.cut", "partition.elect", "partition.reassign"):
+        made.add(name, name, lambda: None)
     for name in ("group.show", "clients.show", "traffic.start", "traffic.toggle"):
         made.add(name, name, lambda: None)
     yield made

@@ -6,7 +6,8 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from kafkalab.engine.telemetry.levels import ConnectionKey
-from kafkalab.ui.itemmodels.inspection import Inspection, inspect
+from kafkalab.ui.itemmodels.inspected import Inspection
+from kafkalab.ui.itemmodels.inspection import inspect
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.states import Tone
@@ -33,7 +34,16 @@ def test_a_partition_after_its_leader_was_killed(model: ClusterModel, broken: Sa
     assert said.outlook is not None
     assert [answer.succeeds for answer in said.outlook.answers] == [True, True, True]
     assert "NOT_ENOUGH_REPLICAS (19)" in said.outlook.note
-    assert [name for name, _ in said.actions] == ["node.kill", "node.pause", "topic.show"]
+    assert [name for name, _ in said.actions] == [
+        "node.kill",
+        "node.pause",
+        "link.isolate",
+        "partition.reassign",
+        "partition.elect",
+        "topic.show",
+    ]
+    assert _value(said, "elected").endswith(" · in sync")
+    assert _value(said, "because") == "broker 2 was fenced"
 
 
 def test_a_partition_that_nobody_leads(model: ClusterModel, healthy: SampleCluster) -> None:
@@ -93,7 +103,7 @@ def test_the_panel_follows_selection_and_loss(
     selection.select(Link.of_partition("orders", 1))
     panel.refresh(model.now_ms)
     assert panel.shown is not None and panel.shown.title == "orders-1"
-    assert [fact.label for fact in panel.facts()][:3] == ["leader epoch", "replicas", "in sync"]
+    assert [fact.label for fact in panel.facts()][:5] == ["leader epoch", "elected", "because", "replicas", "in sync"]
     selection.select(Link.topic("orders"))
     panel.refresh(model.now_ms)
     assert panel.shown is not None and panel.shown.title == "orders"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kafkalab.engine.cluster.errors import HostError
 
@@ -47,6 +47,33 @@ class NotingHost:
 
     def delete_topic(self, name: str) -> None:
         self._note("delete_topic", name)
+
+    def isolate(self, a: object, b: object = None) -> None:
+        self._note("isolate", a, b)
+
+    def cut(self, a: object, b: object) -> None:
+        self._note("cut", a, b)
+
+    def delay(self, a: object, b: object, ms: float, jitter: float = 0.0, *, one_way: bool = False) -> None:
+        self._note("delay", a, b, ms, jitter, one_way)
+
+    def lose(self, a: object, b: object, probability: float, *, one_way: bool = False) -> None:
+        self._note("lose", a, b, probability, one_way)
+
+    def slow(self, a: object, b: object, bytes_per_second: float, *, one_way: bool = False) -> None:
+        self._note("slow", a, b, bytes_per_second, one_way)
+
+    def heal(self, a: object = None, b: object = None) -> None:
+        self._note("heal", a, b)
+
+    def jump_clock(self, node_id: int, seconds: float) -> None:
+        self._note("jump_clock", node_id, seconds)
+
+    def elect_leaders(self, partitions: Sequence[tuple[str, int]] | None = None, *, unclean: bool = False) -> None:
+        self._note("elect_leaders", partitions, unclean)
+
+    def reassign(self, topic: str, partition: int, replicas: Sequence[int] | None) -> None:
+        self._note("reassign", topic, partition, replicas)
 
 
 class NotingTraffic:
