@@ -16,13 +16,15 @@ from typing import Any, Final, Protocol
 from kafkalab.engine.broker.controller_channel import ControllerChannel
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import Errors
-from kafkalab.engine.common.features import SUPPORTED_FEATURES
+from kafkalab.engine.common.features import METADATA_VERSION_FEATURE, SUPPORTED_FEATURES
 from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
 from kafkalab.engine.protocol.apis import ApiKey
 
 log = logging.getLogger(__name__)
 
+DIRECTORIES_SINCE: Final = 17
+"""The metadata.version from which on registrations name log directories."""
 REGISTRATION_RETRY_MS: Final = 100.0
 HEARTBEAT_RETRY_MS: Final = 100.0
 SHUTDOWN_HEARTBEAT_MS: Final = 5.0
@@ -96,6 +98,7 @@ class BrokerLifecycle:
         self._heartbeat_under_way = False
         self._heartbeat_again = False
         self._caught_up = False
+        self._is_telling = False
         self._on_stopped: Callable[[], None] | None = None
         self._last_problem = ""
         self.state = BrokerState.NOT_RUNNING
@@ -116,7 +119,11 @@ class BrokerLifecycle:
         if left_ms <= 0:
             self._give_up()
             return
-        body = {
+        body = self._registration()
+        self._channel.send(ApiKey.BROKER_REGISTRATION, body, self._registered, timeout_ms=min(left_ms, self._session_ms))
+
+    def _registration(self) -> Mapping[str, Any]:
+        return {
             "broker_id": self._node_id,
             "cluster_id": self._cluster_id,
             "incarnation_id": self._incarnation_id,
@@ -132,7 +139,6 @@ class BrokerLifecycle:
             "log_dirs": self._directories.live_ids,
             "previous_broker_epoch": self._previous_broker_epoch,
         }
-        self._channel.send(ApiKey.BROKER_REGISTRATION, body, self._registered, timeout_ms=min(left_ms, self._session_ms))
 
     def _registered(self, response: Any | None) -> None:
         if self.state is not BrokerState.STARTING:
@@ -177,10 +183,28 @@ class BrokerLifecycle:
         self.state = BrokerState.NOT_RUNNING
         self._on_failed(why)
 
+    def _tell_directories(self, image: MetadataImage) -> None:
+        """Register again, as the same broker, when the cluster has come to a level at which directories are known (KIP-858)."""
+        broker = image.brokers.get(self._node_id)
+        is_known = broker is None or broker.broker_epoch != self.broker_epoch or bool(broker.log_dirs)
+        is_in_service = self.state in (BrokerState.RECOVERY, BrokerState.RUNNING)
+        if is_known or self._is_telling or not is_in_service or image.features.get(METADATA_VERSION_FEATURE, 0) < DIRECTORIES_SINCE:
+            return
+        self._is_telling = True
+
+        def told(response: Any | None) -> None:
+            self._is_telling = False
+            if response is None or response.error_code != Errors.NONE:
+                self._clock.call_later(REGISTRATION_RETRY_MS, lambda: self._tell_directories(self._image))
+
+        self._channel.send(ApiKey.BROKER_REGISTRATION, self._registration(), told, timeout_ms=self._session_ms)
+
     # --- heartbeats ----------------------------------------------------------------------------
 
     def publish(self, delta: MetadataDelta, image: MetadataImage) -> None:
         """The image moved: perhaps far enough to be unfenced."""
+        if METADATA_VERSION_FEATURE in delta.changed_features:
+            self._tell_directories(image)
         if self.state is BrokerState.RECOVERY:
             self._look(image)
         elif self.state is BrokerState.RUNNING and any(_leaves(image, broker_id) for broker_id in delta.changed_brokers):

@@ -183,3 +183,20 @@ def test_cordoned_directories_are_told_once_the_broker_has_caught_up() -> None:
     at.controller.answer(is_fenced=True)
     at.see(epoch=5, fenced=True)
     assert at.controller.asked[0][1]["cordoned_log_dirs"] == []
+
+
+def test_a_broker_tells_its_directories_when_the_cluster_comes_to_know_such() -> None:
+    at = Setting()
+    at.serve()
+    delta = MetadataDelta()
+    delta.changed_features.add("metadata.version")
+    at.image.features["metadata.version"] = 16
+    at.lifecycle.publish(delta, at.image)
+    assert not at.controller.asked
+    at.image.features["metadata.version"] = 30
+    at.lifecycle.publish(delta, at.image)
+    at.lifecycle.publish(delta, at.image)
+    ((api_key, body, _),) = at.controller.asked
+    assert (api_key, body["incarnation_id"], body["log_dirs"]) == (ApiKey.BROKER_REGISTRATION, INCARNATION, [uuid.UUID(int=9)])
+    at.controller.answer(broker_epoch=5)
+    assert (at.lifecycle.state, at.lifecycle.broker_epoch, at.running) == (BrokerState.RUNNING, 5, 1)
