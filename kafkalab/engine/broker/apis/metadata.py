@@ -98,31 +98,34 @@ def _asked_for(services: BrokerServices, image: MetadataImage, request: Any, lis
 
 
 def _topic(image: MetadataImage, topic: TopicImage, listener: str, version: int) -> Mapping[str, Any]:
+    # Found once and not for each partition: clients ask for thousands of them whenever a leader has moved.
+    reachable = frozenset(broker_id for broker_id in image.brokers if is_reachable(image, broker_id, listener))
     return {
         "error_code": Errors.NONE,
         "name": topic.name,
         "topic_id": topic.topic_id,
         "is_internal": topic.is_internal,
-        "partitions": [_partition(image, index, partition, listener, version) for index, partition in sorted(topic.partitions.items())],
+        "partitions": [_partition(image, index, partition, reachable, version) for index, partition in sorted(topic.partitions.items())],
     }
 
 
-def _partition(image: MetadataImage, index: int, partition: PartitionRegistration, listener: str, version: int) -> Mapping[str, Any]:
-    alive = {broker_id for broker_id in partition.replicas if is_reachable(image, broker_id, listener)}
+def _partition(
+    image: MetadataImage, index: int, partition: PartitionRegistration, reachable: frozenset[int], version: int
+) -> Mapping[str, Any]:
     replicas, isr, leader = partition.replicas, partition.isr, partition.leader
     error = Errors.NONE
-    if leader == NO_LEADER or leader not in alive:
+    if leader == NO_LEADER or leader not in reachable:
         # A leader without this listener cannot be reached by this client, a missing one by nobody.
         known = leader != NO_LEADER and (broker := image.brokers.get(leader)) is not None and not broker.fenced
         error = Errors.LISTENER_NOT_FOUND if known and version >= 6 else Errors.LEADER_NOT_AVAILABLE
         leader = NO_LEADER
-    elif version == 0 and len(alive) < len(replicas):
+    offline = () if reachable.issuperset(replicas) else tuple(broker_id for broker_id in replicas if broker_id not in reachable)
+    if version == 0 and offline and not error:
         error = Errors.REPLICA_NOT_AVAILABLE
-    offline = [broker_id for broker_id in replicas if broker_id not in alive]
     if version == 0:
         # The oldest clients take every replica for one that they can reach.
-        replicas = tuple(broker_id for broker_id in replicas if broker_id in alive)
-        isr = tuple(broker_id for broker_id in isr if broker_id in alive)
+        replicas = tuple(broker_id for broker_id in replicas if broker_id in reachable)
+        isr = tuple(broker_id for broker_id in isr if broker_id in reachable)
     return {
         "error_code": error,
         "partition_index": index,
