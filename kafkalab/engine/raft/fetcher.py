@@ -100,6 +100,8 @@ class Fetcher:
         # Raised by each restart and stop: what was sent before belongs to the past.
         self._generation = 0
         self._failures = 0
+        self.is_refused_as_stranger = False
+        """Whether whoever was asked belongs to another cluster. It is said once, not at each fetch."""
         self._silent_id = -1
         """Who let a fetch wait until its time was over."""
         self._retry: Timer | None = None
@@ -181,7 +183,9 @@ class Fetcher:
         if generation != self._generation:
             return
         if response is None or response.error_code != Errors.NONE:
-            if response is not None and response.error_code == Errors.INCONSISTENT_CLUSTER_ID:
+            is_stranger = response is not None and response.error_code == Errors.INCONSISTENT_CLUSTER_ID
+            if is_stranger and not self.is_refused_as_stranger:
+                self.is_refused_as_stranger = True
                 log.error("Node %d belongs to cluster %s, the quorum it asks does not", self._node_id, self._cluster_id)
             self._retry_later()
             return

@@ -240,6 +240,11 @@ class RaftNode:
         return self._state.leader_id
 
     @property
+    def is_refused_as_stranger(self) -> bool:
+        """Whether the quorum that it looks for a leader in is that of another cluster."""
+        return self._fetcher.is_refused_as_stranger
+
+    @property
     def high_watermark(self) -> int:
         """Everything before it is committed; -1 while unknown."""
         return self._high_watermark

@@ -412,7 +412,7 @@ class Node:
             channel=self._channel(f"{name}-heartbeat"),
             image=self._image,
             on_running=self._serve_clients,
-            on_failed=self._fail,
+            on_failed=self._broker_failed,
         )
         lifecycle = self._lifecycle
         services = BrokerServices(
@@ -450,6 +450,12 @@ class Node:
         )
         self._listeners.append(self._listener(BROKER_LISTENER, router, 1))
         loader.add_publisher(self._BrokerPublisher(self._replica_manager, self._group_coordinator, self._lifecycle))
+
+    def _broker_failed(self, why: str) -> None:
+        assert self._raft is not None
+        if self._raft.is_refused_as_stranger:
+            why = f"the quorum that was asked is not that of cluster {self._spec.cluster_id} (INCONSISTENT_CLUSTER_ID). {why}"
+        self._fail(why)
 
     def _broker_config_changed(self, changed: frozenset[str]) -> None:
         assert self._replica_manager is not None and self._log_manager is not None
