@@ -309,7 +309,7 @@ def _topic(topic: Topic) -> Inspection:
         Fact("replication factor", str(topic.replication_factor)),
         Fact("min.insync.replicas", str(topic.min_insync_replicas)),
         Fact("topic id", topic.topic_id or UNKNOWN),
-        Fact("records", format_count(sum(max(0, one.log_end_offset - one.log_start_offset) for one in partitions))),
+        Fact("offsets", format_count(sum(max(0, one.log_end_offset - one.log_start_offset) for one in partitions))),
         Fact("size", format_bytes(sum(one.leader_replica.size_bytes for one in partitions if one.leader_replica is not None))),
         Fact(
             "written",

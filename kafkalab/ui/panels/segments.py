@@ -16,7 +16,7 @@ from kafkalab.ui.plots.segment_lane import SegmentLane
 from kafkalab.ui.theme.formats import format_bytes, format_offset, plural
 from kafkalab.ui.theme.tokens import ROW_HEIGHT, Theme
 
-WIDTHS: Final = (124, 90, 90, 184, 100, 120)
+WIDTHS: Final = (124, 90, 90, 206, 124, 120)
 HEIGHT_MIN: Final = 120
 
 
