@@ -157,7 +157,7 @@ class Nemesis:
         for node_id, node in world.nodes.items():
             world.heal_disk(node_id)
             world.resume(node_id)
-            if not node.is_alive or node.failure is not None:
+            if not node.is_alive or node.is_stopping or node.failure is not None:
                 world.restart(node_id)
 
     def _begin(self, episode: Episode) -> None:
@@ -226,7 +226,7 @@ class Nemesis:
         return self._down(node_id)
 
     def _is_dispensable(self, broker_id: int) -> bool:
-        """Whether all that a broker has in sync is in sync on another one that lives, too."""
+        """Whether everything that a broker has a replica of is in sync on another one that lives: it is nobody's last hope."""
         image = self._world.image()
         if image is None:
             return False
@@ -234,7 +234,7 @@ class Nemesis:
             any(other != broker_id and self._is_in_service(other) for other in registration.isr)
             for topic in image.topics_by_id.values()
             for registration in topic.partitions.values()
-            if broker_id in (*registration.isr, *registration.eligible_leader_replicas)
+            if broker_id in registration.replicas
         )
 
     def _is_in_service(self, broker_id: int) -> bool:

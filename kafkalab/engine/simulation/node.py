@@ -66,6 +66,8 @@ class SimNode:
         """Told of what the quorum's member puts down, before it is said to anybody."""
         self.is_dark = False
         self.power_losses = 0
+        self.is_stopping = False
+        """A controlled shutdown is under way."""
         network.add_host(spec.host, spec.node_id)
 
     def _wall_ms(self) -> int:
@@ -98,6 +100,7 @@ class SimNode:
         """Begin a life on what the disks hold."""
         assert self.loop is None, f"node {self.node_id} runs already"
         self.lives += 1
+        self.is_stopping = False
         self.failure = None
         if self.is_dark:
             self.is_dark = False
@@ -168,6 +171,7 @@ class SimNode:
         if loop is None or node is None:
             return
         self.resume()
+        self.is_stopping = True
         life = self.lives
 
         def stopped() -> None:
