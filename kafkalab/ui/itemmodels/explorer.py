@@ -155,7 +155,9 @@ class ExplorerModel(QAbstractItemModel):
         cuts = sum(link.is_cut for link in self._cluster.faults.of(node.node_id))
         if not cuts or node.is_down:
             return face
-        tone = Tone.WARN if face.tone is Tone.TEXT else face.tone
+        # Of an isolated node all others have one cut; the colour is for the one.
+        isolated = 2 * cuts > len(self._cluster.nodes) - 1
+        tone = Tone.WARN if face.tone is Tone.TEXT and isolated else face.tone
         return replace(face, text=f"{face.text} · {plural(cuts, 'cut')}", tone=tone)
 
     def _sync(self, parent: _Item, faces: Sequence[_Face]) -> None:

@@ -143,9 +143,9 @@ def _member_facts(model: ClusterModel, node_id: int, now_ms: float) -> list[Fact
         ),
     ]
     if member.changed_at_ms >= 0:
-        facts.append(Fact("since", f"{format_clock(member.changed_at_ms)} · {format_ago(now_ms - member.changed_at_ms)}"))
+        facts.append(Fact("in that role since", format_clock(member.changed_at_ms), tip=format_ago(now_ms - member.changed_at_ms)))
         if member.cause:
-            facts.append(Fact("because", member.cause, prose=True))
+            facts.append(Fact("because", member.cause, prose=True, tip=member.cause))
     facts += [
         Fact("high watermark", format_offset(member.high_watermark)),
         Fact(
@@ -163,7 +163,7 @@ def _member_facts(model: ClusterModel, node_id: int, now_ms: float) -> list[Fact
         won = elections[-1]
         facts.append(Fact("last won", f"{format_clock(won.at_ms)} · epoch {won.epoch}", tip=won.cause))
         if won.cause and quorum.leader_id == node_id:
-            facts.append(Fact("elected because", won.cause, prose=True))
+            facts.append(Fact("it stood because", won.cause, prose=True, tip=won.cause))
     return facts
 
 

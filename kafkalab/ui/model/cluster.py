@@ -46,6 +46,7 @@ from kafkalab.ui.model.things import (
     Vote,
 )
 from kafkalab.ui.model.timeline import OWN_PREFIX, Narrator, Timeline
+from kafkalab.ui.model.trouble import below_min_isr, cut_records, lost_records, waiting_for_the_cut_off
 from kafkalab.ui.theme.formats import format_count, format_lag_time, plural
 
 SPARKLINE_POINTS: Final = 60
@@ -327,6 +328,8 @@ class ClusterModel:
             self._refresh_lags(tp)
         for key, level in kinds.get("group", ()):
             assert isinstance(key, lv.GroupKey) and (level is None or isinstance(level, lv.GroupLevel))
+            if level is not None and self._is_outvoted(level.coordinator_id):
+                continue
             self._groups.update(key.group_id, level, self.now_ms, change)
             if level is None:
                 self._clients.forget_groups(self.groups.__contains__)
@@ -557,6 +560,8 @@ class ClusterModel:
         member = self.quorum.members.get(event.node_id)
         if member is not None:
             member.cause, member.changed_at_ms = event.cause, event.at_ms
+            if event.new_state == "prospective" or (event.new_state == "candidate" and event.old_state != "prospective"):
+                member.stood_because = event.cause
             change.parts.add(Part.QUORUM)
 
     def _quorum_level(self, node_id: int, level: lv.QuorumLevel | None, change: ChangeSet) -> None:
@@ -640,8 +645,12 @@ class ClusterModel:
                     if not member.is_observer:
                         member.state = "leader" if member.node_id == event.node_id else "follower"
             gap_ms = self._set_quorum(event.node_id, event.epoch, event.at_ms, change)
-        self.quorum.elections.append(QuorumElection(event.at_ms, event.node_id, event.epoch, event.votes, event.cause, gap_ms))
-        self._narrator.quorum_leader_elected(event, gap_ms)
+        # That enough would vote for it is how it won; what made it stand is why there was an election.
+        winner = self.quorum.members.get(event.node_id)
+        cause = (winner.stood_because if winner is not None else "") or event.cause
+        election = QuorumElection(event.at_ms, event.node_id, event.epoch, event.votes, cause, gap_ms)
+        self.quorum.elections.append(election)
+        self._narrator.quorum_leader_elected(event, election)
 
     # --- topics and partitions -----------------------------------------------------------------
 
@@ -791,7 +800,7 @@ class ClusterModel:
         partition = self.partition(event.topic, event.partition)
         election: Election | None = None
         if partition is not None and event.new_leader_epoch >= partition.leader_epoch:
-            lost = _lost(partition, event.new_leader)
+            lost = lost_records(partition, event.new_leader)
             gap_ms = self._set_leader(partition, event.new_leader, event.new_leader_epoch, event.new_isr, event.at_ms, change)
             partition.elr = event.new_elr
             if event.old_leader != event.new_leader:
@@ -810,11 +819,8 @@ class ClusterModel:
         partition = self.partition(event.topic, event.partition)
         if partition is None or partition.election is None or partition.election.right not in ("unclean", "last known leader"):
             return
-        # What the old leader cuts off was committed up to its high watermark.
-        replica = partition.replicas.get(event.node_id)
-        committed = min(event.from_offset, replica.high_watermark) if replica is not None and replica.high_watermark >= 0 else 0
-        lost = max(committed - event.to_offset, partition.election.lost, 0)
-        partition.election = replace(partition.election, lost=lost)
+        cut = cut_records(partition, event.node_id, event.from_offset, event.to_offset)
+        partition.election = replace(partition.election, lost=max(cut, partition.election.lost))
         change.parts.add(Part.PARTITIONS)
 
     def _first_write_acknowledged(self, event: ev.FirstWriteAcknowledged, change: ChangeSet) -> None:
@@ -822,7 +828,15 @@ class ClusterModel:
             change.parts.add(Part.FAILOVER)
 
     def _group_state_changed(self, event: ev.GroupStateChanged, change: ChangeSet) -> None:
+        if self._is_outvoted(event.node_id):
+            self._narrator.group_state_held(event)
+            return
         self._narrator.group_state_changed(event, self._groups.state_changed(event, change))
+
+    def _is_outvoted(self, broker_id: int) -> bool:
+        """A broker that is cut off and fenced goes on as coordinator until it hears that it is none any more."""
+        node = self.nodes.get(broker_id)
+        return node is not None and node.fenced and any(link.is_cut for link in self.faults.of(broker_id))
 
     # --- replicas ------------------------------------------------------------------------------
 
@@ -961,30 +975,13 @@ class ClusterModel:
             self._outages,
             voters=len(self.controllers),
             faults=self.faults,
-            below_min_isr=self._below_min_isr(),
+            below_min_isr=below_min_isr(self.topics, self.under_replicated - self.leaderless),
+            waiting=waiting_for_the_cut_off(self.topics, self._hosted, self.faults),
             name_of=self.node_name,
         )
 
-    def _below_min_isr(self) -> int:
-        """Partitions that are led, but have too few replicas in sync for acks=all."""
-        count = 0
-        for tp in self.under_replicated - self.leaderless:
-            topic = self.topics[tp.topic]
-            partition = topic.partitions[tp.partition]
-            count += len(partition.isr) < min(topic.min_insync_replicas, len(partition.replica_ids))
-        return count
-
 
 _SHUTTING_DOWN: Final = "controlled shutdown"
-
-
-def _lost(partition: Partition, new_leader: int) -> int:
-    """Committed records that a new leader does not have, by what was told last; -1 where that is not known."""
-    replica = partition.replicas.get(new_leader)
-    if replica is None or replica.log_end_offset < 0:
-        return -1
-    committed = max((one.high_watermark for one in partition.replicas.values()), default=-1)
-    return max(committed - replica.log_end_offset, 0) if committed >= 0 else -1
 
 
 def _keep(names: set[TopicPartition], tp: TopicPartition, present: bool) -> None:

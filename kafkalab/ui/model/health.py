@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.ui.model.faults import CLIENTS, Faults, NameOf, TroubledLink, party_list
@@ -11,6 +12,9 @@ from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.states import HealthLevel, NodeState, Tone
 from kafkalab.ui.model.things import Health, Node, Notice, NoticeAction
 from kafkalab.ui.theme.formats import format_seconds, plural
+
+NAMED_MAX: Final = 3
+"""Of more parties the notice says how many they are: it has one line."""
 
 
 @dataclass(slots=True)
@@ -93,6 +97,7 @@ def compose_notice(
     voters: int,
     faults: Faults | None = None,
     below_min_isr: int = 0,
+    waiting: int = 0,
     name_of: NameOf = str,
 ) -> Notice | None:
     """The sentence at the foot of the stage, None while all is well."""
@@ -107,7 +112,7 @@ def compose_notice(
         return Notice(f"{_cut_words(cuts, name_of)} {said}" if cuts else said, _actions(controllers_first, cuts), Tone.ERROR)
     actions = _actions(out, cuts)
     if not out and cuts:
-        return Notice(f"{_cut_words(cuts, name_of)} {_consequence(health)}", actions)
+        return Notice(f"{_cut_words(cuts, name_of)} {_consequence(health, waiting)}", actions)
     if not out:
         text = f"{plural(health.under_replicated, 'partition')} under-replicated. Replicas are catching up."
         if health.leaderless:
@@ -141,15 +146,19 @@ def _cut_words(cuts: Sequence[TroubledLink], name_of: NameOf) -> str:
         return f"{plural(len(cuts), 'link')} are cut."
     party = min(common)
     name = name_of(party)
-    return f"{name[:1].upper()}{name[1:]} is cut off from {party_list([cut.other(party) for cut in cuts], name_of)}."
+    others = [cut.other(party) for cut in cuts]
+    whom = party_list(others, name_of) if len(others) <= NAMED_MAX else f"{len(others)} others"
+    return f"{name[:1].upper()}{name[1:]} is cut off from {whom}."
 
 
-def _consequence(health: Health) -> str:
+def _consequence(health: Health, waiting: int) -> str:
     if health.leaderless:
         verb = "has" if health.leaderless == 1 else "have"
         return f"{plural(health.leaderless, 'partition')} {verb} no leader: writes to {'it' if health.leaderless == 1 else 'them'} wait."
     if health.under_replicated:
         return f"{plural(health.under_replicated, 'partition')} under-replicated."
+    if waiting:
+        return f"acks=all waits on {plural(waiting, 'partition')}: a replica that is in sync does not answer the leader."
     return "Every partition has its leader and its replicas."
 
 

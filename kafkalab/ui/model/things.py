@@ -77,6 +77,7 @@ class QuorumMember:
     voters: tuple[int, ...] = ()  # who votes, as it knows; empty: not told
     cause: str = ""  # of its last change of state
     changed_at_ms: float = -1.0  # when that was, -1: not seen
+    stood_because: str = ""  # why it last stood for election
 
     @property
     def is_observer(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.telemetry import events as ev
-from kafkalab.ui.model.elections import RIGHTS, Election
+from kafkalab.ui.model.elections import RIGHTS, Election, QuorumElection
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.states import Tone
 from kafkalab.ui.model.things import TimelineRow
@@ -221,12 +221,13 @@ class Narrator:
 
     # --- with a measure ------------------------------------------------------------------------
 
-    def quorum_leader_elected(self, event: ev.QuorumLeaderElected, gap_ms: float) -> None:
-        """A controller won; ``gap_ms`` is how long nobody led, -1 when that was not seen."""
+    def quorum_leader_elected(self, event: ev.QuorumLeaderElected, election: QuorumElection) -> None:
+        """A controller won."""
+        gap_ms = election.gap_ms
         votes = f"votes of {', '.join(str(voter) for voter in event.votes)}" if event.votes else ""
         gap = f"nobody led for {format_ms(gap_ms)}" if gap_ms >= 0 else ""
         headline = f"{self._facts.node_name(event.node_id)} leads the quorum, epoch {event.epoch}"
-        self._timeline.add(event, "♛", Tone.ACCENT, headline, _dots(event.cause, votes, gap), Link.node(event.node_id))
+        self._timeline.add(event, "♛", Tone.ACCENT, headline, _dots(election.cause, votes, gap), Link.node(event.node_id))
 
     def partition_changed(self, event: ev.PartitionChanged, election: Election | None) -> None:
         """A leader, ISR or ELR changed; ``election`` is what came of a leader's change."""
@@ -348,6 +349,12 @@ class Narrator:
             _dots(_short_ids(event.cause), plural(event.members, "member"), measure),
             Link.group(event.group_id),
         )
+
+    def group_state_held(self, event: ev.GroupStateChanged) -> None:
+        """What a coordinator still believes that was replaced without hearing of it: told, and not taken for so."""
+        name = self._facts.node_name(event.node_id)
+        headline = f"{name}, which is fenced, holds {event.group_id} for {event.new_state}, generation {event.generation}"
+        self._timeline.add(event, "▲", Tone.MUTED, headline, _short_ids(event.cause), Link.node(event.node_id))
 
     def _rebalance_goes_on(self, event: ev.GroupStateChanged) -> None:
         """However often members join before it is done, a rebalance has one row for its course, and one for its end."""

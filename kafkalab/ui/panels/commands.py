@@ -416,7 +416,7 @@ class Commands(QObject):
                 return ["link.heal", "link.heal_all", "", "link.cut", "link.delay", "link.slow", "link.lose"]
             case LinkKind.PARTITION | LinkKind.REPLICA:
                 moves = ["partition.elect", "partition.elect_unclean", "partition.reassign", "partition.reassign_back"]
-                return ["topic.show", "", *node, "", *faults, "", *moves, "", "topic.delete"]
+                return ["topic.show", "", *node, "", ISOLATE_FROM, "link.heal", "", *moves, "", "topic.delete"]
             case LinkKind.TOPIC:
                 return ["topic.show", "", "topic.create", "topic.delete"]
             case LinkKind.GROUP:

@@ -57,13 +57,12 @@ class _Place:
 
     rect: QRectF
     is_hexagon: bool
-    spots: int = 0  # lines that came from above so far
 
 
 def lay_fault_lines(layout: StageLayout, faults: Faults) -> list[FaultLine]:
     """A line for each troubled link between nodes on the stage; labels do not lie on one another."""
     places = _places(layout)
-    counts: dict[int, int] = {}
+    counts: dict[tuple[int, int], int] = {}
     laid: list[tuple[TroubledLink, Course]] = []
     for trouble in faults.links:
         if trouble.b == CLIENTS:
@@ -127,7 +126,7 @@ def _pointing(words: str, course: Course, arrow: int) -> str:
     return f"{words} ↓" if dy > 0 else f"{words} ↑"
 
 
-def _between(places: Mapping[int, _Place], a: int, b: int, counts: dict[int, int]) -> Course | None:
+def _between(places: Mapping[int, _Place], a: int, b: int, counts: dict[tuple[int, int], int]) -> Course | None:
     one, other = places.get(a), places.get(b)
     if one is None or other is None:
         return None
@@ -152,12 +151,14 @@ def _between_hexagons(places: Mapping[int, _Place], one: _Place, other: _Place) 
     return Course(start, start, end, end)
 
 
-def _hexagon_to_card(one: _Place, other: _Place, counts: dict[int, int]) -> Course:
+def _hexagon_to_card(one: _Place, other: _Place, counts: dict[tuple[int, int], int]) -> Course:
     hexagon, card = (one, other) if one.is_hexagon else (other, one)
-    key = id(card)
-    at = counts[key] = counts.get(key, -1) + 1
-    # The first in the middle, the next beside it: lines to one card come down side by side.
-    offset = SPREAD_PX * ((at + 1) // 2) * (1 if at % 2 else -1)
+    # Lines come down side by side, from the left at the left: none crosses another one to the same card.
+    away = hexagon.rect.center().x() - card.rect.center().x()
+    side = 0 if abs(away) < 1 else 1 if away > 0 else -1
+    key = (id(card), side)
+    counts[key] = counts.get(key, 0) + 1
+    offset = SPREAD_PX * side * counts[key]
     down = (card.rect.center().x() + offset, card.rect.top() - 1)
     up = (hexagon.rect.center().x() + max(min((down[0] - hexagon.rect.center().x()) * 0.06, 20.0), -20.0), hexagon.rect.bottom() + 22)
     bend = (down[1] - up[1]) * 0.6

@@ -121,7 +121,7 @@ def test_a_healthy_cluster_with_a_cut_link_is_not_called_healthy(model: ClusterM
     cluster.feed(model)
     assert model.health.text == "Degraded · 1 link cut"
     assert model.notice is not None
-    assert model.notice.text.startswith("Broker 1 is cut off from broker 2.")
+    assert model.notice.text.startswith("Broker 1 is cut off from broker 2. acks=all waits on ")
     assert [action.action for action in model.notice.actions] == ["heal", "show", "why"]
     cluster.heal(1, 2)
     cluster.feed(model)
@@ -278,3 +278,40 @@ def test_writes_wait_for_a_follower_that_is_cut_off(model: ClusterModel, cluster
     answer = write_outlook(partition, 2, model.faults, [101, 102, 103])
     assert not any(one.succeeds for one in answer.answers)
     assert answer.answers[1].text == f"no: clients do not reach {leader}"
+
+
+# --- what the cut off still believe -------------------------------------------------------------------------
+
+
+def test_why_there_was_an_election_is_why_the_winner_stood(model: ClusterModel, cluster: samples.SampleCluster) -> None:
+    stood = ev.RaftStateChanged(
+        at_ms=cluster.now_ms, node_id=101, old_state="follower", new_state="prospective", epoch=3, leader_id=-1, cause="102 was silent"
+    )
+    enough = ev.RaftStateChanged(
+        at_ms=cluster.now_ms, node_id=101, old_state="prospective", new_state="candidate", epoch=4, leader_id=-1, cause="103 would vote"
+    )
+    model.apply([stood, enough], {}, 0, cluster.now_ms)
+    cluster.elect(101)
+    cluster.feed(model)
+    assert model.quorum.elections[-1].cause == "102 was silent"
+    assert model.timeline[-1].detail.startswith("102 was silent · votes of 101, 102, 103")
+
+
+def test_a_coordinator_that_was_fenced_is_not_believed(model: ClusterModel, cluster: samples.SampleCluster) -> None:
+    group = model.groups["billing"]
+    before = (group.state, group.generation, group.coordinator_id)
+    cluster.isolate(1)
+    cluster._fence(1, "no heartbeat", 9_000.0)
+    cluster.feed(model)
+    stale = ev.GroupStateChanged(
+        at_ms=cluster.now_ms, node_id=1, group_id="billing", old_state="Stable", new_state="Empty", generation=9, members=0, cause="gone"
+    )
+    level = lv.GroupLevel(coordinator_id=1, state="Empty", generation=9, protocol_type="consumer", protocol="", leader_id="", members=())
+    model.apply([stale], {lv.GroupKey("billing"): level}, 0, cluster.now_ms)
+    assert (group.state, group.generation) == before[:2] and group.members
+    assert model.timeline[-1].headline == "broker 1, which is fenced, holds billing for Empty, generation 9"
+    cluster.heal()
+    cluster._unfence(1, cluster.brokers[1])
+    cluster.feed(model)
+    model.apply([], {lv.GroupKey("billing"): level}, 0, cluster.now_ms)
+    assert group.state == "Empty"
