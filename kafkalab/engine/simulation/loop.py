@@ -56,20 +56,32 @@ class SimLoop:
             self.put_off(Handle(self.scheduler.now_ms, self, callback, args))
             return
         self.scheduler.touched = self
+        was_running, self._is_running = self._is_running, True
+        try:
+            callback(*args)
+        except Exception as error:
+            self.call_exception_handler({"message": f"in {callback!r}", "exception": error})
+        if self._ready:
+            self._drain()
+        self._is_running = was_running
+
+    def _drain(self) -> None:
+        # Only tasks ask which loop it is that runs.
+        if self._work_off(with_tasks=False):
+            return
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(self.as_asyncio)
         try:
-            try:
-                callback(*args)
-            except Exception as error:
-                self.call_exception_handler({"message": f"in {callback!r}", "exception": error})
-            self._drain()
+            self._work_off(with_tasks=True)
         finally:
             asyncio._set_running_loop(outer)
 
-    def _drain(self) -> None:
+    def _work_off(self, *, with_tasks: bool) -> bool:
+        """Do all that is to be done soon; False when there is more, and tasks among it perhaps."""
         ready = self._ready
         while ready:
+            if self._tasks and not with_tasks:
+                return False
             handle = ready.popleft()
             callback = handle.callback
             if callback is None:
@@ -80,7 +92,8 @@ class SimLoop:
             except Exception as error:
                 self.call_exception_handler({"message": f"in {callback!r}", "exception": error})
             if self.is_dead or self.is_paused:
-                return
+                return True
+        return True
 
     def put_off(self, handle: Handle) -> None:
         """Do it when the loop goes on."""
@@ -137,7 +150,7 @@ class SimLoop:
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
         handle = Handle(self.scheduler.now_ms, self, callback, args)
-        if not self._ready and asyncio._get_running_loop() is not self.as_asyncio:
+        if not self._ready and not self._is_running:
             # Asked for from outside of the loop: in its own turn.
             self.scheduler.at(self.scheduler.now_ms, self, _nothing)
         self._ready.append(handle)
