@@ -101,6 +101,7 @@ class FetchItem:
         "error",
         "fetch_offset",
         "home",
+        "is_noted",
         "key",
         "last_fetched_epoch",
         "log_start_offset",
@@ -143,6 +144,8 @@ class FetchItem:
         """Of the follower's session that it lives in."""
         self.home: Partition | None = None
         """The partition that puts it on the tracker's list."""
+        self.is_noted = False
+        """A fetch has come since it was put there: only then was the follower looked at, and may it be taken off."""
 
     def leave(self) -> None:
         """Its session is over, or goes on without it."""

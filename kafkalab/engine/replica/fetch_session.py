@@ -85,6 +85,7 @@ class FetchSession:
     @staticmethod
     def _track(item: FetchItem, tracker: FollowerTracker) -> None:
         item.tracker = tracker
+        item.is_noted = False
         tracker.dirty[item] = None
 
     def update(self, items: list[FetchItem], forgotten: Iterable[ItemKey]) -> None:
@@ -118,7 +119,8 @@ class FetchSession:
         if tracker.replica_epoch != replica_epoch:
             # The same session in another life of its broker: whatever was known of it is known anew.
             tracker.replica_epoch = replica_epoch
-            tracker.dirty.update(dict.fromkeys(self.items.values()))
+            for item in self.items.values():
+                self._track(item, tracker)
         return list(tracker.dirty)
 
     def end(self) -> None:
@@ -161,7 +163,7 @@ class FetchContext:
         dirty = None if session.tracker is None else session.tracker.dirty
         for index, (item, result) in enumerate(zip(self.items, results, strict=True)):
             if result is None:
-                if dirty is not None and not item.pending:
+                if dirty is not None and item.is_noted and not item.pending:
                     dirty.pop(item, None)
                 continue
             failed = result["error_code"] != Errors.NONE
@@ -178,7 +180,7 @@ class FetchContext:
                 and "preferred_read_replica" not in result
             ):
                 results[index] = None
-                if dirty is not None and not item.pending:
+                if dirty is not None and item.is_noted and not item.pending:
                     dirty.pop(item, None)
                 continue
             # After an error everything is told again.

@@ -503,6 +503,7 @@ class Partition:
             tracker = item.tracker
             assert tracker is not None, "who is tracked here has a list to be put on"
             tracker.dirty[item] = None
+            item.is_noted = False
             if tracker.waiting is not None:
                 waiting.append(tracker.waiting)
         return waiting
@@ -557,6 +558,7 @@ class Partition:
             item.home = self
             self.tracked[item] = None
         replica.fetched(offset, item.log_start_offset, fetch.replica_epoch, log_end, now_ms, fetch.tracker)
+        item.is_noted = True
         if self._deletion_waiters:
             self.maybe_settle_deletions()
         if not replica.in_maximal_isr:

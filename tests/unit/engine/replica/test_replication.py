@@ -274,6 +274,24 @@ def test_a_refused_isr_change_is_tried_again(world: World, error: Errors) -> Non
     assert world.brokers[1].partition(("orders", 0)).isr == (1, 2)
 
 
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_all_followers_of_an_idle_partition_come_back_though_only_one_can_be_proposed_at_a_time(
+    make_world: Callable[..., World], seed: int
+) -> None:
+    # Found by the simulator: the fetch of the second one was waiting when its turn came.
+    world = make_world(brokers=4, seed=seed)
+    world.create("orders", (1, 2, 3, 4))
+    world.settle()
+    for node_id in (2, 3, 4):
+        world.kill(node_id)
+        world.fence(node_id)
+    world.settle()
+    for node_id in (2, 3, 4):
+        world.boot(node_id)
+    world.settle(2_000)
+    assert set(world.brokers[1].partition(("orders", 0)).isr) == {1, 2, 3, 4}
+
+
 def test_a_pending_expansion_holds_the_high_watermark_back(world: World) -> None:
     world.create("orders", (1, 2))
     world.settle()
