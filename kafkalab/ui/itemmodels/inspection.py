@@ -216,12 +216,10 @@ def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: 
     is_replica = chosen.kind is LinkKind.REPLICA
     node_id = chosen.node_id if is_replica else partition.leader
     kill = f"Kill {model.node_name(node_id)}" if is_replica else "Kill leader"
-    said.actions = [
-        ("node.kill", kill),
-        ("node.pause", _pause_word(model.nodes.get(node_id))),
-        ("link.isolate", "Isolate…"),
-        ("partition.reassign", "Move…"),
-    ]
+    said.actions = []
+    if node_id >= 0:
+        said.actions += [("node.kill", kill), ("node.pause", _pause_word(model.nodes.get(node_id))), ("link.isolate", "Isolate…")]
+    said.actions.append(("partition.reassign", "Move…"))
     if model.faults.of(node_id):
         said.actions.append(("link.heal", "Heal"))
     if partition.is_moving:
@@ -240,8 +238,10 @@ def _election_facts(partition: Partition) -> list[Fact]:
     if election is None:
         return []
     right = election.sign
-    what = "lost its leader" if election.leader < 0 else "elected"
-    facts = [Fact(what, f"{format_clock(election.at_ms)} · {right.words}", right.tone)]
+    if election.leader < 0:
+        facts = [Fact("lost its leader", format_clock(election.at_ms), right.tone)]
+    else:
+        facts = [Fact("elected", f"{format_clock(election.at_ms)} · {right.words}", right.tone)]
     if election.loss_words:
         tone = Tone.TEXT if election.lost == 0 else Tone.ERROR
         facts.append(Fact("at the cost of", election.loss_words, tone, prose=True))

@@ -27,6 +27,7 @@ from kafkalab.ui.model.faults import Faults, party_name
 from kafkalab.ui.model.groups import Groups
 from kafkalab.ui.model.health import Outage, compose_notice, judge
 from kafkalab.ui.model.links import Link, LinkKind
+from kafkalab.ui.model.offsets import refresh_lags
 from kafkalab.ui.model.rates import SAMPLE_INTERVAL_MS, History, RateMeter
 from kafkalab.ui.model.states import DOWN_STATES, NodeState, ReplicaRole, Tone
 from kafkalab.ui.model.things import (
@@ -876,19 +877,8 @@ class ClusterModel:
 
     def _refresh_lags(self, tp: TopicPartition) -> None:
         partition = self.partition(*tp)
-        if partition is None:
-            return
-        # A follower is never ahead of its leader: where it seems so, the leader's sample is the older one.
-        leader = partition.leader_replica
-        if leader is not None and leader.node_id not in self._gone:
-            epoch = partition.leader_epoch
-            for one in partition.replicas.values():
-                # One that does not know of this epoch yet may still have records that it will cut off.
-                if one.node_id in partition.isr and not 0 <= one.leader_epoch < epoch:
-                    leader.log_end_offset = max(leader.log_end_offset, one.log_end_offset)
-        end = partition.log_end_offset
-        for replica in partition.replicas.values():
-            replica.lag = max(end - replica.log_end_offset, 0) if replica.log_end_offset >= 0 else max(end, 0)
+        if partition is not None:
+            refresh_lags(partition, leader_is_gone=partition.leader in self._gone)
 
     def _refresh_roles(self, partition: Partition, change: ChangeSet) -> None:
         self._count_roles(partition, -1)

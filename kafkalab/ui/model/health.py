@@ -129,11 +129,12 @@ def compose_notice(
     if all(any(cut.touches(node.node_id) for cut in cuts) and not node.is_down for node in brokers):
         verb = "is" if len(brokers) == 1 else "are"
         state = state.replace(f" {verb} ", f" {verb} cut off and ", 1)
-    return Notice(f"{state}. {_refused(below_min_isr) or _cost(brokers, health, outages)}", actions)
+    return Notice(f"{state}. {_refused(below_min_isr, health) or _cost(brokers, health, outages)}", actions)
 
 
-def _refused(below_min_isr: int) -> str:
-    if not below_min_isr:
+def _refused(below_min_isr: int, health: Health) -> str:
+    """What too few in sync cost; that nobody leads at all is worse."""
+    if not below_min_isr or health.leaderless:
         return ""
     verb = "has" if below_min_isr == 1 else "have"
     return f"{plural(below_min_isr, 'partition')} {verb} fewer in sync than min.insync.replicas: acks=all is refused."

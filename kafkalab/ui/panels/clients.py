@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from typing import Final
 
-from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal
-from PySide6.QtGui import QGuiApplication, QShowEvent
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QCheckBox,
-    QHBoxLayout,
-    QHeaderView,
-    QLineEdit,
-    QStackedLayout,
-    QTableView,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QModelIndex, QPoint, Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QAbstractItemView, QCheckBox, QHBoxLayout, QLineEdit, QStackedLayout, QTableView, QVBoxLayout, QWidget
 
 from kafkalab.ui.itemmodels.roles import LinkRole
 from kafkalab.ui.itemmodels.tables import Column, SortedTable, TableModel
-from kafkalab.ui.model.changes import ChangeSet, Part
+from kafkalab.ui.model.changes import Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.states import Tone
 from kafkalab.ui.model.things import Connection
 from kafkalab.ui.panels.actions import ActionRegistry
-from kafkalab.ui.panels.delegates import RowDelegate
+from kafkalab.ui.panels.row_table import RowTable
 from kafkalab.ui.panels.selection import Selection
+from kafkalab.ui.panels.stage_view import StageView
 from kafkalab.ui.panels.widgets import DOCK_PADDING, ElidedLabel, EmptyState
 from kafkalab.ui.theme.formats import UNKNOWN, format_byte_rate, format_bytes, format_count, plural
-from kafkalab.ui.theme.tokens import ROW_HEIGHT, Theme
+from kafkalab.ui.theme.tokens import Theme
 
-_PARTS = (Part.CLIENTS, Part.CONNECTIONS, Part.RATES)
 _APIS_IN_CELL_MAX: Final = 4
 CONTROLLER_LISTENER: Final = "CONTROLLER"
 
@@ -90,42 +80,24 @@ COLUMNS: Final[tuple[Column[Connection], ...]] = (
 WIDTHS: Final = (130, 180, 130, 54, 92, 92, 86, 86, 84, 70, 50, 92, 80, 240, 180)
 
 
-class ClientsView(QWidget):
+class ClientsView(StageView):
     """The table, a filter for it, and whether connections between nodes are shown too."""
 
-    context_requested = Signal(object, QPoint)
+    PARTS = (Part.CLIENTS, Part.CONNECTIONS, Part.RATES)
 
     def __init__(self, cluster: ClusterModel, selection: Selection, registry: ActionRegistry, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._cluster = cluster
         self._selection = selection
-        self._stale = True
         self._following = False
         self._source: TableModel[Connection] = TableModel(COLUMNS, lambda one: one.key, lambda one: one.link, self)
         self._model = SortedTable(self._source, self)
-        self._table = QTableView()
-        self._table.setModel(self._model)
-        self._delegate = RowDelegate(self._table)
-        self._table.setItemDelegate(self._delegate)
-        self._table.setProperty("role", "stage")
-        self._table.setAccessibleName("Connections")
-        self._table.setShowGrid(False)
-        self._table.setWordWrap(False)
-        self._table.setTabKeyNavigation(False)
+        self._table = RowTable(self._model, "Connections", widths=WIDTHS)
         self._table.setSortingEnabled(True)
-        self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self._table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self._table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self._table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self._table.customContextMenuRequested.connect(self._menu)
-        self._table.verticalHeader().hide()
-        self._table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self._table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
-        self._table.horizontalHeader().setHighlightSections(False)
         self._table.horizontalHeader().setSectionsMovable(True)
-        for column, width in enumerate(WIDTHS):
-            self._table.setColumnWidth(column, width)
         self._table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self._table.selectionModel().currentRowChanged.connect(self._current_changed)
 
@@ -171,21 +143,11 @@ class ClientsView(QWidget):
 
     def set_theme(self, theme: Theme) -> None:
         """Draw in these colours."""
-        self._delegate.set_theme(theme)
-        self._table.viewport().update()
-
-    def apply(self, changes: ChangeSet) -> None:
-        """Bring up to date what changed; unseen, remember that something did."""
-        if not changes.touches(*_PARTS):
-            return
-        if self.isVisible():
-            self.refresh()
-        else:
-            self._stale = True
+        self._table.set_theme(theme)
 
     def refresh(self) -> None:
         """Show the connections there are now."""
-        self._stale = False
+        super().refresh()
         peers = self._peers.isChecked()
         rows = [one for one in self._cluster.connections.values() if peers or not is_between_nodes(one)]
         self._source.set_rows(rows)
@@ -200,11 +162,6 @@ class ClientsView(QWidget):
         cells = [str(index.siblingAtColumn(column).data() or "") for column in range(len(COLUMNS))]
         QGuiApplication.clipboard().setText("\t".join(cells))
         return True
-
-    def showEvent(self, event: QShowEvent) -> None:
-        super().showEvent(event)
-        if self._stale:
-            self.refresh()
 
     def _show_count(self) -> None:
         shown, total = self._model.rowCount(), self._source.rowCount()

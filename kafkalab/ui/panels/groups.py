@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QBoxLayout,
     QButtonGroup,
     QFrame,
     QHBoxLayout,
-    QHeaderView,
-    QPushButton,
     QScrollArea,
     QStackedLayout,
     QTableView,
@@ -22,15 +20,16 @@ from PySide6.QtWidgets import (
 )
 
 from kafkalab.ui.itemmodels.tables import Column, TableModel
-from kafkalab.ui.model.changes import ChangeSet, Part
+from kafkalab.ui.model.changes import Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.states import Tone
 from kafkalab.ui.model.things import Group, TimelineRow
 from kafkalab.ui.panels.actions import ActionRegistry
-from kafkalab.ui.panels.delegates import RowDelegate
+from kafkalab.ui.panels.row_table import RowTable
 from kafkalab.ui.panels.selection import Selection
-from kafkalab.ui.panels.widgets import DOCK_PADDING, Chooser, ElidedLabel, EmptyState, label
+from kafkalab.ui.panels.stage_view import StageView
+from kafkalab.ui.panels.widgets import DOCK_PADDING, Chooser, ElidedLabel, EmptyState, label, segment_button
 from kafkalab.ui.plots.assignment_matrix import AssignmentMatrix
 from kafkalab.ui.plots.state_diagram import StateDiagram, spaced
 from kafkalab.ui.theme.formats import (
@@ -47,7 +46,6 @@ from kafkalab.ui.theme.tokens import DARK, ROW_HEIGHT, Theme
 if TYPE_CHECKING:
     from kafkalab.ui.plots.lag import LagPlot
 
-_PARTS = (Part.GROUPS, Part.LAG, Part.RATES)
 REBALANCES_SHOWN_MAX: Final = 50
 ROWS_SEARCHED_MAX: Final = 5_000
 
@@ -60,10 +58,10 @@ CHANGES: Final[tuple[Column[TimelineRow], ...]] = (
 BESIDE_FROM: Final = 700
 
 
-class GroupsView(QWidget):
+class GroupsView(StageView):
     """One group at a time: the selected one, else the first by name."""
 
-    context_requested = Signal(object, QPoint)
+    PARTS = (Part.GROUPS, Part.LAG, Part.RATES, Part.TIMELINE)
 
     def __init__(self, cluster: ClusterModel, selection: Selection, registry: ActionRegistry, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -71,8 +69,6 @@ class GroupsView(QWidget):
         self._selection = selection
         self._theme: Theme = DARK
         self._group_id = ""
-        self._names: list[str] = []
-        self._stale = True
         self._changes_from = -1
         self._lag: LagPlot | None = None
         self._diagram: StateDiagram | None = None
@@ -100,8 +96,8 @@ class GroupsView(QWidget):
         self._matrix.setProperty("role", "stage")
         self._matrix_scroll = matrix_scroll
 
-        self._records = _segment("records")
-        self._seconds = _segment("seconds")
+        self._records = segment_button("records")
+        self._seconds = segment_button("seconds")
         self._records.setChecked(True)
         units = QButtonGroup(self)
         units.addButton(self._records)
@@ -117,23 +113,10 @@ class GroupsView(QWidget):
         self._lag_place.setContentsMargins(DOCK_PADDING, 0, DOCK_PADDING, 0)
 
         self._changes: TableModel[TimelineRow] = TableModel(CHANGES, lambda row: row.number, lambda row: row.link, self)
-        self._history = QTableView()
-        self._history.setModel(self._changes)
-        self._delegate = RowDelegate(self._history)
-        self._history.setItemDelegate(self._delegate)
-        self._history.setProperty("role", "stage")
-        self._history.setAccessibleName("Rebalances of this group")
-        self._history.setShowGrid(False)
-        self._history.setWordWrap(False)
-        self._history.setTabKeyNavigation(False)
+        self._history = RowTable(self._changes, "Rebalances of this group", widths=(106, 230))
         self._history.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._history.setSelectionMode(QTableView.SelectionMode.NoSelection)
-        self._history.verticalHeader().hide()
-        self._history.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self._history.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         self._history.horizontalHeader().setStretchLastSection(True)
-        self._history.setColumnWidth(0, 106)
-        self._history.setColumnWidth(1, 230)
         self._history.setMinimumHeight(4 * ROW_HEIGHT)
 
         page = QWidget()
@@ -215,33 +198,17 @@ class GroupsView(QWidget):
         if self._diagram is not None:
             self._diagram.set_theme(theme)
         self._matrix.set_theme(theme)
-        self._delegate.set_theme(theme)
+        self._history.set_theme(theme)
         if self._lag is not None:
             self._lag.set_theme(theme)
 
-    def apply(self, changes: ChangeSet) -> None:
-        """Bring up to date what changed; unseen, remember that something did."""
-        if not changes.touches(*_PARTS, Part.TIMELINE):
-            return
-        if self.isVisible():
-            self.refresh()
-        else:
-            self._stale = True
-
     def refresh(self) -> None:
         """Show the group as it is now."""
-        self._stale = False
+        super().refresh()
         names = sorted(self._cluster.groups)
-        if names != self._names:
-            self._names = names
-            with QSignalBlocker(self._chooser):
-                self._chooser.clear()
-                self._chooser.addItems(names)
         if self._group_id not in self._cluster.groups:
             self._group_id = names[0] if names else ""
-        if self._group_id and self._chooser.currentText() != self._group_id:
-            with QSignalBlocker(self._chooser):
-                self._chooser.setCurrentIndex(names.index(self._group_id))
+        self._chooser.offer(names, self._group_id)
         group = self._cluster.groups.get(self._group_id)
         self._stack.setCurrentWidget(self._empty if group is None else self._page)
         if group is None:
@@ -264,7 +231,6 @@ class GroupsView(QWidget):
             self.refresh()
 
     def showEvent(self, event: QShowEvent) -> None:
-        super().showEvent(event)
         if self._lag is None:
             # The plotting library costs a third of a second, the coordinator a tenth: only who looks at them pays.
             from kafkalab.engine.coordinator.group.states import VALID_PREVIOUS
@@ -278,8 +244,7 @@ class GroupsView(QWidget):
             self._lag_place.addWidget(self._lag)
             self._unit_changed()
             self._stale = True
-        if self._stale:
-            self.refresh()
+        super().showEvent(event)
 
     def _menu(self, position: QPoint) -> None:
         partition = self._matrix.partition_at(position.x())
@@ -294,8 +259,8 @@ class GroupsView(QWidget):
             self._lag.set_group(self._cluster.groups.get(self._group_id), self._cluster.now_ms)
 
     def _chosen(self, index: int) -> None:
-        if 0 <= index < len(self._names):
-            self._group_id = self._names[index]
+        if index >= 0:
+            self._group_id = self._chooser.itemText(index)
             self._selection.select(Link.group(self._group_id))
             self.refresh()
 
@@ -303,9 +268,7 @@ class GroupsView(QWidget):
         self._matrix.set_selected(link)
         if link is not None and link.kind is LinkKind.GROUP and link.name != self._group_id:
             self._group_id = link.name
-            self._stale = True
-            if self.isVisible():
-                self.refresh()
+            self._refresh_when_seen()
 
 
 def rebalances(timeline: Sequence[TimelineRow], link: Link) -> list[TimelineRow]:
@@ -341,11 +304,4 @@ def group_line(group: Group, now_ms: float) -> str:
 def _heading(text: str) -> QWidget:
     made = label(text, "strong")
     made.setContentsMargins(DOCK_PADDING, 6, DOCK_PADDING, 2)
-    return made
-
-
-def _segment(text: str) -> QPushButton:
-    made = QPushButton(text)
-    made.setCheckable(True)
-    made.setProperty("role", "segment")
     return made

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QSizePolicy, QTableView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSizePolicy, QTableView, QVBoxLayout, QWidget
 
 from kafkalab.ui.itemmodels.segments import segment_rows, segment_table
 from kafkalab.ui.itemmodels.tables import SortedTable
 from kafkalab.ui.model.things import Partition, Replica
-from kafkalab.ui.panels.delegates import RowDelegate
+from kafkalab.ui.panels.row_table import RowTable
 from kafkalab.ui.panels.widgets import DOCK_PADDING, ElidedLabel, label
 from kafkalab.ui.plots.segment_lane import SegmentLane
 from kafkalab.ui.theme.formats import format_bytes, format_offset, plural
-from kafkalab.ui.theme.tokens import ROW_HEIGHT, Theme
+from kafkalab.ui.theme.tokens import Theme
 
 WIDTHS: Final = (124, 90, 90, 206, 124, 120)
 HEIGHT_MIN: Final = 120
@@ -29,26 +29,9 @@ class SegmentsPanel(QWidget):
         self._lane = SegmentLane()
         self._rows = segment_table(self)
         self._sorted = SortedTable(self._rows, self)
-        self._table = QTableView()
-        self._table.setModel(self._sorted)
-        self._delegate = RowDelegate(self._table)
-        self._table.setItemDelegate(self._delegate)
-        self._table.setProperty("role", "stage")
-        self._table.setAccessibleName("Segments of the leader")
-        self._table.setShowGrid(False)
-        self._table.setWordWrap(False)
-        self._table.setTabKeyNavigation(False)
+        self._table = RowTable(self._sorted, "Segments of the leader", widths=WIDTHS)
         self._table.setSortingEnabled(True)
-        self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self._table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self._table.verticalHeader().hide()
-        self._table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self._table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
-        self._table.horizontalHeader().setHighlightSections(False)
         self._table.horizontalHeader().setStretchLastSection(True)
-        for column, width in enumerate(WIDTHS):
-            self._table.setColumnWidth(column, width)
         self._table.sortByColumn(0, Qt.SortOrder.DescendingOrder)
         self._title.setContentsMargins(DOCK_PADDING, 6, DOCK_PADDING, 6)
         legend = label("width: offsets · height: bytes per offset · outlined: active · pale: compacted", "small")
@@ -84,8 +67,7 @@ class SegmentsPanel(QWidget):
     def set_theme(self, theme: Theme) -> None:
         """Draw in these colours."""
         self._lane.set_theme(theme)
-        self._delegate.set_theme(theme)
-        self._table.viewport().update()
+        self._table.set_theme(theme)
 
     def show_partition(self, partition: Partition | None, colour: int, now_ms: float) -> None:
         """Show this partition as it is now."""

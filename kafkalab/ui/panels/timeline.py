@@ -8,7 +8,6 @@ from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QGuiApplication, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QHeaderView,
     QLineEdit,
     QMenu,
     QPushButton,
@@ -23,7 +22,7 @@ from kafkalab.ui.itemmodels.timeline import DETAIL, GLYPH, HEADLINE, TIME, Timel
 from kafkalab.ui.model.changes import ChangeSet
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link
-from kafkalab.ui.panels.delegates import RowDelegate
+from kafkalab.ui.panels.row_table import RowTable
 from kafkalab.ui.panels.selection import Selection
 from kafkalab.ui.panels.widgets import DOCK_PADDING, EmptyState
 from kafkalab.ui.theme.fonts import mono_font
@@ -46,23 +45,9 @@ class TimelinePanel(QWidget):
         self._following = False  # the table follows a selection made elsewhere
         self._scrolling = False  # the table scrolls by itself
         self._model = TimelineModel(cluster, self)
-        self._table = QTableView()
-        self._table.setModel(self._model)
-        self._delegate = RowDelegate(self._table, padding=7, edge=DOCK_PADDING)
-        self._table.setItemDelegate(self._delegate)
-        self._table.setProperty("role", "panel")
-        self._table.setAccessibleName("Timeline")
-        self._table.setShowGrid(False)
-        self._table.setWordWrap(False)
-        self._table.setTabKeyNavigation(False)
-        self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self._table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self._table = RowTable(self._model, "Timeline", role="panel", padding=7, edge=DOCK_PADDING)
         self._table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        self._table.verticalHeader().hide()
-        self._table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self._table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         header = self._table.horizontalHeader()
         header.hide()
         header.setMinimumSectionSize(20)
@@ -119,8 +104,7 @@ class TimelinePanel(QWidget):
 
     def set_theme(self, theme: Theme) -> None:
         """Draw in these colours."""
-        self._delegate.set_theme(theme)
-        self._table.viewport().update()
+        self._table.set_theme(theme)
 
     def apply(self, changes: ChangeSet) -> None:
         """Show what happened."""

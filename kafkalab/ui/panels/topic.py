@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
-from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QPushButton, QScrollArea, QSplitter, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QScrollArea, QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
-from kafkalab.ui.model.changes import ChangeSet, Part
+from kafkalab.ui.model.changes import Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.things import Partition, Topic
 from kafkalab.ui.panels.actions import ActionButton, ActionRegistry
 from kafkalab.ui.panels.segments import SegmentsPanel
 from kafkalab.ui.panels.selection import Selection
-from kafkalab.ui.panels.widgets import DOCK_PADDING, Chooser, ElidedLabel, EmptyState, label
+from kafkalab.ui.panels.stage_view import StageView
+from kafkalab.ui.panels.widgets import DOCK_PADDING, Chooser, ElidedLabel, EmptyState, label, segment_button
 from kafkalab.ui.plots.replica_bars import ReplicaBars, Scale
 from kafkalab.ui.theme.formats import format_byte_rate, format_bytes, format_count, format_rate, plural
 from kafkalab.ui.theme.tokens import Theme
 
-_PARTS = (Part.TOPICS, Part.PARTITIONS, Part.REPLICAS, Part.RATES)
 
-
-class TopicView(QWidget):
+class TopicView(StageView):
     """One topic at a time: the selected one, else the first that was created."""
 
-    context_requested = Signal(object, QPoint)
+    PARTS = (Part.TOPICS, Part.PARTITIONS, Part.REPLICAS, Part.RATES)
 
     def __init__(self, cluster: ClusterModel, selection: Selection, registry: ActionRegistry, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._cluster = cluster
         self._selection = selection
         self._name = ""
-        self._names: list[str] = []
-        self._stale = True
 
         self._chooser = Chooser("Topic")
         self._chooser.currentIndexChanged.connect(self._chosen)
         self._facts = ElidedLabel("", "muted")
-        self._tail = _segment("Tail", "Records behind the leader's log end")
-        self._whole = _segment("Whole log", "Offsets from the beginning")
+        self._tail = segment_button("Tail", "Records behind the leader's log end")
+        self._whole = segment_button("Whole log", "Offsets from the beginning")
         self._tail.setChecked(True)
         scales = QButtonGroup(self)
         scales.addButton(self._tail)
@@ -123,30 +119,14 @@ class TopicView(QWidget):
         self._bars.set_theme(theme)
         self._segments.set_theme(theme)
 
-    def apply(self, changes: ChangeSet) -> None:
-        """Bring up to date what changed; unseen, remember that something did."""
-        if not changes.touches(*_PARTS):
-            return
-        if self.isVisible():
-            self.refresh()
-        else:
-            self._stale = True
-
     def refresh(self) -> None:
         """Show the topic as it is now."""
-        self._stale = False
+        super().refresh()
         topics = self._cluster.sorted_topics
         names = [topic.name for topic in topics]
-        if names != self._names:
-            self._names = names
-            with QSignalBlocker(self._chooser):
-                self._chooser.clear()
-                self._chooser.addItems(names)
         if self._name not in self._cluster.topics:
             self._name = names[0] if names else ""
-        if self._name and self._chooser.currentText() != self._name:
-            with QSignalBlocker(self._chooser):
-                self._chooser.setCurrentIndex(names.index(self._name))
+        self._chooser.offer(names, self._name)
         topic = self._cluster.topics.get(self._name)
         self._stack.setCurrentWidget(self._empty if topic is None else self._page)
         self._bars.set_topic(topic)
@@ -170,14 +150,9 @@ class TopicView(QWidget):
             self._name = name
             self.refresh()
 
-    def showEvent(self, event: QShowEvent) -> None:
-        super().showEvent(event)
-        if self._stale:
-            self.refresh()
-
     def _chosen(self, index: int) -> None:
-        if 0 <= index < len(self._names):
-            self._name = self._names[index]
+        if index >= 0:
+            self._name = self._chooser.itemText(index)
             self._selection.select(Link.topic(self._name))
             self.refresh()
 
@@ -185,9 +160,7 @@ class TopicView(QWidget):
         self._bars.set_selected(link)
         if link is not None and link.kind in (LinkKind.TOPIC, LinkKind.PARTITION, LinkKind.REPLICA) and link.name != self._name:
             self._name = link.name
-            self._stale = True
-            if self.isVisible():
-                self.refresh()
+            self._refresh_when_seen()
         elif self.isVisible():
             self._show_segments(self._cluster.topics.get(self._name))
 
@@ -211,11 +184,3 @@ def topic_line(topic: Topic) -> str:
             f"{format_count(sum(max(0, one.log_end_offset - one.log_start_offset) for one in partitions))} records",
         )
     )
-
-
-def _segment(text: str, tip: str) -> QPushButton:
-    made = QPushButton(text)
-    made.setCheckable(True)
-    made.setToolTip(tip)
-    made.setProperty("role", "segment")
-    return made

@@ -9,7 +9,7 @@ from PySide6.QtCore import QSignalBlocker, Qt, QTimer, Signal
 from PySide6.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QPushButton, QSlider, QSpinBox, QVBoxLayout, QWidget
 
 from kafkalab.ui.panels.actions import ActionButton, ActionRegistry
-from kafkalab.ui.panels.widgets import label
+from kafkalab.ui.panels.widgets import label, segment_button
 from kafkalab.ui.theme.formats import format_count
 
 RATE_MIN: Final = 1
@@ -96,9 +96,7 @@ class TrafficControls(QWidget):
         choices = QHBoxLayout()
         choices.setSpacing(4)
         for acks in ACKS:
-            button = QPushButton(acks)
-            button.setCheckable(True)
-            button.setProperty("role", "segment")
+            button = segment_button(acks)
             button.setAccessibleName(f"acks={acks}")
             button.clicked.connect(lambda _checked, acks=acks: self.acks_wanted.emit(acks))
             group.addButton(button)

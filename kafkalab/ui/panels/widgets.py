@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QPointF, QRect, QSize, Qt, Signal
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent, QPointF, QRect, QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtGui import QAction, QGuiApplication, QPainter, QPaintEvent, QPalette, QPolygonF, QResizeEvent
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QLayout, QLayoutItem, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
@@ -111,8 +113,19 @@ class Chooser(QComboBox):
 
     def __init__(self, name: str) -> None:
         super().__init__()
+        self._names: tuple[str, ...] = ()
         self.setAccessibleName(name)
         self.setMinimumWidth(160)
+
+    def offer(self, names: Sequence[str], chosen: str) -> None:
+        """Offer these names and show ``chosen``, which may be none of them. No signal tells of it: nobody chose."""
+        with QSignalBlocker(self):
+            if tuple(names) != self._names:
+                self._names = tuple(names)
+                self.clear()
+                self.addItems(names)
+            if chosen in self._names and self.currentText() != chosen:
+                self.setCurrentIndex(self._names.index(chosen))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)
@@ -122,6 +135,15 @@ class Chooser(QComboBox):
         painter.setBrush(self.palette().color(QPalette.ColorRole.PlaceholderText))
         middle = QPointF(self.width() - 13, self.height() / 2)
         painter.drawPolygon(QPolygonF([middle + QPointF(-4, -2), middle + QPointF(4, -2), middle + QPointF(0, 3)]))
+
+
+def segment_button(text: str, tip: str = "") -> QPushButton:
+    """One of a few buttons beside each other of which one is down."""
+    made = QPushButton(text)
+    made.setCheckable(True)
+    made.setToolTip(tip)
+    made.setProperty("role", "segment")
+    return made
 
 
 class LinkLabel(QPushButton):

@@ -177,6 +177,19 @@ def test_who_may_lead_and_who_does() -> None:
     assert "broker 1 or 3 of the ELR is back in service: it has every committed record" in note
 
 
+def test_who_is_eligible_has_every_committed_record() -> None:
+    model = ClusterModel()
+    cluster = samples.elr_story(model)
+    partition = model.partition("orders", 2)
+    assert partition is not None and partition.elr == (3,)
+    old = lv.ReplicaLevel(
+        is_leader=False, leader_epoch=4, log_start_offset=0, log_end_offset=7, high_watermark=7, size_bytes=700, segments=1
+    )
+    model.apply([], {lv.ReplicaKey(3, "orders", 2): old, lv.ReplicaKey(2, "orders", 2): old}, 0, cluster.now_ms)
+    assert partition.replicas[3].log_end_offset == partition.high_watermark, "the sample was taken before the last records came"
+    assert partition.replicas[2].log_end_offset == 7
+
+
 def test_an_unclean_election_says_what_it_cost() -> None:
     model = ClusterModel()
     cluster = samples.elr_story(model)
@@ -258,6 +271,15 @@ def test_a_topic_with_fewer_replicas_than_it_asks_for_is_content_with_all() -> N
     partition = model.partition("orders", 0)
     assert partition is not None
     assert write_outlook(partition, 2).answers[2].text == "yes: 1 in sync ≥ 1"
+
+
+def test_the_notice_tells_the_worst(model: ClusterModel) -> None:
+    cluster = samples.elr_story(model)
+    assert model.notice is not None
+    assert model.notice.text == "Brokers 2 and 3 are down. 9 partitions have fewer in sync than min.insync.replicas: acks=all is refused."
+    cluster.kill(1)
+    cluster.run(model, 2_000)
+    assert model.notice is not None and "9 partitions have no leader" in model.notice.text
 
 
 def test_writes_wait_for_a_follower_that_is_cut_off(model: ClusterModel, cluster: samples.SampleCluster) -> None:
