@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from kafkalab.engine.faults.disk import DiskFault, DiskFaults, disk_full
@@ -85,8 +87,8 @@ class FaultyStorage(FileStorage):
         self.faults = DiskFaults(faults)
         # By path: how much of a data file that was used in this life is on the disk.
         self._synced: dict[str, int] = {}
-        # Names that were made in this life and not synced with their directory.
-        self._new_names: set[str] = set()
+        # Names that were made in this life and not synced with their directory, by directory.
+        self._new_names: defaultdict[str, set[str]] = defaultdict(set)
         # Small files that were replaced without a sync, and what they held before.
         self._replaced: dict[str, bytes | None] = {}
 
@@ -120,7 +122,8 @@ class FaultyStorage(FileStorage):
             if self.faults.left(path) == 0:
                 raise disk_full(path)
         super().make_dirs(path)
-        self._new_names.update(map(str, missing))
+        for name in map(str, missing):
+            self._new_names[os.path.dirname(name)].add(name)
 
     def size(self, path: Path) -> int:
         self.faults.check_read(path)
@@ -172,7 +175,8 @@ class FaultyStorage(FileStorage):
         self.faults.check_change(path)
         super().remove_tree(path)
         prefix = f"{path}{os.sep}"
-        for name in [name for name in (*self._synced, *self._new_names, *self._replaced) if f"{name}{os.sep}".startswith(prefix)]:
+        known = (*self._synced, *chain(*self._new_names.values()), *self._replaced)
+        for name in [name for name in known if f"{name}{os.sep}".startswith(prefix)]:
             self._forget(name)
 
     def sync_dir(self, path: Path) -> None:
@@ -205,7 +209,7 @@ class FaultyStorage(FileStorage):
                 self._synced[path] = os.stat(path).st_size
             except FileNotFoundError:
                 self._synced[path] = 0
-                self._new_names.add(path)
+                self._new_names[os.path.dirname(path)].add(path)
 
     def note_synced(self, path: str, size: int) -> None:
         """The first ``size`` bytes are on the disk."""
@@ -229,16 +233,19 @@ class FaultyStorage(FileStorage):
             return new if name == old else f"{new}{os.sep}{name[len(prefix) :]}" if name.startswith(prefix) else name
 
         self._synced = {renamed(name): size for name, size in self._synced.items()}
-        self._new_names = set(map(renamed, self._new_names))
+        names = {renamed(name) for name in chain(*self._new_names.values())}
+        self._new_names.clear()
+        for name in names:
+            self._new_names[os.path.dirname(name)].add(name)
         self._replaced = {renamed(name): content for name, content in self._replaced.items()}
 
     def _note_names_synced(self, directory: Path) -> None:
-        if self._new_names:
-            self._new_names -= {name for name in self._new_names if os.path.dirname(name) == str(directory)}
+        self._new_names.pop(str(directory), None)
 
     def _forget(self, name: str) -> None:
         self._synced.pop(name, None)
-        self._new_names.discard(name)
+        if names := self._new_names.get(os.path.dirname(name)):
+            names.discard(name)
         self._replaced.pop(name, None)
 
     def lose_unsynced(self, torn_tail_bytes: int = 0) -> None:
@@ -256,7 +263,7 @@ class FaultyStorage(FileStorage):
             kept = size + torn_tail_bytes
             if os.path.exists(name) and os.stat(name).st_size > kept:
                 os.truncate(name, kept)
-        for name in self._new_names:
+        for name in chain(*self._new_names.values()):
             if torn_tail_bytes and os.path.isfile(name):
                 # Its directory went the same way as those bytes.
                 continue

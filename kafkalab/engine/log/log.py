@@ -50,10 +50,13 @@ from kafkalab.engine.record.batch import (
 DELETE_SUFFIX: Final = "-delete"
 FUTURE_SUFFIX: Final = "-future"
 INDEXED_SEGMENTS_MAX: Final = 2
+"""Sealed segments of one log of which the indexes stay in memory: those that were searched last."""
 EPOCHS_DELAY_MS: Final = 100
 """How long the file of leader epochs may be behind; a log's place within the spread depends on its name."""
 EPOCHS_SPREAD_MS: Final = 1_000
-"""Sealed segments of one log of which the indexes stay in memory: those that were searched last."""
+TOPIC_ID_DELAY_MS: Final = 500
+"""How long a new log's topic id may be unsynced while nothing is appended, with a spread of its own."""
+TOPIC_ID_SPREAD_MS: Final = 5_000
 _NAME_LENGTH_MAX: Final = 255
 
 
@@ -144,6 +147,8 @@ class Log:
         self._cuts = 0  # Counts truncations: what was under way to the disk before one says nothing after it.
         self._flush_timer: Timer | None = None
         self._epochs_timer: Timer | None = None
+        # There while the file with the topic id may be lost with the power.
+        self._topic_id_timer: Timer | None = None
         self._is_closed = False
         if self._epochs.dirty:
             self._write_epochs()
@@ -171,10 +176,10 @@ class Log:
             path = directory / PARTITION_METADATA_FILE
             stored = read_topic_id(storage, path)
             if stored is None and topic_id is not None:
-                write_topic_id(storage, path, topic_id)
+                write_topic_id(storage, path, topic_id, sync=False)
             elif stored is not None and topic_id is not None and stored != topic_id:
                 raise _other_topic(path, stored, topic_id)
-            return cls(
+            log = cls(
                 directory=directory,
                 topic_partition=tp,
                 topic_id=topic_id or stored,
@@ -185,6 +190,9 @@ class Log:
                 clean=clean,
                 log_start_offset=log_start_offset,
             )
+            if stored is None and topic_id is not None:
+                log._sync_topic_id_soon()
+            return log
         except OSError as error:
             raise StorageError(f"{directory}: {error.strerror or error}") from error
 
@@ -360,6 +368,9 @@ class Log:
         self._names_unsynced = True
 
     def _write(self, segment: Segment, head: bytes, body: bytes | memoryview) -> None:
+        if self._topic_id_timer is not None:
+            # No record lies in a directory of which nobody knows whose it is.
+            self._sync_topic_id()
         try:
             segment.write(head, body)
         except OSError as error:
@@ -579,6 +590,26 @@ class Log:
         """A replica that became leader notes where its epoch begins, before anything is written in it."""
         if epoch != self._epochs.latest:
             self._assign_epoch(epoch, start_offset)
+
+    def _sync_topic_id_soon(self) -> None:
+        # Not at once, or a broker that gets a thousand replicas would do nothing else for seconds.
+        spread_ms = crc32(self.directory.name.encode()) % TOPIC_ID_SPREAD_MS
+
+        def sync() -> None:
+            # The disk's refusal was told to whoever keeps the directory.
+            with contextlib.suppress(ApiError):
+                self._sync_topic_id()
+
+        self._topic_id_timer = self._clock.call_later(TOPIC_ID_DELAY_MS + spread_ms, sync)
+
+    def _sync_topic_id(self) -> None:
+        assert self.topic_id is not None and self._topic_id_timer is not None
+        self._topic_id_timer.cancel()
+        self._topic_id_timer = None
+        try:
+            write_topic_id(self._storage, self.directory / PARTITION_METADATA_FILE, self.topic_id)
+        except OSError as error:
+            raise self._storage_error("writing the topic id of", error) from error
 
     def _assign_epoch(self, epoch: int, start_offset: int) -> None:
         self._epochs.assign(epoch, start_offset)
@@ -918,6 +949,8 @@ class Log:
         self.flush()
         if self._epochs.dirty:
             self._write_epochs()
+        if self._topic_id_timer is not None:
+            self._sync_topic_id()
         try:
             if not self._active.size:
                 # A log that was never written to still has its files.
@@ -941,10 +974,10 @@ class Log:
         """Let go of the files as a killed process does: nothing is written."""
         self._deleted.close()
         self._is_closed = True
-        for timer in (self._flush_timer, self._epochs_timer):
+        for timer in (self._flush_timer, self._epochs_timer, self._topic_id_timer):
             if timer is not None:
                 timer.cancel()
-        self._flush_timer = self._epochs_timer = None
+        self._flush_timer = self._epochs_timer = self._topic_id_timer = None
         for segment in self._segments:
             segment.close()
 

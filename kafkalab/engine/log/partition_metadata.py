@@ -30,5 +30,6 @@ def read_topic_id(storage: Storage, path: Path) -> uuid.UUID | None:
         raise StorageError(f"{path}: the topic id is malformed: {error}") from None
 
 
-def write_topic_id(storage: Storage, path: Path, topic_id: uuid.UUID) -> None:
-    storage.replace(path, f"version: 0\ntopic_id: {uuid_to_text(topic_id)}".encode())
+def write_topic_id(storage: Storage, path: Path, topic_id: uuid.UUID, *, sync: bool = True) -> None:
+    """Put the topic id down; without ``sync`` a power cut may take it."""
+    storage.replace(path, f"version: 0\ntopic_id: {uuid_to_text(topic_id)}".encode(), sync=sync)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from kafkalab.engine.common.time import ManualClock
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind, DiskFaults
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.faulty_storage import FaultyStorage
-from kafkalab.engine.log.log import EPOCHS_DELAY_MS, EPOCHS_SPREAD_MS, Log
-from kafkalab.engine.log.storage import Done
+from kafkalab.engine.log.log import EPOCHS_DELAY_MS, EPOCHS_SPREAD_MS, TOPIC_ID_DELAY_MS, TOPIC_ID_SPREAD_MS, Log
+from kafkalab.engine.log.storage import Done, StorageError
 from kafkalab.engine.record.batch import Record, build_batch, iter_records
 
 NOW = 1_700_000_000_000
@@ -49,9 +50,9 @@ class Disk:
     def _power_up(self) -> FaultyStorage:
         return FaultyStorage(background=self.worker)
 
-    def open(self, *, recovery_point: int = 0, **settings: object) -> Log:
+    def open(self, *, recovery_point: int = 0, topic_id: uuid.UUID | None = None, **settings: object) -> Log:
         config = LogConfig(**settings)  # type: ignore[arg-type]
-        log = Log.open(self.path / str(TP), TP, config, self.clock, storage=self.storage, recovery_point=recovery_point)
+        log = Log.open(self.path / str(TP), TP, config, self.clock, storage=self.storage, recovery_point=recovery_point, topic_id=topic_id)
         log.on_storage_error = lambda _log, error: self.errors.append(error)
         return log
 
@@ -339,3 +340,49 @@ def test_a_disk_that_refuses_the_file_is_told_of_to_whoever_keeps_it(disk: Disk)
     disk.fail(DiskFaultKind.BROKEN)
     disk.clock.advance(EPOCHS_DELAY_MS + EPOCHS_SPREAD_MS)
     assert disk.errors
+
+
+# --- the file with the topic id, which is not synced at once -------------------------------------------
+
+TOPIC_ID = uuid.UUID(int=7)
+OTHER_TOPIC_ID = uuid.UUID(int=8)
+
+
+def synced_names(monkeypatch: pytest.MonkeyPatch, disk: Disk) -> list[str]:
+    """The files that are replaced and synced, from now on."""
+    names: list[str] = []
+    replace = disk.storage.replace
+
+    def noting(path: Path, content: bytes, *, sync: bool = True) -> None:
+        if sync:
+            names.append(path.name)
+        replace(path, content, sync=sync)
+
+    monkeypatch.setattr(disk.storage, "replace", noting)
+    return names
+
+
+def test_a_new_log_waits_for_no_disk_and_its_topic_id_follows(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = synced_names(monkeypatch, disk)
+    log = disk.open(topic_id=TOPIC_ID)
+    assert not names
+    disk.clock.advance(TOPIC_ID_DELAY_MS + TOPIC_ID_SPREAD_MS)
+    assert names == ["partition.metadata"]
+    append(log, 1)
+    assert names == ["partition.metadata"], "once"
+
+
+def test_a_log_whose_topic_id_went_with_the_power_is_anybodys_and_empty(disk: Disk) -> None:
+    disk.cut_power(disk.open(topic_id=TOPIC_ID))
+    again = disk.open(topic_id=OTHER_TOPIC_ID)
+    assert (again.topic_id, again.log_end_offset) == (OTHER_TOPIC_ID, 0)
+
+
+def test_no_record_is_on_the_disk_without_its_topic_id(disk: Disk) -> None:
+    log = disk.open(topic_id=TOPIC_ID)
+    append(log, 3)
+    log.flush()
+    disk.cut_power(log)
+    with pytest.raises(StorageError, match=r"partition\.metadata"):
+        disk.open(topic_id=OTHER_TOPIC_ID)
+    assert disk.open(topic_id=TOPIC_ID).log_end_offset == 3
