@@ -189,17 +189,19 @@ def test_r4_kip_320_a_consumer_hears_where_its_log_parts(world: World) -> None:
     assert (ends.leader_epoch, ends.end_offset) == (0, 1)
 
 
-def test_what_is_gone_is_told_before_where_logs_part(world: World) -> None:
-    # KAFKA-12153: truncation to where the leader has nothing any more helps nobody.
+def test_kafka_12153_what_is_gone_is_told_before_where_logs_part(world: World) -> None:
+    # Truncation to where the leader has nothing any more helps nobody.
     world.create(TOPIC, (1,))
     world.settle()
-    for value in (b"a", b"b", b"c"):
+    for value in (b"a", b"b", b"c", b"d"):
         write(world, 1, value)
     world.elect(TOPIC, 0, 1)
+    world.elect(TOPIC, 0, 1)
     world.settle()
-    write(world, 1, b"d")
-    world.brokers[1].partition(TP).delete_records(3)
-    assert world.fetch(1, TOPIC, 1, last_fetched_epoch=0, max_wait=0).error == Errors.OFFSET_OUT_OF_RANGE
+    write(world, 1, b"e")
+    assert world.fetch(1, TOPIC, 1, last_fetched_epoch=1, max_wait=0).first.diverging_epoch.end_offset == 4
+    world.brokers[1].partition(TP).delete_records(2)
+    assert world.fetch(1, TOPIC, 1, last_fetched_epoch=1, max_wait=0).error == Errors.OFFSET_OUT_OF_RANGE
 
 
 # --- R5, R6 ----------------------------------------------------------------------------------------
