@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Literal, get_args
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -155,7 +156,7 @@ class Workload:
         pace = Pace(self._rate_per_s, time.monotonic())
         number = 0
         while not run.stopping.is_set():
-            if self._acks != acks:
+            if self._acks != acks or self._has_failed(run, producer):
                 self._let_go(producer)
                 acks = self._acks
                 producer = self._new_producer(run, acks)
@@ -165,9 +166,19 @@ class Workload:
                 number += 1
                 if not self._send(run, producer, number):
                     break
-            producer.poll(0)
             run.stopping.wait(pace.next_in_s(TICK_MIN_S, TICK_MAX_S))
         self._let_go(producer)
+
+    def _has_failed(self, run: _Run, producer: Producer) -> bool:
+        """Hear what came of records. True when the producer cannot go on: an idempotent one does not after records that
+        it had acknowledged were lost in an unclean election.
+        """
+        try:
+            producer.poll(0)
+        except KafkaException as e:
+            run.last_error = str(e.args[0])
+            return bool(e.args[0].fatal())
+        return False
 
     def _make_topic(self, run: _Run) -> bool:
         """Have the topic before the consumers look for it; False when the traffic was stopped before that."""
@@ -223,9 +234,10 @@ class Workload:
         return True
 
     def _let_go(self, producer: Producer) -> None:
-        if producer.flush(FLUSH_TIMEOUT_S):
-            producer.purge()
-            producer.flush(FLUSH_TIMEOUT_S)
+        with suppress(KafkaException):  # one that has failed says so once more
+            if producer.flush(FLUSH_TIMEOUT_S):
+                producer.purge()
+                producer.flush(FLUSH_TIMEOUT_S)
         # Its connections end now, not when the garbage collector comes by.
         producer.close()
 

@@ -21,7 +21,7 @@ class Right(NamedTuple):
 RIGHTS: Final[Mapping[str, Right]] = MappingProxyType(
     {
         "isr": Right("in sync", Tone.TEXT),
-        "preferred": Right("preferred replica", Tone.TEXT),
+        "preferred": Right("preferred", Tone.TEXT),
         "elr": Right("eligible (ELR)", Tone.TEXT),
         "last known leader": Right("last known leader", Tone.WARN),
         "unclean": Right("unclean", Tone.ERROR),

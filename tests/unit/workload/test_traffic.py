@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from kafkalab import Lab
 from kafkalab.engine.telemetry.hub import Reader
 from kafkalab.engine.telemetry.levels import ConnectionLevel
+from kafkalab.workload import traffic
 from kafkalab.workload.status import WorkloadStatus
 from kafkalab.workload.traffic import PRODUCER_CLIENT_ID, Workload
 
@@ -38,6 +42,54 @@ def test_rates_and_acks_that_cannot_be_are_refused() -> None:
         workload.set_rate(-1)
     with pytest.raises(ValueError, match="acks was '7'; it can be 0, 1, all"):
         workload.set_acks("7")
+
+
+class _LosingProducer:
+    """The first of them hears that acknowledged records are gone; those after it work."""
+
+    made: ClassVar[list[_LosingProducer]] = []
+    replaced: ClassVar[threading.Event] = threading.Event()
+
+    def __init__(self, settings: object, logger: object) -> None:
+        self.made.append(self)
+        if len(self.made) == 2:
+            self.replaced.set()
+        self.is_closed = False
+        self.sent = threading.Event()
+
+    def produce(self, topic: str, **_: object) -> None:
+        self.sent.set()
+
+    def _fail(self) -> int:
+        if self is self.made[0]:
+            raise KafkaException(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "sequence desynchronization", fatal=True))
+        return 0
+
+    def poll(self, timeout: float) -> int:
+        return self._fail()
+
+    def flush(self, timeout: float) -> int:
+        return self._fail()
+
+    def purge(self) -> None:
+        raise AssertionError("nothing is left to purge")
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_a_producer_that_failed_for_good_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    _LosingProducer.made.clear()
+    monkeypatch.setattr(traffic, "Producer", _LosingProducer)
+    monkeypatch.setattr(Workload, "_make_topic", lambda self, run: True)
+    monkeypatch.setattr(Workload, "_consume", lambda self, run, index: None)
+    workload = Workload(NOWHERE, rate_per_s=500)
+    workload.start()
+    assert _LosingProducer.replaced.wait(30)
+    assert _LosingProducer.made[1].sent.wait(30)
+    assert _LosingProducer.made[0].is_closed and "OUT_OF_ORDER_SEQUENCE_NUMBER" in workload.status().last_error
+    assert workload.close(timeout=30)
+    assert _LosingProducer.made[1].is_closed
 
 
 def until(workload: Workload, reader: Reader, settled: Callable[[WorkloadStatus], bool]) -> None:
