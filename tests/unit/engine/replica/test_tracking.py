@@ -86,6 +86,19 @@ def test_who_rests_hears_of_what_others_commit(world: World) -> None:
     world.until(lambda: world.ends(TOPIC)[2] == (1, 1), 600)
 
 
+def test_who_rests_hears_of_what_a_slower_one_lets_commit(world: World) -> None:
+    world.create(TOPIC, (1, 2, 3))
+    world.settle()
+    world.sever(1, 3)
+    world.produce(1, TOPIC, b"a", acks=1)
+    world.settle(1_200)
+    assert world.ends(TOPIC)[2] == (0, 1)
+    world.mend()
+    world.until(lambda: world.ends(TOPIC)[1] == (1, 1), 1_500)
+    assert isr(world) == (1, 2, 3)
+    world.until(lambda: world.ends(TOPIC)[2] == (1, 1), 600)
+
+
 def test_a_session_that_ends_leaves_nothing_behind(world: World) -> None:
     world.create(TOPIC, *[(1, 2)] * 5)
     world.settle(1_000)

@@ -40,6 +40,7 @@ from kafkalab.engine.protocol.metadata_records import (
 from kafkalab.engine.record.batch import Record, build_batch, iter_records
 from kafkalab.engine.replica.manager import ReplicaManager
 from kafkalab.engine.replica.partition import Partition
+from tests.support.recording_sink import RecordingSink
 
 LISTENER = "PLAINTEXT"
 _HANDLERS: Mapping[ApiKey, Any] = {
@@ -49,26 +50,6 @@ _HANDLERS: Mapping[ApiKey, Any] = {
     ApiKey.LIST_OFFSETS: list_offsets.handle,
     ApiKey.OFFSET_FOR_LEADER_EPOCH: offset_for_leader_epoch.handle,
 }
-
-
-class Recorder:
-    """A telemetry sink that keeps everything."""
-
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-        self.levels: dict[Any, Any] = {}
-
-    def emit(self, event: Any) -> None:
-        self.events.append(event)
-
-    def level(self, key: Any, value: Any) -> None:
-        if value is None:
-            self.levels.pop(key, None)
-        else:
-            self.levels[key] = value
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
 
 
 class Answer:
@@ -120,7 +101,7 @@ class Broker:
         self.epoch = -1
         self.is_up = False
         self.applied = 0
-        self.sink = Recorder()
+        self.sink = RecordingSink()
         self.under_way: list[tuple[Callable[[Any], None], list[bool]]] = []
 
     def boot(self) -> None:
