@@ -31,7 +31,15 @@ from kafkalab.engine.log.producer_state import ProducerState
 from kafkalab.engine.log.recovery import load_log, producers_from
 from kafkalab.engine.log.region import NO_REGIONS, FileRegion
 from kafkalab.engine.log.retention import Cause, expired_segments
-from kafkalab.engine.log.segment import RELATIVE_OFFSET_MAX, SNAPSHOT_SUFFIX, SWAP_SUFFIX, Segment, SegmentInfo, segment_file_name
+from kafkalab.engine.log.segment import (
+    LOG_SUFFIX,
+    RELATIVE_OFFSET_MAX,
+    SNAPSHOT_SUFFIX,
+    SWAP_SUFFIX,
+    Segment,
+    SegmentInfo,
+    segment_file_name,
+)
 from kafkalab.engine.log.storage import Storage, StorageError
 from kafkalab.engine.log.txn_index import AbortedTransaction
 from kafkalab.engine.log.validator import BytesBehind, check_client_batch, prepare_client_batch
@@ -174,7 +182,7 @@ class Log:
         try:
             storage.make_dirs(directory)
             path = directory / PARTITION_METADATA_FILE
-            stored = read_topic_id(storage, path)
+            stored = _stored_topic_id(storage, directory)
             if stored is None and topic_id is not None:
                 write_topic_id(storage, path, topic_id, sync=False)
             elif stored is not None and topic_id is not None and stored != topic_id:
@@ -1031,6 +1039,20 @@ class Log:
 
 
 _NO_TOPIC_ID: Final = uuid.UUID(int=0)
+
+
+def _stored_topic_id(storage: Storage, directory: Path) -> uuid.UUID | None:
+    """Whose log it is, None where nobody said so, or the power went before what was said was whole.
+
+    :raises StorageError: when the file says something else and there are records.
+    """
+    try:
+        return read_topic_id(storage, directory / PARTITION_METADATA_FILE)
+    except StorageError:
+        # It is synced before the first record is written: without one, nothing rests on it.
+        if any(name.endswith(LOG_SUFFIX) and storage.size(directory / name) for name in storage.list_dir(directory)):
+            raise
+        return None
 
 
 def _other_topic(path: Path, found: uuid.UUID, wanted: uuid.UUID) -> StorageError:

@@ -342,6 +342,9 @@ class ReplicaManager:
             if self._log_manager.directories.may_hold(directory_id):
                 raise ApiError(Errors.KAFKA_STORAGE_ERROR, "it may be in a log directory that is out of use")
             replica_log = self._log_manager.get_or_create(tp, topic.topic_id, log_config, directory_id=directory_id)
+        elif replica_log.topic_id is None:
+            # Nobody could say whose it is. It must not be taken for that of another topic of this name later.
+            replica_log.claim(topic.topic_id)
         replica_log.config = log_config
         high_watermark = self._checkpointed_high_watermarks.get(tp, 0)
         return Partition(tp, topic.topic_id, self.node_id, replica_log, self, high_watermark=high_watermark)

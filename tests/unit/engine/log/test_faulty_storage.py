@@ -386,3 +386,19 @@ def test_no_record_is_on_the_disk_without_its_topic_id(disk: Disk) -> None:
     with pytest.raises(StorageError, match=r"partition\.metadata"):
         disk.open(topic_id=OTHER_TOPIC_ID)
     assert disk.open(topic_id=TOPIC_ID).log_end_offset == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\0\0", b"version: 0\ntopic_"])
+def test_a_topic_id_of_which_a_power_cut_left_a_part_is_none_while_there_are_no_records(disk: Disk, content: bytes) -> None:
+    log = disk.open(topic_id=TOPIC_ID)
+    file = log.directory / "partition.metadata"
+    log.close()
+    file.write_bytes(content)
+    assert disk.open().topic_id is None, "the directory is loaded before anybody knows the topics"
+    again = disk.open(topic_id=OTHER_TOPIC_ID)
+    assert again.topic_id == OTHER_TOPIC_ID
+    append(again, 1)
+    again.close()
+    file.write_bytes(content)
+    with pytest.raises(StorageError, match=r"partition\.metadata"):
+        disk.open(topic_id=OTHER_TOPIC_ID)

@@ -435,3 +435,15 @@ def test_many_partitions_copy_in_one_session(world: World) -> None:
     assert [answer.error for answer in answers] == [Errors.NONE] * 60
     # One session per follower and leader.
     assert [len(broker.manager.sessions) for broker in world.brokers.values()] == [1, 1, 1]
+
+
+def test_a_replica_that_cannot_say_whose_it_is_says_so_from_now_on(world: World) -> None:
+    world.create("orders", (1, 2, 3))
+    world.settle(500)
+    world.kill(2)
+    file = world.path / "2" / "orders-0" / "partition.metadata"
+    whose = file.read_bytes()
+    file.unlink()
+    world.boot(2)
+    world.settle(500)
+    assert file.read_bytes() == whose, "or it would be taken for a replica of the next topic of this name"
