@@ -230,9 +230,7 @@ def simulate(
     first: Annotated[int, typer.Option(help="The first seed.")] = 1,
     trace: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the timeline of what went wrong first goes.")] = None,
     show: Annotated[Path | None, typer.Option(metavar="FILE", help="Print a timeline that was written by --trace.")] = None,
-    faults: Annotated[
-        str | None, typer.Option(metavar="KIND,…", help="What goes wrong; without, each seed has its own choice.")
-    ] = None,
+    faults: Annotated[str | None, typer.Option(metavar="KIND,…", help="What goes wrong; without, each seed has its own choice.")] = None,
     brokers: Annotated[int, typer.Option(help="How many brokers.")] = 3,
     controllers: Annotated[int, typer.Option(help="How many KRaft controllers.")] = 3,
     partitions: Annotated[int, typer.Option(help="How many partitions are written to.")] = 20,
