@@ -26,9 +26,10 @@ from PySide6.QtWidgets import (
 
 from kafkalab.ui.bridge.fault_commands import Deed, Deeds
 from kafkalab.ui.model.faults import CLIENTS
+from kafkalab.ui.panels.widgets import Chooser
 
 WIDTH: Final = 460
-FIELD_WIDTH: Final = 120
+FIELD_WIDTH: Final = 200
 ALL_OTHERS: Final = -2
 """In place of a party: all other nodes."""
 DELAY_MS_MAX: Final = 600_000
@@ -67,13 +68,17 @@ class DeedDialog(QDialog):
         self.form = QFormLayout()
         self.form.setHorizontalSpacing(12)
         self.form.setVerticalSpacing(6)
+        self.form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.FieldsStayAtSizeHint)
         self.form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
         self._fault = _words("error")
         self._fault.hide()
         self._python = _words("mono-muted")
         self._python.setAccessibleName("The same in Python")
         self._buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        self._buttons.button(QDialogButtonBox.StandardButton.Cancel).setIcon(QIcon())
+        cancel = self._buttons.button(QDialogButtonBox.StandardButton.Cancel)
+        cancel.setIcon(QIcon())
+        # Return does what the dialog is for, or nothing.
+        cancel.setAutoDefault(False)
         self._do = self._buttons.addButton(button, QDialogButtonBox.ButtonRole.AcceptRole)
         self._do.setDefault(True)
         self._buttons.accepted.connect(self.submit)
@@ -94,6 +99,10 @@ class DeedDialog(QDialog):
         """What is wrong with what was typed; empty when nothing is."""
         raise NotImplementedError
 
+    def is_untouched(self) -> bool:
+        """Nothing was typed yet: what is there is no mistake."""
+        return False
+
     def deed(self) -> Deed:
         """What would be done. Only asked for when nothing is wrong."""
         raise NotImplementedError
@@ -105,8 +114,9 @@ class DeedDialog(QDialog):
     def check(self) -> None:
         """A field changed."""
         wrong = self.fault()
-        self._fault.setText(f"✕ {wrong}" if wrong else "")
-        self._fault.setVisible(bool(wrong))
+        shown = f"✕ {wrong}" if wrong and not self.is_untouched() else ""
+        self._fault.setText(shown)
+        self._fault.setVisible(bool(shown))
         self._python.setText(self.python() or " ")
         self._do.setEnabled(not wrong and not self._sent)
 
@@ -271,6 +281,9 @@ class ReassignDialog(DeedDialog):
         self._field.setAccessibleName("Replicas, the preferred leader first")
         self._field.textChanged.connect(self.check)
         self.form.addRow("&Replicas", self._field)
+        self._field.setMinimumWidth(FIELD_WIDTH)
+        self._field.setFocus()
+        self._field.selectAll()
         self.check()
 
     def set_replicas(self, text: str) -> None:
@@ -293,6 +306,10 @@ class ReassignDialog(DeedDialog):
             return "Each broker can have one replica only."
         return "That is where they are." if tuple(ids) == self._before else ""
 
+    def is_untouched(self) -> bool:
+        """The field still says where they are."""
+        return not self._field.isModified()
+
     def deed(self) -> Deed:
         """The move."""
         ids = [int(part) for part in self._field.text().replace(",", " ").split()]
@@ -309,9 +326,8 @@ def _words(role: str) -> QLabel:
 
 
 def _chooser(name: str) -> QComboBox:
-    made = QComboBox()
-    made.setAccessibleName(name)
-    made.setMinimumWidth(200)
+    made = Chooser(name)
+    made.setMinimumWidth(FIELD_WIDTH)
     return made
 
 
