@@ -17,25 +17,9 @@ from kafkalab.engine.metadata.loader import MetadataLoader
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.protocol.metadata_records import MetadataRecord, decode_record
-from kafkalab.engine.telemetry.events import Event
-from kafkalab.engine.telemetry.levels import Level, LevelKey
+from tests.support.recording_sink import RecordingSink
 
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
-
-
-class RecordingSink:
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.levels: dict[LevelKey, Level | None] = {}
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-
-    def level(self, key: LevelKey, value: Level | None) -> None:
-        self.levels[key] = value
-
-    def take(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
 
 
 class ManualRaft:

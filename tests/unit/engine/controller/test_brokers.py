@@ -27,8 +27,8 @@ def test_a_broker_registers_fenced_and_is_let_in_when_caught_up() -> None:
     ready = lab.heartbeat(1)
     assert (ready.error_code, ready.is_caught_up, ready.is_fenced, ready.should_shut_down) == (0, True, False, False)
     assert not lab.image.brokers[1].fenced
-    assert [event.broker_id for event in lab.sink.take(BrokerRegistered)] == [1]
-    assert [event.broker_id for event in lab.sink.take(BrokerUnfenced)] == [1]
+    assert [event.broker_id for event in lab.sink.of(BrokerRegistered)] == [1]
+    assert [event.broker_id for event in lab.sink.of(BrokerUnfenced)] == [1]
     level = lab.sink.levels[BrokerKey(1)]
     assert isinstance(level, BrokerLevel) and not level.fenced and level.address == "127.0.0.1:9001"
 
@@ -95,9 +95,9 @@ def test_a_silent_broker_is_fenced_at_the_end_of_its_session() -> None:
     assert (alone.eligible_leader_replicas, alone.last_known_elr) == ((1,), (1,))
     lab.check_invariants()
 
-    (fenced,) = lab.sink.take(BrokerFenced)
+    (fenced,) = lab.sink.of(BrokerFenced)
     assert fenced.cause == "no heartbeat for 9 000 ms (broker.session.timeout.ms)" and fenced.silent_ms == 9_000
-    changes = lab.sink.take(PartitionChanged)
+    changes = lab.sink.of(PartitionChanged)
     assert {change.cause for change in changes} == {"broker 1 was fenced"}
     assert [(change.old_leader, change.new_leader, change.old_isr, change.new_isr) for change in changes] == [
         (1, 2, (1, 2, 3), (2, 3)),
@@ -145,7 +145,7 @@ def test_a_controlled_shutdown_moves_leadership_first() -> None:
     assert lab.image.brokers[1].in_controlled_shutdown
     assert (lab.partition("orders").leader, lab.partition("orders").isr) == (2, (2,))
     assert lab.partition("alone").leader == -1, "nobody else can lead it"
-    assert lab.sink.take(PartitionChanged)[0].cause == "broker 1 is shutting down"
+    assert lab.sink.of(PartitionChanged)[0].cause == "broker 1 is shutting down"
     assert not lab.heartbeat(1, want_shut_down=True).should_shut_down, "the others have yet to learn of it"
     lab.heartbeat(2)
     assert not lab.heartbeat(1, want_shut_down=True).should_shut_down
@@ -153,7 +153,7 @@ def test_a_controlled_shutdown_moves_leadership_first() -> None:
     answer = lab.heartbeat(1, want_shut_down=True)
     assert (answer.is_fenced, answer.should_shut_down) == (True, True)
     assert lab.image.brokers[1].fenced
-    assert [event.cause for event in lab.sink.take(BrokerFenced)] == ["controlled shutdown"]
+    assert [event.cause for event in lab.sink.of(BrokerFenced)] == ["controlled shutdown"]
     assert lab.heartbeat(1, want_shut_down=True).should_shut_down, "whoever asks again may still go"
     assert lab.register(1, incarnation=2).error_code == 0, "a restart need not wait for the old session"
     assert not lab.heartbeat(1).is_fenced
@@ -167,7 +167,7 @@ def test_who_leads_nothing_may_go_at_once() -> None:
     assert lab.heartbeat(1, want_shut_down=True).should_shut_down
     assert lab.image.brokers[1].fenced
     lab.clock.advance(60_000)
-    assert len(lab.sink.take(BrokerFenced)) == 2, "the other one was silent for a minute"
+    assert len(lab.sink.of(BrokerFenced)) == 2, "the other one was silent for a minute"
 
 
 def test_a_broker_may_ask_to_be_fenced() -> None:
@@ -230,7 +230,7 @@ def test_leadership_goes_back_to_the_preferred_replica() -> None:
         lab.heartbeat(1)
         lab.heartbeat(2)
     assert lab.partition("orders").leader == 1
-    assert lab.sink.take(PartitionChanged)[-1].cause == "leadership went back to the preferred replica"
+    assert lab.sink.of(PartitionChanged)[-1].cause == "leadership went back to the preferred replica"
     appends = len(lab.raft.appends)
     for _ in range(200):
         lab.clock.advance(3_000)

@@ -166,7 +166,7 @@ def test_partitions_without_a_leader_get_one_when_an_unclean_election_becomes_al
     lab.sink.events.clear()
     assert alter(lab, (TOPIC, "orders", [("unclean.leader.election.enable", SET, "true")])) == [(0, None)]
     assert (lab.partition("orders").leader, lab.partition("orders").isr) == (2, (2,))
-    (change,) = lab.sink.take(PartitionChanged)
+    (change,) = lab.sink.of(PartitionChanged)
     assert change.cause == "an unclean election became allowed"
 
 

@@ -78,7 +78,7 @@ def test_a_lost_directory_leads_nothing_and_counts_nowhere() -> None:
     assert (lab.partition("t", 0).leader, lab.partition("t", 0).isr) == (1, (1, 2, 3))
     assert (lab.partition("t", 1).leader, lab.partition("t", 1).isr) == (2, (2, 3))
     assert (lab.partition("t", 2).leader, lab.partition("t", 2).isr) == (2, (2, 3))
-    assert lab.sink.take(PartitionChanged)[-1].cause == "broker 1 lost a log directory"
+    assert lab.sink.of(PartitionChanged)[-1].cause == "broker 1 lost a log directory"
     offset = lab.image.offset
     lab.heartbeat(1, offline_log_dirs=[B])
     assert lab.image.offset == offset, "the same news is no news"

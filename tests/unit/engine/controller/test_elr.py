@@ -68,7 +68,7 @@ def test_the_last_replica_standing_is_not_replaced_by_one_that_lacks_records(lab
     come_back(lab, 3, clean=True, incarnation=2)
     now = lab.partition("orders")
     assert (now.leader, now.isr, now.leader_recovery_state, now.last_known_elr) == (3, (3,), 0, ())
-    last = lab.sink.take(PartitionChanged)[-1]
+    last = lab.sink.of(PartitionChanged)[-1]
     assert (last.election, last.old_elr, last.new_elr, last.cause) == ("elr", (3,), (), "broker 3 was unfenced")
 
 
@@ -80,7 +80,7 @@ def test_the_last_known_leader_leads_when_nobody_is_eligible(lab: ControllerHarn
     come_back(lab, 1, clean=False, incarnation=2)
     now = lab.partition("orders")
     assert (now.leader, now.isr, now.leader_recovery_state) == (1, (1,), 1)
-    assert lab.sink.take(PartitionChanged)[-1].election == "last known leader"
+    assert lab.sink.of(PartitionChanged)[-1].election == "last known leader"
     level = lab.sink.levels[PartitionKey("orders", 0)]
     assert isinstance(level, PartitionLevel) and level.recovering
 

@@ -28,7 +28,7 @@ def test_the_isr_shrinks_and_grows(lab: ControllerHarness) -> None:
     epoch = lab.image.brokers[3].broker_epoch
     answer = lab.alter_isr("orders", ((1, -1), (2, -1), (3, epoch)))
     assert (answer.error_code, answer.isr, answer.partition_epoch) == (0, (1, 2, 3), 2)
-    causes = [event.cause for event in lab.sink.take(PartitionChanged)]
+    causes = [event.cause for event in lab.sink.of(PartitionChanged)]
     assert causes == ["replica 3 fell behind for 30 000 ms", "replica 3 caught up"]
 
 

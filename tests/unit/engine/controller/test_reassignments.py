@@ -59,8 +59,8 @@ def test_replicas_move_when_the_new_ones_are_in_sync(lab: ControllerHarness) -> 
     assert now.directories == (lab.image.brokers[4].log_dirs[0], lab.image.brokers[5].log_dirs[0])
     assert under_way(lab) == []
     lab.check_invariants()
-    assert [event.state for event in lab.sink.take(ReassignmentChanged)] == ["started", "done"]
-    cause = lab.sink.take(PartitionChanged)[-1].cause
+    assert [event.state for event in lab.sink.of(ReassignmentChanged)] == ["started", "done"]
+    cause = lab.sink.of(PartitionChanged)[-1].cause
     assert cause == "replica 5 caught up, the reassignment is done"
 
 
@@ -88,7 +88,7 @@ def test_a_reassignment_is_taken_back(lab: ControllerHarness) -> None:
     assert reassign(lab, None) == (0, None)
     now = lab.partition("orders")
     assert (sorted(now.replicas), now.isr, now.adding_replicas, now.removing_replicas) == ([1, 2, 3], (1, 2, 3), (), ())
-    assert [event.state for event in lab.sink.take(ReassignmentChanged)] == ["started", "taken back"]
+    assert [event.state for event in lab.sink.of(ReassignmentChanged)] == ["started", "taken back"]
 
 
 def test_taking_back_does_not_lose_records_unasked(lab: ControllerHarness) -> None:

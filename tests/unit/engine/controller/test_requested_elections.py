@@ -50,7 +50,7 @@ def test_leadership_goes_to_the_first_replica(lab: ControllerHarness) -> None:
         ("no", 0): (Errors.UNKNOWN_TOPIC_OR_PARTITION, "No such topic as no"),
     }
     assert [lab.partition("orders", index).leader for index in range(3)] == [1, 2, 2]
-    event = lab.sink.take(PartitionChanged)[-1]
+    event = lab.sink.of(PartitionChanged)[-1]
     assert (event.election, event.cause) == ("preferred", "a preferred election was asked for")
 
 
@@ -75,7 +75,7 @@ def test_an_unclean_election_is_for_partitions_without_a_leader(lab: ControllerH
     }
     now = lab.partition("lost")
     assert (now.leader, now.isr, now.leader_recovery_state, now.eligible_leader_replicas) == (1, (1,), 1, ())
-    assert lab.sink.take(PartitionChanged)[-1].election == "unclean"
+    assert lab.sink.of(PartitionChanged)[-1].election == "unclean"
 
 
 def test_nobody_to_elect(lab: ControllerHarness) -> None:

@@ -46,7 +46,7 @@ def test_a_topic_is_created_in_every_version(lab: ControllerHarness, version: in
         assert described["min.insync.replicas"] == ("2", 1) and described["cleanup.policy"] == ("delete", 5)
     if version >= 7:
         assert result.topic_id == topic.topic_id
-    (created,) = lab.sink.take(TopicCreated)
+    (created,) = lab.sink.of(TopicCreated)
     assert (created.topic, created.partitions, created.replication_factor) == ("orders", 6, 3)
     level = lab.sink.levels[TopicKey("orders")]
     assert isinstance(level, TopicLevel)
@@ -210,7 +210,7 @@ def test_topics_are_deleted_by_name_in_every_version(lab: ControllerHarness, ver
     if version >= 6:
         assert answer.responses[0].topic_id == topic_id
     assert lab.image.topics_by_name == {}
-    assert [event.topic for event in lab.sink.take(TopicDeleted)] == ["orders"]
+    assert [event.topic for event in lab.sink.of(TopicDeleted)] == ["orders"]
     assert lab.sink.levels[TopicKey("orders")] is None and lab.sink.levels[PartitionKey("orders", 1)] is None
 
 
@@ -273,7 +273,7 @@ def test_partitions_are_added(lab: ControllerHarness) -> None:
     assert add(lab, "orders", 4) == (Errors.NONE, None)
     assert sorted(lab.image.topics_by_name["orders"].partitions) == [0, 1, 2, 3]
     assert len(lab.partition("orders", 3).replicas) == 2
-    (added,) = lab.sink.take(PartitionsAdded)
+    (added,) = lab.sink.of(PartitionsAdded)
     assert (added.topic, added.old_count, added.new_count) == ("orders", 2, 4)
     level = lab.sink.levels[TopicKey("orders")]
     assert isinstance(level, TopicLevel) and level.partitions == 4

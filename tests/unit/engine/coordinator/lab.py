@@ -32,8 +32,8 @@ from kafkalab.engine.metadata.image import BrokerRegistration, MetadataDelta, Me
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.record.batch import iter_headers, read_header, stamp
-from kafkalab.engine.telemetry.events import Event, GroupStateChanged
-from kafkalab.engine.telemetry.levels import Level, LevelKey
+from kafkalab.engine.telemetry.events import GroupStateChanged
+from tests.support.recording_sink import RecordingSink
 
 HANDLERS: Mapping[ApiKey, Any] = {
     ApiKey.FIND_COORDINATOR: find_coordinator,
@@ -115,20 +115,10 @@ class FakeLog:
             self.awaited.append(on_done)
 
 
-class Sink:
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.levels: dict[LevelKey, Level | None] = {}
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-
-    def level(self, key: LevelKey, value: Level | None) -> None:
-        self.levels[key] = value
-
+class Sink(RecordingSink):
     def states(self) -> list[tuple[str, str]]:
         """(new state, cause) of each change of a group."""
-        return [(event.new_state, event.cause) for event in self.events if isinstance(event, GroupStateChanged)]
+        return [(event.new_state, event.cause) for event in self.of(GroupStateChanged)]
 
 
 class FakeChannel:

@@ -32,26 +32,13 @@ from kafkalab.engine.record.batch import (
 )
 from kafkalab.engine.record.compression import Codec
 from kafkalab.engine.record.control import ControlType, encode_end_transaction_marker, encode_key
-from kafkalab.engine.telemetry.events import Event, LogCompacted, LogUncleanable, SegmentsDeleted
-from kafkalab.engine.telemetry.hub import NullSink
+from kafkalab.engine.telemetry.events import LogCompacted, LogUncleanable, SegmentsDeleted
+from tests.support.recording_sink import RecordingSink
 
 TP = TopicPartition("orders", 0)
 NOW = 1_700_000_000_000
 DAY_MS = 86_400_000
 COMPACT = frozenset({"compact"})
-
-
-class EventSink(NullSink):
-    """Keeps what was emitted."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-
-    def of(self, kind: type[Event]) -> list[Event]:
-        return [event for event in self.events if isinstance(event, kind)]
 
 
 class House:
@@ -60,7 +47,7 @@ class House:
     def __init__(self, root: Path, **settings: object) -> None:
         self.root = root
         self.clock = ManualClock()
-        self.sink = EventSink()
+        self.sink = RecordingSink()
         self.storage = FileStorage()
         self.settings = {"cleanup_policy": COMPACT, "segment_bytes": 4096, "index_interval_bytes": 200, **settings}
         self.high_watermark: int | None = 2**62

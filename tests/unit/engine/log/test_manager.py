@@ -14,22 +14,12 @@ from kafkalab.engine.log.manager import LogManager, parse_directory_name
 from kafkalab.engine.log.meta_properties import MetaProperties
 from kafkalab.engine.log.storage import FileStorage, StorageError
 from kafkalab.engine.record.batch import Record, build_batch
-from kafkalab.engine.telemetry.events import Event, LogRecovered
-from kafkalab.engine.telemetry.hub import NullSink
+from kafkalab.engine.telemetry.events import LogRecovered
+from tests.support.recording_sink import RecordingSink
 
 ORDERS, PAYMENTS = TopicPartition("orders", 0), TopicPartition("pay-ments", 11)
 TOPIC_ID = uuid.UUID(int=77 << 64)
 NOW = 1_700_000_000_000
-
-
-class EventSink(NullSink):
-    """Keeps what was emitted."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
 
 
 class House:
@@ -38,7 +28,7 @@ class House:
     def __init__(self, root: Path) -> None:
         self.dirs = [root / "logs"]
         self.clock = ManualClock()
-        self.sink = EventSink()
+        self.sink = RecordingSink()
 
     def open(self) -> LogManager:
         manager = LogManager(self.dirs, LogConfig(), self.clock, FileStorage(), self.sink, 4)

@@ -18,8 +18,7 @@ from kafkalab.engine.raft import CommittedBatch, CommittedSnapshot, ElectionStat
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.raft.states import LeaderState
 from kafkalab.engine.record.batch import STAMP_BYTES, iter_headers, stamp
-from kafkalab.engine.telemetry.events import Event
-from kafkalab.engine.telemetry.levels import Level, LevelKey
+from tests.support.recording_sink import RecordingSink
 
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
 
@@ -115,23 +114,6 @@ class FakeLog:
         del self.batches[rng.randint(self.flushed, len(self.batches)) :]
 
 
-class Sink:
-    """Keeps everything that it is told."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.levels: dict[LevelKey, Level | None] = {}
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-
-    def level(self, key: LevelKey, value: Level | None) -> None:
-        self.levels[key] = value
-
-    def of(self, kind: type[Event]) -> list[Any]:
-        return [event for event in self.events if type(event) is kind]
-
-
 class Recorder:
     """A listener that keeps what it hears and checks the order."""
 
@@ -209,7 +191,7 @@ class World:
         self.voter_addresses = {100 + index: ("127.0.0.1", 9090 + index) for index in range(1, voters + 1)}
         self.voter_ids = list(self.voter_addresses)
         self.ids = [*self.voter_ids, *range(1, observers + 1)]
-        self.sink = Sink()
+        self.sink = RecordingSink()
         self.delay_ms = (0.1, 2.0)
         self.loss = 0.0
         self.cut: set[tuple[int, int]] = set()
@@ -450,4 +432,4 @@ class _Network:
         world.later(arrive)
 
 
-__all__ = ["CLUSTER_ID", "FakeLog", "Recorder", "Sink", "Store", "World"]
+__all__ = ["CLUSTER_ID", "FakeLog", "Recorder", "Store", "World"]
