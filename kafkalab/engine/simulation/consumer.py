@@ -164,4 +164,6 @@ class SimConsumer(SimClient):
         records = tuple((record.offset, record.value or b"") for record in iter_records(data) if record.offset >= position)
         if records:
             self.positions[place] = records[-1][0] + 1
+            for check in self.world.read_checks:
+                check(self.name, *place, self.positions[place])
             self.history.polls.append(Poll(self.name, self.run_number, self.is_assigned, place, self.clock.now_ms(), records))

@@ -2,9 +2,11 @@
 
 In the names of the published specifications (hachikuji/kafka-specification, Vanlightly/kafka-tlaplus):
 
-* NeverTwoLeadersInSameEpoch, of the quorum and of each partition; one vote per epoch, in all lives;
+* NeverTwoLeadersInSameEpoch, of the quorum and of each partition; one vote per epoch, in all lives, on the disk and as told;
 * MetadataLogMatching and AckedValueNotLost of the metadata log;
-* ValidControllerIsrAndElr, LeaderInIsr, ReplicationQuorumSuperset;
+* ValidControllerIsrAndElr, LeaderInIsr, ReplicationQuorumSuperset; nobody is lost from an ELR;
+* EventuallyMetadataConverges: a node that has caught up has the image that follows from the log, snapshot or not;
+* ConsistentRead: consumers get what is committed, nothing else; silent brokers are fenced in time;
 * LeaderCompleteness and LeaderCandidateCompleteness: who leads, or may, has everything committed;
 * LogMatching: up to its high watermark every replica has the committed bytes;
 * the high watermark of a leader never moves back, and nothing below one's own is truncated.
@@ -27,10 +29,13 @@ from kafkalab.engine.metadata.image import (
     PartitionRegistration,
     TopicImage,
 )
+from kafkalab.engine.metadata.image_writer import image_records
 from kafkalab.engine.metadata.loader import MetadataLoader
 from kafkalab.engine.raft.metadata_log import committed_batches
 from kafkalab.engine.raft.quorum_state import ElectionState
 from kafkalab.engine.simulation.committed import READ_BYTES, CommittedLog
+from kafkalab.engine.simulation.silence import SilenceWatch
+from kafkalab.engine.telemetry.events import Event, VoteAnswered
 
 if TYPE_CHECKING:
     from kafkalab.engine.replica.partition import Partition
@@ -47,10 +52,12 @@ _Key = tuple[uuid.UUID, int]
 class _Seen:
     """What was seen last of one node's present life."""
 
-    __slots__ = ("life", "partitions", "raft", "raft_checked")
+    __slots__ = ("image_checked", "life", "partitions", "raft", "raft_checked")
 
     def __init__(self, life: int) -> None:
         self.life = life
+        self.image_checked = -1
+        """The start of the metadata log when the image was compared last: who takes a snapshot begins it anew."""
         self.raft: tuple[Any, ...] = ()
         self.raft_checked = 0
         # By what a node calls a replica, which is another one when it comes anew; nobody goes through them.
@@ -83,6 +90,10 @@ class Invariants:
         self._seen: dict[int, _Seen] = {}
         self._quorum_leaders: dict[int, int] = {}
         self._votes: dict[tuple[int, int], int] = {}
+        self._granted: dict[tuple[int, int], int] = {}
+        """Votes as they were told, by voter and epoch."""
+        self._silence = SilenceWatch(world)
+        self._forgiven: set[_Key] = set()
         self._metadata = CommittedLog()
         self._registrations: dict[_Key, PartitionRegistration] = {}
         self._loader = MetadataLoader(MetadataImage())
@@ -96,6 +107,8 @@ class Invariants:
         """How often a partition got another leader than it had."""
         self.unclean_elections = 0
         world.checks.append(self.check)
+        world.read_checks.append(self.read)
+        world.sink.watchers.append(self._heard)
         for node in world.nodes.values():
             node.on_vote = self.voted
 
@@ -118,6 +131,14 @@ class Invariants:
         now = (raft.epoch, raft.is_leader, raft.high_watermark)
         if now != seen.raft:
             self._check_raft(sim, raft, seen, now)
+            overdue = self._silence.overdue(self._loader.image)
+            if overdue is not None:
+                self._fail("fenced too late", overdue)
+        if node.image.offset == self._loader.image.offset and sim.metadata_log is not None:
+            start_offset = sim.metadata_log.log_start_offset
+            if seen.image_checked != start_offset:
+                seen.image_checked = start_offset
+                self._check_image(sim.node_id, node.image)
         manager = node.replica_manager
         if manager is not None:
             known = seen.partitions
@@ -149,6 +170,13 @@ class Invariants:
             before = self._votes.setdefault((sim.node_id, state.epoch), state.voted_id)
             if before != state.voted_id:
                 self._fail("two votes", f"node {sim.node_id} voted for {before} and for {state.voted_id} in epoch {state.epoch}")
+
+    def _heard(self, event: Event) -> None:
+        """A node tells of itself."""
+        if isinstance(event, VoteAnswered) and event.granted and not event.pre_vote:
+            before = self._granted.setdefault((event.node_id, event.epoch), event.candidate_id)
+            if before != event.candidate_id:
+                self._fail("two votes", f"node {event.node_id} told {before} and {event.candidate_id} of its vote in epoch {event.epoch}")
 
     def _check_raft(self, sim: SimNode, raft: Any, seen: _Seen, now: tuple[Any, ...]) -> None:
         epoch, is_leader, high_watermark = now
@@ -195,14 +223,35 @@ class Invariants:
         """What is committed of the metadata, wherever it has been heard of."""
         return self._loader.image
 
+    def check_images(self) -> None:
+        """All nodes have the metadata that is committed; for the end of a run, when they have it all."""
+        for sim in self._world.nodes.values():
+            if sim.node is not None:
+                self._check_image(sim.node_id, sim.node.image)
+
+    def _check_image(self, node_id: int, image: MetadataImage) -> None:
+        ours, theirs = (sorted(map(repr, image_records(one))) for one in (self._loader.image, image))
+        if ours != theirs:
+            lacks = next((one for one in ours if one not in theirs), "nothing")
+            more = next((one for one in theirs if one not in ours), "nothing")
+            self._fail("metadata differs", f"node {node_id} at offset {image.offset} lacks {lacks[:200]} and has {more[:200]}")
+
     def publish(self, delta: MetadataDelta, image: MetadataImage) -> None:
         """A batch of the metadata is committed."""
+        anew = {
+            broker_id
+            for broker_id, old in delta.changed_brokers.items()
+            if (broker := image.brokers.get(broker_id)) is not None and (old is None or old.broker_epoch != broker.broker_epoch)
+        }
         for key, before in delta.changed_partitions.items():
             topic = image.topics_by_id.get(key[0])
             if topic is not None:
                 registration = topic.partitions[key[1]]
                 self._registrations[key] = registration
                 self._check_registration(image, topic, key[1], registration, before)
+                if before is not None:
+                    self._check_eligible(image, topic, key[1], registration, before, anew)
+                    self._check_joined(topic, key[1], registration, before)
         for broker_id in delta.changed_brokers:
             broker = image.brokers.get(broker_id)
             if broker is None or broker.fenced:
@@ -255,6 +304,39 @@ class Invariants:
             if now.leader not in before.isr and now.leader not in before.eligible_leader_replicas:
                 self._elected_uncleanly(key, name, now, before)
 
+    def _check_eligible(
+        self,
+        image: MetadataImage,
+        topic: TopicImage,
+        index: int,
+        now: PartitionRegistration,
+        before: PartitionRegistration,
+        anew: set[int],
+    ) -> None:
+        """Who leaves an ISR that is too small stays eligible, unless it registers anew and may have lost something (KIP-966)."""
+        eligible = {*before.isr, *before.eligible_leader_replicas}
+        is_clean = now.leader < 0 or now.leader == before.leader or now.leader in eligible
+        if image.features.get(ELR_FEATURE, 0) < 1 or len(now.isr) >= self._min_isr(image, topic, now) or not is_clean:
+            return
+        lost = (eligible & set(now.replicas)) - {*now.isr, *now.eligible_leader_replicas} - anew
+        if lost:
+            what = f"ISR {before.isr} and ELR {before.eligible_leader_replicas} became {now.isr} and {now.eligible_leader_replicas}"
+            self._fail("lost elr", f"{topic.name}-{index}: {what}: {sorted(lost)} may not lead any more")
+
+    def _check_joined(self, topic: TopicImage, index: int, now: PartitionRegistration, before: PartitionRegistration) -> None:
+        """Who comes into an ISR has everything committed."""
+        committed = self.committed.get((topic.topic_id, index))
+        for broker_id in now.isr:
+            if committed is None or broker_id in before.isr or broker_id in before.eligible_leader_replicas or broker_id == now.leader:
+                continue
+            replica = self._replica(self._world.nodes[broker_id], (topic.name, index))
+            if replica is not None and replica.topic_id == topic.topic_id and replica.log.log_end_offset < committed.end_offset:
+                self._fail(
+                    "candidate lacks committed records",
+                    f"{topic.name}-{index}: broker {broker_id} joins ISR {before.isr} and ends at {replica.log.log_end_offset}; "
+                    f"committed is {committed.end_offset}",
+                )
+
     def _is_registered(self, broker_id: int, image: MetadataImage) -> bool:
         """Whether a broker's present life is the one that is registered."""
         sim = self._world.nodes[broker_id]
@@ -277,9 +359,20 @@ class Invariants:
     def forgive(self, key: _Key) -> None:
         """What is committed of a partition may be lost from now on: it begins anew with its next leader."""
         self.committed.pop(key, None)
+        self._forgiven.add(key)
         for seen in self._seen.values():
             for partition in [partition for partition, last in seen.partitions.items() if last.key == key]:
                 del seen.partitions[partition]
+
+    # --- readers ---------------------------------------------------------------------------------------
+
+    def read(self, consumer: str, topic: str, index: int, end_offset: int) -> None:
+        """A consumer got records up to there."""
+        found = self._loader.image.topics_by_name.get(topic)
+        key = None if found is None else (found.topic_id, index)
+        committed = None if key is None or key in self._forgiven else self.committed.get(key)
+        if committed is not None and end_offset > committed.end_offset and not self._unclean:
+            self._fail("uncommitted read", f"{consumer} read {topic}-{index} up to {end_offset}; committed is {committed.end_offset}")
 
     # --- partitions ------------------------------------------------------------------------------------
 

@@ -332,7 +332,10 @@ class MemoryStorage:
                 kept = min(unsynced, torn_tail_bytes) if torn_tail_bytes is not None else self._kept(unsynced)
                 del inode.content[inode.synced + kept :]
                 if kept and torn_tail_bytes is None and rng.random() < GARBAGE_PROBABILITY:
-                    inode.content[inode.synced :] = bytes(kept)
+                    # Pages reach the disk in any order: what is after a hole may be right.
+                    hole = rng.randint(1, kept)
+                    at = inode.synced + rng.randint(0, kept - hole)
+                    inode.content[at : at + hole] = bytes(hole)
             inode.synced = len(inode.content)
             if not inode.is_name_synced and self._is_name_lost(torn_tail_bytes):
                 del self.files[name]

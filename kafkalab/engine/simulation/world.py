@@ -94,6 +94,8 @@ class SimWorld:
         self.sink = SimSink(self.scheduler)
         self.checks: list[Callable[[SimNode], None]] = []
         """Called after each step of a node, with the node."""
+        self.read_checks: list[Callable[[str, str, int, int], None]] = []
+        """Called when a consumer has read something: its name, topic, partition, and the offset after what it read."""
         self.failure: SimulationFailed | None = None
         self.cluster_id = uuid_to_text(random_uuid(self.rng("cluster")))
         self._loop = self.client_loop("10.1.255.254")
