@@ -515,6 +515,7 @@ def test_a_directory_belongs_to_one_topic(tmp_path: Path, clock: ManualClock, st
     with pytest.raises(StorageError, match=r"orders-0.partition\.metadata: the directory belongs to topic id AAAAAAAAAAAAAAAAABLWhw"):
         open_it(uuid.UUID(int=5))
     (tmp_path / "orders-0" / "partition.metadata").write_text("version: 0\ntopic_id: nonsense")
+    log.append_as_leader(batch(b"x"), 0)
     with pytest.raises(StorageError, match="malformed"):
         open_it(topic_id)
 
