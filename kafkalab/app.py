@@ -224,6 +224,14 @@ class LateHost:
         """Set a wall clock."""
         self.running().jump_clock(node_id, seconds)
 
+    def add_controller(self) -> int:
+        """Start one more controller that votes."""
+        return self.running().add_controller()
+
+    def remove_controller(self, node_id: int) -> None:
+        """Let a controller vote no more, and stop it."""
+        self.running().remove_controller(node_id)
+
     def elect_leaders(self, partitions: Sequence[tuple[str, int]] | None = None, *, unclean: bool = False) -> None:
         """Elect preferred leaders, or any."""
         self.running().elect_leaders(partitions, unclean=unclean)

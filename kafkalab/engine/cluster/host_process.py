@@ -56,6 +56,8 @@ COMMANDS: Final = frozenset(
         "slow",
         "heal",
         "jump_clock",
+        "add_controller",
+        "remove_controller",
         "create_topic",
         "delete_topic",
         "elect_leaders",
@@ -90,7 +92,7 @@ class _Process:
             if not isinstance(e, HostError | ConfigError | ValueError | OSError):
                 _log.exception("%s", verb)
             answer = False, error_parts(e)
-        if verb == "start":
+        if verb in ("start", "add_controller", "remove_controller"):
             self._tell_plan()
         # Who has the answer sees on the telemetry what came of the command.
         self.uplink.send_news()

@@ -264,6 +264,22 @@ class RemoteClusterHost:
         """
         self._ask("resume", node_id)
 
+    # --- the quorum ------------------------------------------------------------------------------------
+
+    def add_controller(self) -> int:
+        """Start one more controller and let it vote; its id. See :meth:`ClusterHost.add_controller`.
+
+        :raises HostError: when that was not possible in time.
+        """
+        return int(self._ask("add_controller"))
+
+    def remove_controller(self, node_id: int) -> None:
+        """Let a controller vote no more, stop it and forget it. See :meth:`ClusterHost.remove_controller`.
+
+        :raises HostError: when it is none, or that was not possible in time.
+        """
+        self._ask("remove_controller", node_id)
+
     # --- links and clocks ------------------------------------------------------------------------------
 
     def isolate(self, a: Party, b: Party | None = None) -> None:

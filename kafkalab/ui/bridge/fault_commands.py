@@ -38,6 +38,12 @@ class FaultHost(Protocol):
     def jump_clock(self, node_id: int, seconds: float) -> None:
         """Set a wall clock."""
 
+    def add_controller(self) -> int:
+        """Start one more controller that votes."""
+
+    def remove_controller(self, node_id: int) -> None:
+        """Let a controller vote no more, and stop it."""
+
     def elect_leaders(self, partitions: Sequence[tuple[str, int]] | None = None, *, unclean: bool = False) -> None:
         """Elect preferred leaders, or any."""
 
@@ -128,6 +134,20 @@ class Deeds:
         text = f"Set the clock of {self._name(node_id)} {'forward' if seconds >= 0 else 'back'} by {abs(seconds):g} s"
         code = f"lab.jump_clock({node_id}, {seconds:g})"
         return Deed("jump_clock", Link.node(node_id), text, code, lambda host: host.jump_clock(node_id, seconds))
+
+    def add_controller(self) -> Deed:
+        """One more voter."""
+
+        def act(host: FaultHost) -> None:
+            host.add_controller()
+
+        return Deed("add_controller", Link.quorum(), "Add a controller", "lab.add_controller()", act)
+
+    def remove_controller(self, node_id: int) -> Deed:
+        """One voter less."""
+        text = f"Remove {self._name(node_id)}"
+        code = f"lab.remove_controller({node_id})"
+        return Deed("remove_controller", Link.node(node_id), text, code, lambda host: host.remove_controller(node_id))
 
     def elect(self, topic: str | None = None, partition: int = -1, *, unclean: bool = False) -> Deed:
         """The preferred leader of a partition or of all; or any replica that is alive."""

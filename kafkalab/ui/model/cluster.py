@@ -594,6 +594,8 @@ class ClusterModel:
             change.parts.add(Part.QUORUM_OFFSETS)
         member.directory_id, member.voters = level.directory_id, level.voters
         member.snapshot_end_offset, member.snapshot_epoch = level.snapshot_end_offset, level.snapshot_epoch
+        if level.state == "leader" and level.voters and level.epoch >= self.quorum.epoch:
+            self._forget_retired(level.voters, change)
         self._refresh_node(node, self.now_ms, change)
         self._refresh_quorum(self.now_ms, change)
 
@@ -606,6 +608,14 @@ class ClusterModel:
         if leader_id in self._gone or self._is_without_majority(leader_id):
             leader_id = -1
         return self._set_quorum(leader_id, epoch, at_ms, change)
+
+    def _forget_retired(self, voters: tuple[int, ...], change: ChangeSet) -> None:
+        """A controller that was taken out of the quorum and stopped is none of the cluster any more."""
+        for node in self.controllers:
+            if node.state is NodeState.STOPPED and not node.is_broker and node.node_id not in voters:
+                del self.nodes[node.node_id]
+                change.parts.add(Part.NODES)
+                change.nodes.add(node.node_id)
 
     def _is_without_majority(self, leader_id: int) -> bool:
         """Cut off from so many voters that it cannot commit anything, whatever it still believes."""

@@ -411,7 +411,7 @@ class Commands(QObject):
         faults = [ISOLATE_FROM, "link.cut", "link.delay", "link.slow", "link.lose", "clock.jump", "link.heal"]
         match link.kind:
             case LinkKind.NODE | LinkKind.QUORUM:
-                return [*node, "", *faults]
+                return [*node, "", *faults, "", "quorum.add", "quorum.remove"]
             case LinkKind.LINK:
                 return ["link.heal", "link.heal_all", "", "link.cut", "link.delay", "link.slow", "link.lose"]
             case LinkKind.PARTITION | LinkKind.REPLICA:

@@ -118,6 +118,24 @@ class FaultActions(QObject):
             why_not=lambda: "" if self._cluster.faults else "Nothing is wrong with any link.",
         )
         add(
+            "quorum.add",
+            "Add a controller",
+            lambda: self.do(self._deeds.add_controller()),
+            menu="Cluster",
+            tip=f"It votes once it has the metadata log; a static quorum becomes one whose voters are in the log. "
+            f"{PYTHON_PREFIX}lab.add_controller()",
+            why_not=lambda: "" if self._cluster.quorum.leader_id >= 0 else "No controller leads the quorum.",
+        )
+        add(
+            "quorum.remove",
+            "Remove the controller",
+            self._remove_selected,
+            menu="Cluster",
+            tip=lambda: f"It votes no more, is stopped and forgotten. {PYTHON_PREFIX}lab.remove_controller({self._node_meant(103)})",
+            why_not=self._why_no_removal,
+            label=lambda: "Remove the controller" if self._why_no_removal() else f"Remove controller {self._node_meant(0)}",
+        )
+        add(
             "cluster.elect",
             "Elect preferred leaders",
             lambda: self.do(self._deeds.elect()),
@@ -224,6 +242,20 @@ class FaultActions(QObject):
         self._dialog = dialog
         dialog.submitted.connect(lambda deed: self._waiting.__setitem__(self._gateway.do(deed).number, dialog))
         dialog.open()
+
+    def _remove_selected(self) -> None:
+        if not self._why_no_removal():
+            self.do(self._deeds.remove_controller(self._node_meant(-1)))
+
+    def _why_no_removal(self) -> str:
+        node = self._target(self._selection.link)
+        if node is None or not node.is_controller:
+            return "Select a controller first."
+        if node.is_broker:
+            return f"{node.name} is a broker too."
+        if self._cluster.quorum.leader_id < 0:
+            return "No controller leads the quorum."
+        return "" if len(self._cluster.controllers) > 1 else "It is the only one."
 
     def _elect_selected(self, unclean: bool) -> None:
         partition = self._partition()

@@ -23,7 +23,7 @@ _BEGIN_A_BLOCK: Final = (
     "go.back",
     "go.palette",
     "cluster.restart_down",
-    "cluster.elect",
+    "quorum.add",
     "clock.jump",
     "link.heal",
 )

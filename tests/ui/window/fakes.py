@@ -69,6 +69,13 @@ class NotingHost:
     def jump_clock(self, node_id: int, seconds: float) -> None:
         self._note("jump_clock", node_id, seconds)
 
+    def add_controller(self) -> int:
+        self._note("add_controller")
+        return 104
+
+    def remove_controller(self, node_id: int) -> None:
+        self._note("remove_controller", node_id)
+
     def elect_leaders(self, partitions: Sequence[tuple[str, int]] | None = None, *, unclean: bool = False) -> None:
         self._note("elect_leaders", partitions, unclean)
 

@@ -11,6 +11,8 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QPushButton
 from pytestqt.qtbot import QtBot
 
+from kafkalab.engine.telemetry import events as ev
+from kafkalab.engine.telemetry import levels as lv
 from kafkalab.ui.bridge.command_gateway import CommandGateway
 from kafkalab.ui.dialogs.deeds import LinkFaultDialog
 from kafkalab.ui.main_window import MainWindow
@@ -176,3 +178,24 @@ def test_leaders_are_elected_and_replicas_moved(
     _done(qtbot, window, window.registry["partition.reassign_back"].trigger)
     _done(qtbot, window, window.registry["cluster.elect"].trigger)
     assert host.asked == [("reassign", "orders", 0, [2, 3]), ("reassign", "orders", 0, None), ("elect_leaders", None, False)]
+
+
+def test_voters_come_and_go(
+    qtbot: QtBot, window: MainWindow, host: NotingHost, cluster: samples.SampleCluster, model: ClusterModel
+) -> None:
+    window.selection.select(Link.node(1))
+    window.registry.refresh()
+    assert window.registry["quorum.remove"].toolTip() == "Select a controller first."
+    window.selection.select(Link.node(103))
+    window.registry.refresh()
+    assert window.registry["quorum.remove"].text() == "Remove controller 103"
+    assert window.registry["quorum.remove"].toolTip().endswith("Python: lab.remove_controller(103)")
+    _done(qtbot, window, window.registry["quorum.remove"].trigger)
+    _done(qtbot, window, window.registry["quorum.add"].trigger)
+    assert host.asked == [("remove_controller", 103), ("add_controller",)]
+    cluster.controllers.remove(103)
+    stopped = ev.NodeStopped(at_ms=cluster.now_ms, node_id=103, cause="you")
+    model.apply([stopped], {lv.QuorumKey(103): None}, 0, cluster.now_ms)
+    cluster.run(model, 200)
+    assert [node.node_id for node in model.controllers] == [101, 102]
+    assert model.health.text == "Healthy"

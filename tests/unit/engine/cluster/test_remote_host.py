@@ -208,3 +208,16 @@ def test_a_child_nobody_wants_ends() -> None:
     assert host.pid == early.pid
     host.close()
     assert early.returncode == 0
+
+
+def test_a_controller_comes_and_goes(host: RemoteClusterHost) -> None:
+    host.start()
+    host.wait_until_ready(WAIT_S)
+    added = host.add_controller()
+    assert host.controller_ids == (101, added)
+    host.isolate(added, 1)
+    host.heal()
+    host.remove_controller(added)
+    assert host.controller_ids == (101,)
+    with pytest.raises(HostError, match=f"no node {added}"):
+        host.kill(added)
