@@ -17,7 +17,7 @@ from kafkalab.engine.protocol.network import Network
 from kafkalab.engine.raft import messages
 from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.metadata_log import truncation_offset
-from kafkalab.engine.raft.snapshot_fetcher import SnapshotFetcher
+from kafkalab.engine.raft.snapshot_fetcher import SnapshotFetcher, SnapshotReceiver
 from kafkalab.engine.raft.snapshot_store import SnapshotId
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 
@@ -35,11 +35,8 @@ SILENT_SHARE: Final = 0.9
 RETRY_BACKOFF_MAX_MS: Final = 200.0
 
 
-class FetcherOwner(Protocol):
+class FetcherOwner(SnapshotReceiver, Protocol):
     """The member on whose behalf is fetched."""
-
-    @property
-    def epoch(self) -> int: ...
 
     @property
     def leader_id(self) -> int: ...
@@ -53,9 +50,6 @@ class FetcherOwner(Protocol):
     def ask_around(self) -> list[int]:
         """Whom to ask while no leader is known."""
 
-    def observe(self, leader_id: int, epoch: int, cause: str, address: messages.Address | None = None) -> None:
-        """A response told who leads in which epoch, and where."""
-
     def handle_appended(self, data: bytes) -> None:
         """The leader sent these batches, and they are in the log."""
 
@@ -64,12 +58,6 @@ class FetcherOwner(Protocol):
 
     def handle_truncated(self, from_offset: int, to_offset: int) -> None:
         """The tail of the log was not the leader's and is gone."""
-
-    def handle_snapshot_chunk(self) -> None:
-        """The leader answered a fetch of a snapshot: it lives."""
-
-    def handle_snapshot_fetched(self, snapshot_id: SnapshotId) -> None:
-        """A snapshot is on the disk and the log begins at its end."""
 
 
 class Fetcher:

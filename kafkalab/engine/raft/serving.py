@@ -16,27 +16,18 @@ from kafkalab.engine.raft import messages
 from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.metadata_log import divergence
 from kafkalab.engine.raft.parked import FetchPurgatory, ParkedFetch
+from kafkalab.engine.raft.snapshot_serving import SnapshotOwner
 from kafkalab.engine.raft.snapshot_store import SnapshotId
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
-from kafkalab.engine.raft.states import LeaderState, State
+from kafkalab.engine.raft.states import LeaderState, leader_refusal
 from kafkalab.engine.raft.voters import ReplicaKey
 
 
-class ServingOwner(Protocol):
+class ServingOwner(SnapshotOwner, Protocol):
     """The member that is asked."""
 
     @property
-    def state(self) -> State: ...
-
-    @property
     def high_watermark(self) -> int: ...
-
-    @property
-    def is_serving(self) -> bool:
-        """False when it is about to end."""
-
-    def leader_address(self) -> messages.Address | None:
-        """Where the leader listens, as far as known."""
 
     def handle_replica_progress(self) -> None:
         """A voter has more of the log on its disk than before."""
@@ -107,17 +98,12 @@ class FetchServer:
             self._parked.park(fetch, request.max_wait, lambda late: late.respond(self._answer(Errors.NONE)))
 
     def _refusal(self, request: Any, partition: Any) -> Errors:
-        state = self._owner.state
         epoch = partition.current_leader_epoch
         if request.max_wait < 0 or partition.fetch_offset < 0 or epoch < 0 or not 0 <= partition.last_fetched_epoch <= epoch:
             return Errors.INVALID_REQUEST
         if not self._owner.is_serving:
             return Errors.BROKER_NOT_AVAILABLE
-        if epoch < state.epoch:
-            return Errors.FENCED_LEADER_EPOCH
-        if epoch > state.epoch:
-            return Errors.UNKNOWN_LEADER_EPOCH
-        return Errors.NONE if isinstance(state, LeaderState) else Errors.NOT_LEADER_OR_FOLLOWER
+        return leader_refusal(self._owner.state, epoch)
 
     def _count(self, state: LeaderState, request: Any, partition: Any) -> bool:
         """Note where the replica is; whether a voter got further."""

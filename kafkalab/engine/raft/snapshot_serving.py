@@ -11,7 +11,7 @@ from kafkalab.engine.raft import messages
 from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.snapshot_store import SnapshotId
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
-from kafkalab.engine.raft.states import LeaderState, State
+from kafkalab.engine.raft.states import LeaderState, State, leader_refusal
 
 NO_SNAPSHOT: Final[messages.Body] = {"end_offset": 0, "epoch": 0}
 
@@ -26,7 +26,8 @@ class SnapshotOwner(Protocol):
         """Where the leader listens, as far as known."""
 
     @property
-    def is_serving(self) -> bool: ...
+    def is_serving(self) -> bool:
+        """False when it is about to end."""
 
 
 class SnapshotServer:
@@ -75,14 +76,7 @@ class SnapshotServer:
         )
 
     def _refusal(self, epoch: int) -> Errors:
-        state = self._owner.state
-        if not self._owner.is_serving:
-            return Errors.BROKER_NOT_AVAILABLE
-        if epoch < state.epoch:
-            return Errors.FENCED_LEADER_EPOCH
-        if epoch > state.epoch:
-            return Errors.UNKNOWN_LEADER_EPOCH
-        return Errors.NONE if isinstance(state, LeaderState) else Errors.NOT_LEADER_OR_FOLLOWER
+        return leader_refusal(self._owner.state, epoch) if self._owner.is_serving else Errors.BROKER_NOT_AVAILABLE
 
     def _answer(self, error: Errors, **fields: Any) -> messages.Body:
         state = self._owner.state

@@ -13,6 +13,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import ClassVar, Final
 
+from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.raft.voters import ReplicaKey, VoterSet
 
 UNKNOWN_LEADER: Final = -1
@@ -48,6 +49,15 @@ VALID_NEXT: Final[Mapping[RaftState, frozenset[RaftState]]] = MappingProxyType(
 """For each state those that may follow it. Code, tests and diagrams read this table."""
 
 OBSERVER_STATES: Final = frozenset({RaftState.UNATTACHED, RaftState.FOLLOWER})
+
+
+def leader_refusal(state: State, epoch: int) -> Errors:
+    """Why a member in that state does not serve what was asked of the leader of ``epoch``; NONE where it does."""
+    if epoch < state.epoch:
+        return Errors.FENCED_LEADER_EPOCH
+    if epoch > state.epoch:
+        return Errors.UNKNOWN_LEADER_EPOCH
+    return Errors.NONE if isinstance(state, LeaderState) else Errors.NOT_LEADER_OR_FOLLOWER
 
 
 def majority_of(count: int) -> int:
