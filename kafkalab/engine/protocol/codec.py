@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 from functools import cache
+from itertools import groupby
 from types import EllipsisType, NoneType, UnionType
 from typing import Any, Final, Protocol, Union, cast, get_args, get_origin
 
@@ -303,6 +304,13 @@ def _read_field(source: _Source, depth: int, shape: _FieldShape, target: str, *,
     source.add(depth + 1, f"{target} = tuple(items)")
 
 
+def _runs(shapes: Sequence[_FieldShape]) -> Iterator[tuple[str, list[_FieldShape]]]:
+    """Neighbouring fields of fixed size with their ``struct`` format, for one call does them all; the others with none."""
+    for is_fixed, group in groupby(shapes, key=lambda shape: shape.fixed is not None):
+        run = list(group)
+        yield ">" + "".join(shape.fixed or "" for shape in run) if is_fixed else "", run
+
+
 @cache
 def _compile_reader(entity: Schema, newest: Schema | None) -> _Reader:
     shapes = _shapes(entity)
@@ -322,20 +330,14 @@ def _compile_reader(entity: Schema, newest: Schema | None) -> _Reader:
     source.add(0, "def read(data, pos):", "    size = len(data)")
     regular = [shape for shape in shapes if shape.tag is None]
     tagged = [shape for shape in shapes if shape.tag is not None]
-    i = 0
-    while i < len(regular):
-        run = 0
-        while i + run < len(regular) and regular[i + run].fixed:
-            run += 1
-        if run:
-            letters = ">" + "".join(shape.fixed or "" for shape in regular[i : i + run])
+    for letters, run in _runs(regular):
+        if letters:
             unpack = source.bind("unpack", struct.Struct(letters).unpack_from)
-            source.add(1, f"{''.join(f'f_{shape.name}, ' for shape in regular[i : i + run])}= {unpack}(data, pos)")
+            source.add(1, f"{''.join(f'f_{shape.name}, ' for shape in run)}= {unpack}(data, pos)")
             source.add(1, f"pos += {struct.calcsize(letters)}")
-            i += run
-        else:
-            _read_field(source, 1, regular[i], f"f_{regular[i].name}", flexible=flexible, newest=newest_entities.get(regular[i].name))
-            i += 1
+            continue
+        for shape in run:
+            _read_field(source, 1, shape, f"f_{shape.name}", flexible=flexible, newest=newest_entities.get(shape.name))
     if flexible and not tagged:
         source.add(1, "if data[pos] == 0: pos += 1", "else: pos = skip_tags(data, pos)")
     elif flexible:
@@ -434,20 +436,14 @@ def _compile_writer(entity: Schema) -> _Writer:
     source.add(0, "def write(out, body):", "    put = out.append", "    get = body.get")
     regular = [shape for shape in shapes if shape.tag is None]
     tagged = sorted((shape for shape in shapes if shape.tag is not None), key=lambda shape: shape.tag or 0)
-    i = 0
-    while i < len(regular):
-        run = 0
-        while i + run < len(regular) and regular[i + run].fixed:
-            run += 1
-        if run:
-            letters = ">" + "".join(shape.fixed or "" for shape in regular[i : i + run])
+    for letters, run in _runs(regular):
+        if letters:
             pack = source.bind("pack", struct.Struct(letters).pack)
-            source.add(1, f"put({pack}({', '.join(_value_of(source, shape) for shape in regular[i : i + run])}))")
-            i += run
-        else:
-            source.add(1, f"value = {_value_of(source, regular[i])}")
-            _write_field(source, 1, regular[i], "value", flexible=flexible)
-            i += 1
+            source.add(1, f"put({pack}({', '.join(_value_of(source, shape) for shape in run)}))")
+            continue
+        for shape in run:
+            source.add(1, f"value = {_value_of(source, shape)}")
+            _write_field(source, 1, shape, "value", flexible=flexible)
     if flexible and not tagged:
         source.add(1, "put(ZERO_LENGTH)")
     elif flexible:
