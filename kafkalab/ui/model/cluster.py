@@ -580,7 +580,8 @@ class ClusterModel:
             member = self.quorum.members[node_id] = QuorumMember(node_id)
             change.parts.add(Part.QUORUM)
         if level.state == "observer":
-            if not node.is_broker:
+            # A controller that was added does not vote yet.
+            if not node.is_broker and not node.is_controller:
                 node.is_broker = True
                 change.parts.add(Part.NODES)
         elif not node.is_controller:

@@ -319,6 +319,15 @@ def test_why_there_was_an_election_is_why_the_winner_stood(model: ClusterModel, 
     assert model.timeline[-1].detail.startswith("102 was silent · votes of 101, 102, 103")
 
 
+def test_a_controller_that_does_not_vote_yet_is_no_broker(model: ClusterModel, cluster: samples.SampleCluster) -> None:
+    started = ev.NodeStarted(at_ms=cluster.now_ms, node_id=104, role="controller", address="127.0.0.1:1", pid=1)
+    level = lv.QuorumLevel(state="observer", epoch=3, leader_id=102, high_watermark=1, log_end_offset=1)
+    model.apply([started], {lv.QuorumKey(104): level}, 0, cluster.now_ms)
+    assert [node.node_id for node in model.brokers] == [1, 2, 3]
+    assert [node.node_id for node in model.controllers] == [101, 102, 103, 104]
+    assert model.health.level is HealthLevel.HEALTHY
+
+
 def test_a_coordinator_that_was_fenced_is_not_believed(model: ClusterModel, cluster: samples.SampleCluster) -> None:
     group = model.groups["billing"]
     before = (group.state, group.generation, group.coordinator_id)

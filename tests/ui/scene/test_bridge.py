@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 from pytestqt.qtbot import QtBot
@@ -22,6 +22,7 @@ from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link
 from tests.support import telemetry_samples as samples
+from tests.ui.window.fakes import NotingHost
 
 # --- the pump ------------------------------------------------------------------------------------
 
@@ -89,11 +90,11 @@ def test_the_meter_gives_the_percentile_of_frames_with_work() -> None:
 # --- the gateway ---------------------------------------------------------------------------------
 
 
-class RecordingHost:
-    """Notes what was asked, and from which thread."""
+class RecordingHost(NotingHost):
+    """Notes also from which thread it was asked; can be slow, and fail with any error."""
 
     def __init__(self, failure: Exception | None = None) -> None:
-        self.asked: list[tuple[object, ...]] = []
+        super().__init__()
         self.threads: list[threading.Thread] = []
         self.failure = failure
         self.gate = threading.Event()
@@ -102,40 +103,9 @@ class RecordingHost:
     def _note(self, *what: object) -> None:
         assert self.gate.wait(5)
         self.threads.append(threading.current_thread())
-        self.asked.append(what)
+        super()._note(*what)
         if self.failure is not None:
             raise self.failure
-
-    def start(self) -> None:
-        self._note("start")
-
-    def wait_until_ready(self, timeout: float) -> None:
-        self._note("ready")
-
-    def kill(self, node_id: int) -> None:
-        self._note("kill", node_id)
-
-    def stop(self, node_id: int) -> None:
-        self._note("stop", node_id)
-
-    def pause(self, node_id: int) -> None:
-        self._note("pause", node_id)
-
-    def resume(self, node_id: int) -> None:
-        self._note("resume", node_id)
-
-    def restart(self, node_id: int) -> None:
-        self._note("restart", node_id)
-
-    def create_topic(self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str] | None = None) -> None:
-        self._note("create", name, partitions, replication_factor, dict(configs or {}))
-
-    def delete_topic(self, name: str) -> None:
-        self._note("delete", name)
-
-    @property
-    def bootstrap_servers(self) -> str:
-        return "127.0.0.1:9092"
 
 
 class RecordingTraffic:
@@ -192,7 +162,12 @@ def test_topics_and_the_start(qtbot: QtBot) -> None:
     carry_out(qtbot, gateway, gateway.start_cluster)
     carry_out(qtbot, gateway, lambda: gateway.create_topic("orders", 6, 3, {"min.insync.replicas": "2"}))
     carry_out(qtbot, gateway, lambda: gateway.delete_topic("orders"))
-    assert host.asked == [("start",), ("ready",), ("create", "orders", 6, 3, {"min.insync.replicas": "2"}), ("delete", "orders")]
+    assert host.asked == [
+        ("start",),
+        ("wait_until_ready",),
+        ("create_topic", "orders", 6, 3, {"min.insync.replicas": "2"}),
+        ("delete_topic", "orders"),
+    ]
     assert gateway.bootstrap_servers() == "127.0.0.1:9092"
     gateway.close()
 

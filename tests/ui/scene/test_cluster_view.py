@@ -15,19 +15,9 @@ from kafkalab.ui.scene.layout import RowMode, lay_out
 from kafkalab.ui.scene.wires import POINT_STEP_PX, Wire, curve, wire_width
 from kafkalab.ui.theme.tokens import DARK, LIGHT, TOPIC_COLOURS, Theme
 from tests.support import telemetry_samples as samples
+from tests.ui.scene.shown import shown
 
 SIZES = [(927, 605), (770, 430), (1400, 780), (560, 420)]
-
-
-def shown(qtbot: QtBot, model: ClusterModel, size: tuple[int, int] = (927, 605), theme: Theme = DARK) -> ClusterView:
-    view = ClusterView(model)
-    qtbot.addWidget(view)
-    view.set_theme(theme)
-    view.resize(*size)
-    view.show()
-    qtbot.waitExposed(view)
-    view.grab()
-    return view
 
 
 def count_colour(image: QImage, colour: str) -> int:
@@ -98,7 +88,7 @@ def test_many_brokers_stand_in_rows() -> None:
 def test_it_paints_in_every_size_and_theme(qtbot: QtBot, theme: Theme, size: tuple[int, int]) -> None:
     model = ClusterModel()
     samples.picture(model)
-    image = shown(qtbot, model, size, theme).grab().toImage()
+    image = shown(qtbot, ClusterView(model), size, theme).grab().toImage()
     assert image.pixelColor(2, 2).name() == theme.bg
     if size == (927, 605):
         assert count_colour(image, TOPIC_COLOURS[0]) > 300
@@ -106,7 +96,7 @@ def test_it_paints_in_every_size_and_theme(qtbot: QtBot, theme: Theme, size: tup
 
 
 def test_before_anything_runs_it_says_what_will_appear(qtbot: QtBot) -> None:
-    view = shown(qtbot, ClusterModel())
+    view = shown(qtbot, ClusterView(ClusterModel()))
     assert count_colour(view.grab().toImage(), DARK.bg) < 927 * 605 / 4
     assert len(view.regions) == 0
 
@@ -116,7 +106,7 @@ def test_without_clients_it_offers_traffic(qtbot: QtBot) -> None:
     fresh = samples.SampleCluster(members=0)
     _, levels, _ = fresh.drain()
     model.apply([], {key: level for key, level in levels.items() if key.kind != "connection"}, 0, fresh.now_ms)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     region = next(region for region in view.regions if region.action is not None)
     with qtbot.waitSignal(view.action_requested) as caught:
         qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=region.rect.center().toPoint())
@@ -126,7 +116,7 @@ def test_without_clients_it_offers_traffic(qtbot: QtBot) -> None:
 def test_a_chip_can_be_selected_and_rings_every_replica(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.picture(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     before = count_colour(view.grab().toImage(), DARK.accent)
     region = view.regions.of(Link.replica("orders", 1, 3))
     assert region is not None
@@ -140,7 +130,7 @@ def test_a_chip_can_be_selected_and_rings_every_replica(qtbot: QtBot) -> None:
 def test_pointing_at_a_chip_tells_all_its_replicas(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.picture(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     region = view.regions.of(Link.replica("orders", 1, 2))
     assert region is not None and region.tip is not None
     lines = region.tip().splitlines()
@@ -153,7 +143,7 @@ def test_pointing_at_a_chip_tells_all_its_replicas(qtbot: QtBot) -> None:
 def test_the_notices_links_act(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.picture(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     asked: list[str] = []
     view.action_requested.connect(lambda action: asked.append(action.action))
     for region in [region for region in view.regions if region.action is not None]:
@@ -164,7 +154,7 @@ def test_the_notices_links_act(qtbot: QtBot) -> None:
 def test_the_keyboard_reaches_everything(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.picture(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     walked: list[Link] = []
     view.selected.connect(walked.append)
     for key in (Qt.Key.Key_Right, Qt.Key.Key_Right, Qt.Key.Key_Down, Qt.Key.Key_Down):
@@ -178,7 +168,7 @@ def test_the_keyboard_reaches_everything(qtbot: QtBot) -> None:
 def test_facts_say_in_words_what_is_painted(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.picture(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     headings, rows = view.facts()
     assert len(headings) == 4 and all(len(row) == 4 for row in rows)
     assert ["broker 2", "killed", "127.0.0.1:9093", "leads 0 of 9"] in rows
@@ -192,7 +182,7 @@ def test_facts_say_in_words_what_is_painted(qtbot: QtBot) -> None:
 def test_dots_move_only_while_traffic_flows_and_somebody_looks(qtbot: QtBot) -> None:
     model = ClusterModel()
     cluster = samples.running(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     assert view._timer.isActive()
     view.hide()
     assert not view._timer.isActive()
@@ -213,7 +203,7 @@ def test_dots_move_only_while_traffic_flows_and_somebody_looks(qtbot: QtBot) -> 
 def test_offsets_and_rates_do_not_draw_the_whole_picture_anew(qtbot: QtBot) -> None:
     model = ClusterModel()
     cluster = samples.running(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     picture = view._picture
     for _ in range(8):
         cluster.advance(50)
@@ -229,7 +219,7 @@ def test_offsets_and_rates_do_not_draw_the_whole_picture_anew(qtbot: QtBot) -> N
 def test_dots_keep_their_places_when_the_picture_is_drawn_anew(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.running(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     for wire in view._wires:
         wire.phase = 11.0
     view.invalidate()
@@ -256,7 +246,7 @@ def test_a_walk_along_a_curve_has_equal_steps_and_leaves_out_what_is_covered() -
 def test_a_picture_of_it_can_be_kept(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.picture(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     image = view.render_image(2.0)
     assert (image.width(), image.height()) == (1854, 1210)
     assert image.pixelColor(4, 4).name() == DARK.bg
@@ -265,7 +255,7 @@ def test_a_picture_of_it_can_be_kept(qtbot: QtBot) -> None:
 def test_the_menu_is_asked_for_with_the_thing(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.picture(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     region = view.regions.of(Link.node(1))
     assert region is not None
     asked: list[tuple[Link, QPoint]] = []
@@ -278,7 +268,7 @@ def test_the_menu_is_asked_for_with_the_thing(qtbot: QtBot) -> None:
 def test_a_line_that_grows_thicker_is_drawn_alone(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     model = ClusterModel()
     samples.running(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     drawn: list[str] = []
     monkeypatch.setattr(ClusterView, "draw_picture", lambda *_: drawn.append("everything"))
     for client in model.clients.values():
@@ -298,7 +288,7 @@ def test_a_line_that_grows_thicker_is_drawn_alone(qtbot: QtBot, monkeypatch: pyt
 def test_lines_drawn_alone_look_like_those_drawn_with_everything(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.running(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     view.set_reduce_motion(True)
     for client in model.clients.values():
         for link in client.links.values():
@@ -315,7 +305,7 @@ def test_lines_drawn_alone_look_like_those_drawn_with_everything(qtbot: QtBot) -
 def test_each_picture_that_is_due_is_told(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.running(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     with qtbot.waitSignals([view.frame_due, view.painted], timeout=5_000):
         pass
 
@@ -323,7 +313,7 @@ def test_each_picture_that_is_due_is_told(qtbot: QtBot) -> None:
 def test_a_client_that_left_is_no_live_one(qtbot: QtBot) -> None:
     model = ClusterModel()
     cluster = samples.running(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, ClusterView(model))
     place = next(place for place in view._layout.clients if place.client.kind == "producer")
     cluster.kill(1)
     cluster.kill(2)

@@ -13,17 +13,7 @@ from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.scene.failover_view import FailoverView
 from kafkalab.ui.theme.tokens import DARK, LIGHT, Theme
 from tests.support import telemetry_samples as samples
-
-
-def shown(qtbot: QtBot, model: ClusterModel, size: tuple[int, int] = (927, 605), theme: Theme = DARK) -> FailoverView:
-    view = FailoverView(model)
-    qtbot.addWidget(view)
-    view.set_theme(theme)
-    view.resize(*size)
-    view.show()
-    qtbot.waitExposed(view)
-    view.grab()
-    return view
+from tests.ui.scene.shown import shown
 
 
 def pixels(image: QImage, colour: str) -> int:
@@ -36,7 +26,7 @@ def pixels(image: QImage, colour: str) -> int:
 def test_it_paints_in_every_size_and_theme(qtbot: QtBot, theme: Theme, size: tuple[int, int]) -> None:
     model = ClusterModel()
     samples.failover_story(model)
-    image = shown(qtbot, model, size, theme).grab().toImage()
+    image = shown(qtbot, FailoverView(model), size, theme).grab().toImage()
     assert image.pixelColor(2, 2).name() == theme.bg
     assert pixels(image, theme.error) > 100, "gaps and the mark of the kill"
 
@@ -45,8 +35,8 @@ def test_few_rows_are_roomy_and_many_are_dense_and_scroll(qtbot: QtBot) -> None:
     few, many = ClusterModel(), ClusterModel()
     samples.picture(few)
     samples.big(many)
-    assert not shown(qtbot, few)._dense
-    view = shown(qtbot, many)
+    assert not shown(qtbot, FailoverView(few))._dense
+    view = shown(qtbot, FailoverView(many))
     assert view._dense
     first = view._first_row
     view.keyPressEvent(QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_PageDown, Qt.KeyboardModifier.NoModifier))
@@ -59,7 +49,7 @@ def test_few_rows_are_roomy_and_many_are_dense_and_scroll(qtbot: QtBot) -> None:
 def test_a_row_can_be_selected(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.failover_story(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, FailoverView(model))
     region = view.regions.of(Link.of_partition("orders", 1))
     assert region is not None
     with qtbot.waitSignal(view.selected) as caught:
@@ -71,7 +61,7 @@ def test_a_row_can_be_selected(qtbot: QtBot) -> None:
 def test_bands_and_gaps_say_from_when_to_when(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.failover_story(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, FailoverView(model))
     names = [region.name for region in view.regions]
     assert "orders-1: nobody leads" in names
     gap = next(region for region in view.regions if region.name == "orders-1: nobody leads")
@@ -83,7 +73,7 @@ def test_bands_and_gaps_say_from_when_to_when(qtbot: QtBot) -> None:
 def test_it_follows_the_clock_until_it_is_dragged_back(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.failover_story(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, FailoverView(model))
     assert view.follows and view._timer.isActive()
     qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=QPoint(400, 590))
     view._move_in_time(5_000)
@@ -95,7 +85,7 @@ def test_it_follows_the_clock_until_it_is_dragged_back(qtbot: QtBot) -> None:
 
 
 def test_time_can_be_zoomed_within_bounds(qtbot: QtBot) -> None:
-    view = shown(qtbot, ClusterModel())
+    view = shown(qtbot, FailoverView(ClusterModel()))
     for _ in range(60):
         view.keyPressEvent(QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_Plus, Qt.KeyboardModifier.NoModifier))
     assert view.span_ms == 2_000
@@ -107,7 +97,7 @@ def test_time_can_be_zoomed_within_bounds(qtbot: QtBot) -> None:
 def test_internal_topics_are_shown_on_request_only(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.failover_story(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, FailoverView(model))
     assert not any(tp.topic.startswith("__") for tp in view._rows)
     view.set_show_internal(True)
     view.grab()
@@ -117,7 +107,7 @@ def test_internal_topics_are_shown_on_request_only(qtbot: QtBot) -> None:
 def test_facts_have_every_band(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.failover_story(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, FailoverView(model))
     headings, rows = view.facts()
     assert headings[0] == "row"
     assert [row[1] for row in rows if row[0] == "orders-1"] == ["2", "nobody", "3"]
@@ -127,7 +117,7 @@ def test_facts_have_every_band(qtbot: QtBot) -> None:
 def test_it_is_drawn_anew_when_leadership_changes_only(qtbot: QtBot) -> None:
     model = ClusterModel()
     samples.running(model)
-    view = shown(qtbot, model)
+    view = shown(qtbot, FailoverView(model))
     view._timer.stop()
     view.apply_change(ChangeSet({Part.RATES, Part.REPLICAS}))
     assert view._picture is not None
@@ -143,6 +133,6 @@ def test_the_quorum_has_its_row(qtbot: QtBot) -> None:
     cluster.run(model, 1_000)
     cluster.elect(101)
     cluster.run(model, 1_000)
-    view = shown(qtbot, model)
+    view = shown(qtbot, FailoverView(model))
     quorum = [region.name for region in view.regions if region.link.kind is LinkKind.QUORUM]
     assert "the quorum: nobody leads" in quorum and "the quorum: Controller 101 leads" in quorum
