@@ -35,7 +35,7 @@ from kafkalab.engine.raft.metadata_log import committed_batches
 from kafkalab.engine.raft.quorum_state import ElectionState
 from kafkalab.engine.simulation.committed import READ_BYTES, CommittedLog
 from kafkalab.engine.simulation.silence import SilenceWatch
-from kafkalab.engine.telemetry.events import Event, VoteAnswered
+from kafkalab.engine.telemetry.events import Event, RaftStateChanged, VoteAnswered
 
 if TYPE_CHECKING:
     from kafkalab.engine.replica.partition import Partition
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 ELR_FEATURE: Final = "eligible.leader.replicas.version"
 MIN_ISR: Final = "min.insync.replicas"
 UNCLEAN: Final = "unclean.leader.election.enable"
+CONVERGED_WITHIN_MS: Final = 30_000.0
 
 _Key = tuple[uuid.UUID, int]
 
@@ -174,9 +175,14 @@ class Invariants:
     def _heard(self, event: Event) -> None:
         """A node tells of itself."""
         if isinstance(event, VoteAnswered) and event.granted and not event.pre_vote:
-            before = self._granted.setdefault((event.node_id, event.epoch), event.candidate_id)
-            if before != event.candidate_id:
-                self._fail("two votes", f"node {event.node_id} told {before} and {event.candidate_id} of its vote in epoch {event.epoch}")
+            self._vote_counts(event.node_id, event.epoch, event.candidate_id)
+        elif isinstance(event, RaftStateChanged) and event.new_state == "candidate":
+            self._vote_counts(event.node_id, event.epoch, event.node_id)
+
+    def _vote_counts(self, voter_id: int, epoch: int, candidate_id: int) -> None:
+        before = self._granted.setdefault((voter_id, epoch), candidate_id)
+        if before != candidate_id:
+            self._fail("two votes", f"node {voter_id} is for {before} and for {candidate_id} in epoch {epoch}")
 
     def _check_raft(self, sim: SimNode, raft: Any, seen: _Seen, now: tuple[Any, ...]) -> None:
         epoch, is_leader, high_watermark = now
@@ -224,10 +230,21 @@ class Invariants:
         return self._loader.image
 
     def check_images(self) -> None:
-        """All nodes have the metadata that is committed; for the end of a run, when they have it all."""
-        for sim in self._world.nodes.values():
-            if sim.node is not None:
-                self._check_image(sim.node_id, sim.node.image)
+        """All nodes have the same metadata as soon as all have the same part of the log; for the end of a run.
+
+        :raises SimulationFailed: when they have not, or do not come to have.
+        """
+        nodes = self._world.nodes.values()
+
+        def is_converged() -> bool:
+            return all(sim.node is not None and sim.node.image.offset == self._loader.image.offset for sim in nodes)
+
+        self._world.run_until(is_converged, CONVERGED_WITHIN_MS, "all nodes at the same offset of the metadata")
+        for sim in nodes:
+            assert sim.node is not None, "it was there just now"
+            self._check_image(sim.node_id, sim.node.image)
+        if self._world.failure is not None:
+            raise self._world.failure
 
     def _check_image(self, node_id: int, image: MetadataImage) -> None:
         ours, theirs = (sorted(map(repr, image_records(one))) for one in (self._loader.image, image))
@@ -284,13 +301,8 @@ class Invariants:
         if now.leader >= 0 and now.leader not in isr:
             self._fail("leader not in isr", f"{name} is led by {now.leader}, its ISR is {sorted(isr)}")
         key = (topic.topic_id, index)
-        for broker_id in now.isr:
-            broker = image.brokers.get(broker_id)
-            if broker is None or broker.fenced:
-                self._check_fenced(image, broker_id)
-            elif before is None or broker_id in before.isr or self._is_registered(broker_id, image):
-                self._note_in_sync(key, broker_id, image)
         if before is None:
+            self._note_isr(key, image, now, before)
             return
         if now.leader_epoch < before.leader_epoch or now.partition_epoch < before.partition_epoch:
             self._fail(
@@ -303,6 +315,16 @@ class Invariants:
                 self.partition_leader_changes += 1
             if now.leader not in before.isr and now.leader not in before.eligible_leader_replicas:
                 self._elected_uncleanly(key, name, now, before)
+        # Only now: who was elected may have lost something since it was in sync last.
+        self._note_isr(key, image, now, before)
+
+    def _note_isr(self, key: _Key, image: MetadataImage, now: PartitionRegistration, before: PartitionRegistration | None) -> None:
+        for broker_id in now.isr:
+            broker = image.brokers.get(broker_id)
+            if broker is None or broker.fenced:
+                self._check_fenced(image, broker_id)
+            elif before is None or broker_id in before.isr or self._is_registered(broker_id, image):
+                self._note_in_sync(key, broker_id, image)
 
     def _check_eligible(
         self,
