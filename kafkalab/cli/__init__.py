@@ -265,6 +265,19 @@ def simulate(
     )
 
 
+@commands.command()
+def scenario(
+    scenario_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="R1, R10, …, or all; without, they are listed.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="On a cluster of real nodes instead of the simulator.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the simulator.")] = 1,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the nodes' folders, and say where they are.")] = False,
+) -> None:
+    """The failures that shaped Kafka, as scripts: each says step by step what it does, and whether the promise held."""
+    from kafkalab.cli.scenario import run
+
+    raise typer.Exit(run(scenario_id, live=live, seed=seed, keep=keep, say=typer.echo))
+
+
 def main() -> None:
     """The console script."""
     commands()
