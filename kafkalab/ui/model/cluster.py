@@ -24,7 +24,7 @@ from kafkalab.ui.model.elections import Election, QuorumElection
 from kafkalab.ui.model.failover import FailoverHistory
 from kafkalab.ui.model.fault_story import FaultStory
 from kafkalab.ui.model.faults import Faults, party_name
-from kafkalab.ui.model.groups import Groups
+from kafkalab.ui.model.groups import Groups, group_words
 from kafkalab.ui.model.health import Outage, compose_notice, judge
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.offsets import refresh_lags
@@ -47,8 +47,8 @@ from kafkalab.ui.model.things import (
     Vote,
 )
 from kafkalab.ui.model.timeline import OWN_PREFIX, Narrator, Timeline
-from kafkalab.ui.model.trouble import below_min_isr, cut_records, lost_records, waiting_for_the_cut_off
-from kafkalab.ui.theme.formats import format_count, format_lag_time, plural
+from kafkalab.ui.model.trouble import below_min_isr, cut_records, lost_records, waiting_for_the_cut_off, without_majority
+from kafkalab.ui.theme.formats import plural
 
 SPARKLINE_POINTS: Final = 60
 
@@ -606,7 +606,7 @@ class ClusterModel:
             if member.epoch > epoch or (member.epoch == epoch and leader_id < 0):
                 leader_id = member.leader_id if member.leader_id >= 0 else (leader_id if member.epoch == epoch else -1)
                 epoch = member.epoch
-        if leader_id in self._gone or self._is_without_majority(leader_id):
+        if leader_id in self._gone or without_majority(leader_id, [node.node_id for node in self.controllers], self.faults, self._gone):
             leader_id = -1
         return self._set_quorum(leader_id, epoch, at_ms, change)
 
@@ -617,15 +617,6 @@ class ClusterModel:
                 del self.nodes[node.node_id]
                 change.parts.add(Part.NODES)
                 change.nodes.add(node.node_id)
-
-    def _is_without_majority(self, leader_id: int) -> bool:
-        """Cut off from so many voters that it cannot commit anything, whatever it still believes."""
-        voters = [node.node_id for node in self.controllers]
-        cut_off = self.faults.cut_off_from(leader_id, voters)
-        if not cut_off:
-            return False
-        reached = [voter for voter in voters if voter not in cut_off and voter not in self._gone]
-        return len(reached) <= len(voters) // 2
 
     def _set_quorum(self, leader_id: int, epoch: int, at_ms: float, change: ChangeSet) -> float:
         quorum = self.quorum
@@ -951,7 +942,7 @@ class ClusterModel:
         for client in self.clients.values():
             if client.kind == "group":
                 group = self.groups.get(client.group_id)
-                words = "" if group is None else _group_words(group)
+                words = "" if group is None else group_words(group)
                 title = client.group_id if group is None else f"{client.group_id} ({plural(len(group.members), 'member')})"
             else:
                 words, title = client.subtitle, client.title
@@ -990,8 +981,3 @@ def _keep(names: set[TopicPartition], tp: TopicPartition, present: bool) -> None
         names.add(tp)
     else:
         names.discard(tp)
-
-
-def _group_words(group: Group) -> str:
-    first = group.state if group.state != "Stable" else f"{group.protocol} assignor" if group.protocol else group.state
-    return f"{first} · lag {format_count(group.lag)} · {format_lag_time(group.lag_ms)}"

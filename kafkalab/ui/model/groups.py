@@ -16,6 +16,7 @@ from kafkalab.engine.telemetry.levels import GroupLevel, GroupOffsetLevel
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.rates import SAMPLE_INTERVAL_MS
 from kafkalab.ui.model.things import Group, GroupPartition, Partition, Topic
+from kafkalab.ui.theme.formats import format_count, format_lag_time
 
 WATERMARKS_KEPT_MAX: Final = 2_400
 """Ten minutes of samples per partition that a group reads."""
@@ -180,3 +181,9 @@ def _lag(place: GroupPartition, watermarks: _Watermarks | None, now_ms: float) -
         # A commit may be told a moment before the watermark that it follows.
         return 0, 0.0
     return lag, max(now_ms - watermarks.passed_at(place.committed), 0.0)
+
+
+def group_words(group: Group) -> str:
+    """The second line of a group's card."""
+    first = group.state if group.state != "Stable" else f"{group.protocol} assignor" if group.protocol else group.state
+    return f"{first} · lag {format_count(group.lag)} · {format_lag_time(group.lag_ms)}"

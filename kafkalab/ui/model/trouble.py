@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.ui.model.faults import Faults
@@ -44,3 +44,12 @@ def cut_records(partition: Partition, node_id: int, from_offset: int, to_offset:
     replica = partition.replicas.get(node_id)
     committed = min(from_offset, replica.high_watermark) if replica is not None else -1
     return max(committed - to_offset, 0) if committed >= 0 else 0
+
+
+def without_majority(leader_id: int, voters: Sequence[int], faults: Faults, gone: Container[int]) -> bool:
+    """Whether a controller is cut off from so many voters that it cannot commit anything, whatever it still believes."""
+    cut_off = faults.cut_off_from(leader_id, voters)
+    if not cut_off:
+        return False
+    reached = [voter for voter in voters if voter not in cut_off and voter not in gone]
+    return len(reached) <= len(voters) // 2
