@@ -133,7 +133,13 @@ def test_a_cluster_whose_process_dies_can_be_started_again(qtbot: QtBot, tmp_pat
                 seen["killed"] = True
                 pid = program.host.running().pid
                 os.kill(pid, signal.SIGKILL)
-            elif seen.get("killed") and "banner" not in seen and window.stage.banner.text():
+            elif (
+                seen.get("killed")
+                and "banner" not in seen
+                and window.stage.banner.text()
+                # The banner comes at once, the nodes' ends with the next look at the telemetry.
+                and not any(node.state is NodeState.IN_SERVICE for node in model.nodes.values())
+            ):
                 seen["banner"] = window.stage.banner.text()
                 seen["nodes"] = {node.state for node in model.nodes.values()}
                 (button,) = [one for one in window.stage.banner.findChildren(QPushButton) if one.text() == "Start again"]
