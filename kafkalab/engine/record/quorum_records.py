@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.record.batch import Record, build_batch
-from kafkalab.engine.record.control import ControlType, encode_key
+from kafkalab.engine.record.control import ControlType, encode_key, put_length
 
 _VERSION: Final = struct.Struct(">hhb")
 _VOTER: Final = struct.Struct(">i16s")
@@ -46,14 +46,14 @@ def decode_kraft_version(value: bytes | None) -> int:
 def encode_voters(voters: Sequence[VoterRecord]) -> bytes:
     """The value of a KRAFT_VOTERS record."""
     out = bytearray(b"\x00\x00")
-    _put_length(out, len(voters))
+    put_length(out, len(voters))
     for voter in voters:
         out += _VOTER.pack(voter.voter_id, voter.directory_id.bytes)
-        _put_length(out, len(voter.endpoints))
+        put_length(out, len(voter.endpoints))
         for name, host, port in voter.endpoints:
             for text in (name, host):
                 data = text.encode()
-                _put_length(out, len(data))
+                put_length(out, len(data))
                 out += data
             out += _PORT.pack(port) + _NO_TAGS
         out += _RANGE.pack(voter.min_version, voter.max_version, 0) + _NO_TAGS
@@ -131,12 +131,3 @@ def control_batch(controls: Sequence[tuple[ControlType, bytes]], *, base_offset:
     """One control batch with these records in the metadata log."""
     records = [Record(base_offset + index, timestamp_ms, encode_key(kind), value) for index, (kind, value) in enumerate(controls)]
     return build_batch(records, base_offset=base_offset, leader_epoch=epoch, control=True)
-
-
-def _put_length(out: bytearray, length: int) -> None:
-    # Compact: one more than it is, so that 0 can stand for null.
-    value = length + 1
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)

@@ -18,7 +18,8 @@ from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.storage import FileStorage
 from kafkalab.engine.protocol.metadata_records import TopicRecord, encode_record
 from kafkalab.engine.record.batch import Record, build_batch
-from kafkalab.engine.record.control import LeaderChange, leader_change_batch
+from kafkalab.engine.record.control import ControlType, LeaderChange, encode_leader_change
+from kafkalab.engine.record.quorum_records import control_batch
 
 
 def written(directory: Path, *batches: bytes, client: bool = False, **settings: object) -> Path:
@@ -62,7 +63,9 @@ def test_batches_and_records_in_kafkas_words(tmp_path: Path) -> None:
 
 def test_the_metadata_log_is_decoded_by_its_name(tmp_path: Path) -> None:
     topic_id = random_uuid(Random(1))
-    opening = leader_change_batch(LeaderChange(1, (1,), (1,)), base_offset=0, epoch=3, timestamp_ms=5)
+    opening = control_batch(
+        [(ControlType.LEADER_CHANGE, encode_leader_change(LeaderChange(1, (1,), (1,))))], base_offset=0, epoch=3, timestamp_ms=5
+    )
     topic = build_batch([Record(0, 6, None, encode_record(TopicRecord(name="orders", topic_id=topic_id)))])
     path = written(tmp_path / "__cluster_metadata-0", opening, topic)
     lines, _, _ = dumped(path, print_data=True)

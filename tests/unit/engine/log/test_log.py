@@ -19,7 +19,8 @@ from kafkalab.engine.log.storage import FileStorage, StorageError
 from kafkalab.engine.log.validator import InvalidRecords
 from kafkalab.engine.record.batch import Record, build_batch, iter_headers, iter_records, read_header, rebuild
 from kafkalab.engine.record.compression import CODEC_BY_NAME, Codec
-from kafkalab.engine.record.control import LeaderChange, leader_change_batch
+from kafkalab.engine.record.control import ControlType, LeaderChange, encode_leader_change
+from kafkalab.engine.record.quorum_records import control_batch
 
 NOW = 1_700_000_000_000
 OpenLog = Callable[..., Log]
@@ -75,7 +76,9 @@ def test_what_clients_may_not_send(open_log: OpenLog) -> None:
     assert refusal(log, batch(b"x" * 600)) == Errors.MESSAGE_TOO_LARGE
     assert refusal(log, batch(b"x" * 380)) == Errors.RECORD_LIST_TOO_LARGE
     assert refusal(log, batch(b"x", codec=Codec.ZSTD), zstd_allowed=False) == Errors.UNSUPPORTED_COMPRESSION_TYPE
-    control = leader_change_batch(LeaderChange(1, (1,), (1,)), base_offset=0, epoch=0, timestamp_ms=NOW)
+    control = control_batch(
+        [(ControlType.LEADER_CHANGE, encode_leader_change(LeaderChange(1, (1,), (1,))))], base_offset=0, epoch=0, timestamp_ms=NOW
+    )
     assert refusal(log, control) == Errors.INVALID_RECORD
 
 
@@ -152,7 +155,9 @@ def test_the_topics_compression_is_applied(open_log: OpenLog, name: str) -> None
 
 def test_own_batches_are_stamped_and_taken_as_they_are(open_log: OpenLog) -> None:
     log = open_log(max_message_bytes=10)
-    control = leader_change_batch(LeaderChange(1, (1, 2, 3), (1, 2)), base_offset=99, epoch=99, timestamp_ms=NOW)
+    control = control_batch(
+        [(ControlType.LEADER_CHANGE, encode_leader_change(LeaderChange(1, (1, 2, 3), (1, 2))))], base_offset=99, epoch=99, timestamp_ms=NOW
+    )
     info = log.append_as_leader(control + batch(b"a", b"b"), 4, client=False)
     assert (info.first_offset, info.last_offset, info.record_count) == (0, 2, 3)
     headers = [header for header, _ in log.iter_batches(0)]

@@ -13,23 +13,15 @@ from kafkalab.engine.record.control import (
     LeaderChange,
     decode_end_transaction_marker,
     decode_key,
-    decode_leader_change,
     encode_end_transaction_marker,
     encode_key,
     encode_leader_change,
-    leader_change_batch,
 )
+from kafkalab.engine.record.quorum_records import control_batch
 
 
 def test_leader_change_has_kafkas_bytes() -> None:
-    change = LeaderChange(1, (1,), (1,))
-    assert encode_leader_change(change).hex() == "00000000000102000000010002000000010000"
-    assert decode_leader_change(encode_leader_change(change)) == change
-
-
-def test_a_leader_change_with_directories_and_tags_is_read() -> None:
-    value = bytes.fromhex("0001" + "00000002" + "02" + "00000002" + "00" * 16 + "01" + "0502" + "aabb" + "01" + "00")
-    assert decode_leader_change(value) == LeaderChange(2, (2,), ())
+    assert encode_leader_change(LeaderChange(1, (1,), (1,))).hex() == "00000000000102000000010002000000010000"
 
 
 def test_end_transaction_markers() -> None:
@@ -45,17 +37,17 @@ def test_keys() -> None:
 
 
 def test_a_leader_change_batch_is_a_control_batch() -> None:
-    change = LeaderChange(3, (1, 2, 3), (1, 3))
-    data = leader_change_batch(change, base_offset=40, epoch=7, timestamp_ms=1_700_000_000_000)
+    value = encode_leader_change(LeaderChange(3, (1, 2, 3), (1, 3)))
+    data = control_batch([(ControlType.LEADER_CHANGE, value)], base_offset=40, epoch=7, timestamp_ms=1_700_000_000_000)
     header = read_header(data)
     assert header.is_control and not header.is_transactional
     assert (header.base_offset, header.partition_leader_epoch, header.record_count) == (40, 7, 1)
     (record,) = iter_records(data)
     assert decode_key(record.key) == ControlType.LEADER_CHANGE
-    assert decode_leader_change(record.value) == change
+    assert record.value == value
 
 
-@pytest.mark.parametrize("decode", [decode_key, decode_leader_change, decode_end_transaction_marker])
+@pytest.mark.parametrize("decode", [decode_key, decode_end_transaction_marker])
 @given(value=st.none() | st.binary(max_size=60))
 def test_any_bytes_decode_or_are_refused(decode: object, value: bytes | None) -> None:
     try:
