@@ -66,9 +66,3 @@ def unmet_dependency(feature: str, level: int, levels: Mapping[str, int]) -> str
     if needed is not None and (present is None or present < needed):
         return f"{feature} could not be set to {level} because it depends on {METADATA_VERSION_FEATURE} level {needed}"
     return None
-
-
-def dependencies(feature: str, level: int) -> Mapping[str, int]:
-    """What a level of a feature needs of others."""
-    needed = _NEEDED_METADATA_VERSION.get((feature, level))
-    return {} if needed is None else {METADATA_VERSION_FEATURE: needed}

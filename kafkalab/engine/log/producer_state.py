@@ -74,11 +74,6 @@ class ProducerState:
         # First and last offset of transactions that have ended, as long as nobody has seen their markers committed.
         self._ended: list[tuple[int, int]] = []
 
-    @property
-    def first_unstable_offset(self) -> int | None:
-        """Where the oldest open transaction began."""
-        return next(iter(self._open), None)
-
     def last_stable_offset(self, high_watermark: int) -> int:
         """Up to where the outcome of every transaction is known and committed."""
         if not self._open and not self._ended:

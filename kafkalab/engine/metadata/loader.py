@@ -75,10 +75,6 @@ class MetadataLoader:
             publisher.publish(MetadataDelta.of_everything(self.image), self.image)
         self._publishers.append(publisher)
 
-    def remove_publisher(self, publisher: MetadataPublisher) -> None:
-        """Let somebody follow no longer."""
-        self._publishers.remove(publisher)
-
     @property
     def in_transaction(self) -> bool:
         """Whether records are held back for an end record."""

@@ -475,7 +475,6 @@ def _write_tag(tags: list[bytes], tag: int, write: Callable[[list[Buffer], Any],
 
 _REQUEST_HEADER: Final = struct.Struct(">hhih")
 _CORRELATION: Final = struct.Struct(">i")
-_SIZE_AND_CORRELATION: Final = struct.Struct(">ii")
 
 
 class RequestHeader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.ids import METADATA_TOPIC, METADATA_TOPIC_ID
@@ -12,9 +12,6 @@ from kafkalab.engine.raft.snapshot_store import SnapshotId
 
 Body = dict[str, Any]
 Address = tuple[str, int]
-
-HIGH_WATERMARK_NOT_TOLD: Final = 2**63 - 1
-"""What a fetch says of its high watermark in versions before 18: it never waits for a newer one."""
 
 
 def only_partition(request: Any) -> Any | None:

@@ -70,11 +70,6 @@ class SnapshotFile:
         self._file = storage.open(str(self._part))
         self._is_open = True
 
-    @property
-    def is_open(self) -> bool:
-        """Neither frozen nor discarded."""
-        return self._is_open
-
     def append(self, data: bytes | memoryview) -> None:
         """Write more.
 

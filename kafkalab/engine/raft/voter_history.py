@@ -124,12 +124,6 @@ class VoterHistory:
         last = self._versions.last
         return 0 if last is None else last[1]
 
-    @property
-    def kraft_version_offset(self) -> int | None:
-        """Where the log says so."""
-        last = self._versions.last
-        return None if last is None else last[0]
-
     def kraft_version_at(self, offset: int) -> int:
         """The level that counts at that offset."""
         return self._versions.at_or_before(offset) or 0

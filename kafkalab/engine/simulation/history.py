@@ -25,7 +25,6 @@ lost commit           an acknowledged commit of a group is not found      never
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -292,8 +291,3 @@ _SEVERITY: Final = (LOST, INCONSISTENT, UNSEEN, DUPLICATE, FAILED_READ, UNKNOWN_
 
 def _at(place: Place, offset: int) -> str:
     return f"{place[0]}-{place[1]}@{offset}"
-
-
-def summary(anomalies: Iterable[Anomaly]) -> str:
-    """All anomalies in a line."""
-    return "; ".join(map(str, anomalies))

@@ -63,7 +63,6 @@ class DeedDialog(QDialog):
         self.setWindowTitle(title)
         self.setModal(True)
         self.setMinimumWidth(WIDTH)
-        self._button_text = button
         self._sent = False
         self.form = QFormLayout()
         self.form.setHorizontalSpacing(12)

@@ -57,11 +57,6 @@ class FailoverHistory:
         """The quorum's leader from now on (-1: none). Returns the length of the gap this ended, -1 without one."""
         return _extend(self.quorum, leader, epoch, at_ms)
 
-    def gap_since(self, tp: TopicPartition) -> float:
-        """Since when nobody leads, -1 when somebody does."""
-        row = self.bands.get(tp)
-        return row[-1].start_ms if row and row[-1].is_gap else -1.0
-
     def longest_gap(
         self, since_ms: float, now_ms: float, among: Iterable[TopicPartition] | None = None
     ) -> tuple[float, TopicPartition | None]:

@@ -69,7 +69,6 @@ class GroupsView(StageView):
         self._selection = selection
         self._theme: Theme = DARK
         self._group_id = ""
-        self._changes_from = -1
         self._lag: LagPlot | None = None
         self._diagram: StateDiagram | None = None
 
@@ -223,12 +222,6 @@ class GroupsView(StageView):
         if self._lag is not None:
             self._lag.set_group(group, self._cluster.now_ms)
         self._changes.set_rows(rebalances(self._cluster.timeline, group.link))
-
-    def show_group(self, group_id: str) -> None:
-        """Show this one."""
-        if group_id in self._cluster.groups:
-            self._group_id = group_id
-            self.refresh()
 
     def showEvent(self, event: QShowEvent) -> None:
         if self._lag is None:

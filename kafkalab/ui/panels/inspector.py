@@ -12,7 +12,6 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QPushButton, Q
 from kafkalab.ui.itemmodels.inspected import Fact, Inspection
 from kafkalab.ui.itemmodels.inspection import inspect
 from kafkalab.ui.model.cluster import ClusterModel
-from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.outlook import WriteAnswer
 from kafkalab.ui.model.states import Tone
 from kafkalab.ui.model.things import NoticeAction
@@ -275,10 +274,6 @@ class InspectorPanel(QWidget):
     def facts(self) -> list[Fact]:
         """The facts on show, for export and for tests."""
         return self._facts.facts() + self._more.facts()
-
-    def context_link(self) -> Link | None:
-        """The thing on show."""
-        return self._selection.link
 
     def _show_nothing(self) -> None:
         self._shown = None

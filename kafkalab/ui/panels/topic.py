@@ -144,12 +144,6 @@ class TopicView(StageView):
                 shown = next(iter(topic.sorted_partitions), None)
         self._segments.show_partition(shown, topic.colour if topic is not None else 0, self._cluster.now_ms)
 
-    def show_topic(self, name: str) -> None:
-        """Show this one."""
-        if name in self._cluster.topics:
-            self._name = name
-            self.refresh()
-
     def _chosen(self, index: int) -> None:
         if index >= 0:
             self._name = self._chooser.itemText(index)

@@ -71,7 +71,6 @@ class ClusterView(PaintedView):
         self._stale_wires = False
         self._stale_lines = False
         self._stale_offsets = False
-        self._shown_keys: list[str] = []
         self._moved_at = 0.0
         self._timer = QTimer(self)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)

@@ -74,12 +74,3 @@ def mono_font(size_px: int = tokens.FONT_UI_PX, *, bold: bool = False) -> QFont:
 def symbol_font(size_px: int = tokens.FONT_UI_PX) -> QFont:
     """The font of glyphs such as stars and crosses, the same on every system."""
     return _font([SYMBOLS_FAMILY, MONO_FAMILY, UI_FAMILY], size_px, QFont.Weight.Normal)
-
-
-@cache
-def capitals_font() -> QFont:
-    """The font of dock titles: small semibold capitals."""
-    font = QFont(ui_font(tokens.FONT_CAPITALS_PX, semibold=True))
-    font.setCapitalization(QFont.Capitalization.AllUppercase)
-    font.setLetterSpacing(QFont.SpacingType.AbsoluteSpacing, 0.3)
-    return font

@@ -11,7 +11,6 @@ BROKER_COLOURS: Final = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
 DARK_INK: Final = "#101318"
 LIGHT_INK: Final = "#ffffff"
 
-GRID: Final = 4
 ROW_HEIGHT: Final = 24
 BUTTON_HEIGHT: Final = 28
 FIELD_HEIGHT: Final = 26
@@ -23,7 +22,6 @@ STROKE_HAIRLINE: Final = 1.0
 STROKE_CARD: Final = 1.5
 STROKE_RING: Final = 2.0
 RING_GAP: Final = 3.0
-MOTION_MS: Final = 180
 
 FONT_UI_PX: Final = 12
 FONT_SECONDARY_PX: Final = 11

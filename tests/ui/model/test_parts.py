@@ -171,7 +171,6 @@ def test_bands_touch_each_other_and_gaps_are_measured() -> None:
     assert history.lead(TP, 2, 4, 1_000) == -1
     history.lose(TP, 4_113)
     history.lose(TP, 4_500)
-    assert history.gap_since(TP) == 4_113
     assert history.longest_gap(0, 5_000) == (887, TP)
     assert history.lead(TP, 3, 5, 5_652) == 1_539
     assert history.lead(TP, 3, 6, 9_000) == -1, "the same leader in a new epoch goes on"

@@ -171,10 +171,6 @@ class BrokerConfig:
         """Whether the value was given, rather than being Kafka's default."""
         return key in self.overrides or key in self.dynamic_default or key in self.dynamic
 
-    def with_overrides(self, more: Mapping[str, str]) -> BrokerConfig:
-        """The same with more settings given, which win."""
-        return BrokerConfig({**self.overrides, **more})
-
     def text(self, key: str) -> str | None:
         """The value as DescribeConfigs shows it; None is null."""
         return to_text(self.get(key))

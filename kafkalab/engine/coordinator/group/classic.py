@@ -167,11 +167,6 @@ class ClassicGroup:
         return self.state is GroupState.EMPTY
 
     @property
-    def is_simple(self) -> bool:
-        """Holds offsets only: nobody ever joined."""
-        return self.protocol_type is None and self.is_empty and not self.pending_join
-
-    @property
     def can_rebalance(self) -> bool:
         return self.state in VALID_PREVIOUS[GroupState.PREPARING_REBALANCE]
 

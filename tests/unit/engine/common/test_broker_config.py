@@ -24,8 +24,6 @@ def test_what_is_given_wins_and_is_remembered_as_it_was() -> None:
     config = BrokerConfig({"num.partitions": " 7 "})
     assert config.get_int("num.partitions") == 7
     assert config.is_overridden("num.partitions") and not config.is_overridden("num.io.threads")
-    more = config.with_overrides({"num.partitions": "8", "num.io.threads": "2"})
-    assert (more.get_int("num.partitions"), config.get_int("num.partitions")) == (8, 7)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def filled() -> tuple[FakeLog, VoterHistory]:
 def test_the_log_overrules_the_settings() -> None:
     log, history = filled()
     assert history.voters.ids == {1, 2, 3, 4} and history.voters_offset == 4
-    assert history.kraft_version == 1 and history.kraft_version_offset == 1
+    assert history.kraft_version == 1
     assert history.next_offset == log.log_end_offset
     assert not history.catch_up(log), "nothing is read twice"
     assert not history.appended(b"", log)
