@@ -25,10 +25,13 @@ def minority_and_snapshots(stage: Stage) -> None:
     place = one_topic(stage, 1, 2, 3)
     place.write(2)
     old = _active(stage)
-    stage.isolate(old)
+    ally, *majority = (controller for controller in stage.controller_ids if controller != old)
+    for one in (old, ally):
+        for other in (*majority, *stage.broker_ids):
+            stage.isolate(one, other)
     pending = stage.send(old, ApiKey.CREATE_TOPICS, 7, _topic_body(LONELY), 30.0)
-    stage.tell(f"controller {old} is active, hears nobody any more, and is asked for topic {LONELY}")
-    stage.wait(lambda: stage.active_controller() not in (None, old), "another controller is active")
+    stage.tell(f"controller {old}, which is active, and {ally} hear only each other; {old} is asked for topic {LONELY}")
+    stage.wait(lambda: stage.active_controller() in majority, "another controller is active")
     new = _active(stage)
     stage.create_topic(AGREED, ((1, 2, 3),))
     stage.tell(f"controller {new} is active; topic {AGREED} is created with it")
@@ -58,7 +61,7 @@ def minority_and_snapshots(stage: Stage) -> None:
 def _left_behind(stage: Stage) -> None:
     """A controller that was away longer than the log reaches back."""
     active = _active(stage)
-    behind, other = (controller for controller in stage.controller_ids if controller != active)
+    behind, *others = (controller for controller in stage.controller_ids if controller != active)
     stage.kill(behind)
     end = _log_end(stage, behind)
     for number in range(TOPICS):
@@ -66,27 +69,29 @@ def _left_behind(stage: Stage) -> None:
     stage.tell(f"controller {behind} is killed with its log at {end}; {TOPICS} topics are created")
     # Files are looked at now and then, not after each step.
     stage.ask_until(
-        lambda: min(_log_start(stage, active), _log_start(stage, other)) > end or None,
+        lambda: min(_log_start(stage, one) for one in (active, *others)) > end or None,
         "controllers cut their logs behind their snapshots",
         CLEANED_WITHIN_S,
     )
-    stage.tell(f"the logs of {active} and {other} begin at {_log_start(stage, active)} and {_log_start(stage, other)} now")
+    stage.tell(f"the other controllers' logs begin at {', '.join(str(_log_start(stage, one)) for one in (active, *others))} now")
     stage.restart(behind)
     stage.ask_until(
         lambda: (_log_start(stage, behind) > end and _has_snapshot(stage, behind)) or None, f"controller {behind} has taken a snapshot"
     )
-    stage.kill(other)
-    stage.create_topic("with-two", ((1, 2, 3),))
-    stage.check(all(stage.topic_id(f"topic-{one}") is not None for one in range(TOPICS)), "all topics are there")
-    stage.tell(f"{behind} has taken the snapshot; {other} is killed, and a topic is created with {behind}'s vote")
+    away, stays = others[:2], others[2]
+    for one in away:
+        stage.kill(one)
+    stage.create_topic("with-three", ((1, 2, 3),))
+    stage.tell(f"{behind} has taken the snapshot; {away[0]} and {away[1]} are killed, and a topic is created with the vote of {behind}")
     stage.kill(active)
-    stage.restart(other)
-    stage.wait(lambda: stage.active_controller() in (behind, other), "one of the others is active")
+    stage.restart(away[0])
+    stage.wait(lambda: stage.active_controller() in (behind, stays, away[0]), "one of the others is active")
     stage.create_topic("after-all", ((1, 2, 3),))
     stage.check(all(stage.topic_id(f"topic-{one}") is not None for one in range(TOPICS)), "all topics are there")
-    stage.restart(active)
-    stage.wait(stage.is_settled, "all brokers are in service")
     stage.tell(f"{active} is killed too; {stage.active_controller()} is active and knows all {TOPICS} topics")
+    for one in (active, away[1]):
+        stage.restart(one)
+    stage.wait(stage.is_settled, "all brokers are in service")
 
 
 def _active(stage: Stage) -> int:
@@ -102,9 +107,9 @@ def _topic_body(name: str) -> dict[str, object]:
 
 
 def _log_start(stage: Stage, node_id: int) -> int:
-    """Where the metadata log of a controller begins, by its files."""
+    """Where the metadata log of a controller begins, by its files; -1 while a snapshot takes its place."""
     names = [name for name in stage.files(node_id).names(METADATA_FOLDER) if name.endswith(".log")]
-    return int(names[0].rpartition("/")[2].removesuffix(".log"))
+    return int(names[0].rpartition("/")[2].removesuffix(".log")) if names else -1
 
 
 def _has_snapshot(stage: Stage, node_id: int) -> bool:
@@ -126,6 +131,7 @@ SCENARIOS: Final = (
         "A minority commits nothing, all that was committed is there after all were killed, and who is too far behind takes a snapshot.",
         minority_and_snapshots,
         Setup(
+            controllers=5,
             config={
                 "metadata.log.max.record.bytes.between.snapshots": 2_000,
                 "metadata.max.retention.bytes": 4_000,

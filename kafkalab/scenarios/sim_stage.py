@@ -1,4 +1,4 @@
-"""The simulator as a stage: virtual time, every step watched by the simulator's invariants."""
+"""The simulator as a stage: virtual time, and every step watched by the simulator's invariants."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ class SimStage(Stage):
     """See the module.
 
     :param seed: what chance there is follows from it.
+    :param watched: every step is watched; without, only the script judges.
     """
 
     name = "simulator"
 
-    def __init__(self, setup: Setup, *, seed: int = 1, tell: Callable[[Step], None] | None = None) -> None:
+    def __init__(self, setup: Setup, *, seed: int = 1, watched: bool = True, tell: Callable[[Step], None] | None = None) -> None:
         super().__init__(tell)
         self.world = SimWorld(
             seed,
@@ -48,7 +49,8 @@ class SimStage(Stage):
             config={key: setting(value) for key, value in {**QUICK, **setup.config}.items()},
             log_dirs=setup.log_dirs,
         )
-        self.invariants = Invariants(self.world, unclean=setup.may_lose)
+        if watched:
+            Invariants(self.world, unclean=setup.may_lose)
         self._began_ms = 0.0
         self._asking: dict[SimLoop, NodeNetwork] = {}
 
