@@ -61,8 +61,6 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
             records = part.records
             refusal = _refusal(name, records, acks, version, ctx.client_id)
             if refusal is None:
-                n = len(records)
-                stats.produced_bytes += n
                 stats.producer_id = _PRODUCER_ID(records, _PRODUCER_ID_AT)[0]
                 entries.append(((name, part.index), records))
             else:
@@ -107,6 +105,7 @@ def _respond(
         _finish_unanswered(ctx, request, results)
         return
     version = ctx.version
+    stats = ctx.connection.stats
     hints: LeaderHints | None = None
     responses = []
     position = 0
@@ -122,8 +121,11 @@ def _respond(
                 "log_append_time": result.append_time_ms,
                 "log_start_offset": result.log_start_offset,
             }
-            if result.error:
-                ctx.connection.stats.last_error = Errors(result.error).name
+            if not result.error:
+                # Only what was taken: bytes that are refused time after time are no production.
+                stats.produced_bytes += len(part.records)
+            else:
+                stats.last_error = Errors(result.error).name
                 answer["error_message"] = result.message
                 if result.record_errors:
                     answer["record_errors"] = [
@@ -149,6 +151,7 @@ def _finish_unanswered(ctx: RequestContext, request: Any, results: list[ProduceR
     """With acks=0 a client hears of an error only by losing its connection, as in Kafka."""
     failed = [result for result in results if result.error]
     if not failed:
+        ctx.connection.stats.produced_bytes += sum(len(part.records) for topic in request.topic_data for part in topic.partition_data)
         ctx.respond_none()
         return
     error = Errors(failed[0].error)
