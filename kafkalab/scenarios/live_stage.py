@@ -61,7 +61,6 @@ class LiveStage(Stage):
     def __init__(
         self, setup: Setup, *, tell: Callable[[Step], None] | None = None, keep: bool = False, isolation: Isolation = "thread"
     ) -> None:
-        super().__init__(tell)
         self._kept = tempfile.mkdtemp(prefix="kafkalab-scenario-") if keep else None
         self.lab = Lab(
             brokers=setup.brokers,
@@ -71,6 +70,7 @@ class LiveStage(Stage):
             config={**QUICK, **setup.config},
             log_dirs=setup.log_dirs,
         )
+        super().__init__(self.lab, tell)
         self._reader = self.lab.hub.open_reader(EVENTS_MAX)
         self._events: list[Event] = []
         self._began_s = time.monotonic()
@@ -95,14 +95,6 @@ class LiveStage(Stage):
 
     # --- the cluster -----------------------------------------------------------------------------------
 
-    @property
-    def broker_ids(self) -> tuple[int, ...]:
-        return self.lab.broker_ids
-
-    @property
-    def controller_ids(self) -> tuple[int, ...]:
-        return self.lab.controller_ids
-
     def start(self) -> None:
         self.lab.start()
         self._began_s = time.monotonic()
@@ -118,47 +110,8 @@ class LiveStage(Stage):
         for thread in asking:
             thread.join(REQUEST_WITHIN_S)
 
-    def kill(self, node_id: int) -> None:
-        self.lab.kill(node_id)
-
-    def power_loss(self, node_id: int, torn_tail: int = 0) -> None:
-        self.lab.power_loss(node_id, torn_tail)
-
-    def stop(self, node_id: int) -> None:
-        self.lab.stop(node_id)
-
-    def restart(self, node_id: int) -> None:
-        self.lab.restart(node_id)
-
-    def pause(self, node_id: int) -> None:
-        self.lab.pause(node_id)
-
-    def resume(self, node_id: int) -> None:
-        self.lab.resume(node_id)
-
     def is_alive(self, node_id: int) -> bool:
         return self._node(node_id).state in ALIVE
-
-    def isolate(self, a: int, b: int | None = None) -> None:
-        self.lab.isolate(a, b)
-
-    def cut(self, a: int, b: int) -> None:
-        self.lab.cut(a, b)
-
-    def delay(self, a: int, b: int, ms: float) -> None:
-        self.lab.delay(a, b, ms, one_way=True)
-
-    def heal(self) -> None:
-        self.lab.heal()
-
-    def fill_disk(self, node_id: int, directory: int | None = None, *, free_bytes: int = 0) -> None:
-        self.lab.fill_disk(node_id, directory, free_bytes=free_bytes)
-
-    def break_disk(self, node_id: int, directory: int | None = None, *, kind: str = "broken") -> None:
-        self.lab.break_disk(node_id, directory, kind=kind)
-
-    def heal_disk(self, node_id: int) -> None:
-        self.lab.heal_disk(node_id)
 
     def files(self, node_id: int) -> NodeFiles:
         root = self.lab.data_dir / f"{'broker' if node_id in self.broker_ids else 'controller'}-{node_id}"

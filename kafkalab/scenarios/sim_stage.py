@@ -41,7 +41,6 @@ class SimStage(Stage):
     name = "simulator"
 
     def __init__(self, setup: Setup, *, seed: int = 1, watched: bool = True, tell: Callable[[Step], None] | None = None) -> None:
-        super().__init__(tell)
         self.world = SimWorld(
             seed,
             brokers=setup.brokers,
@@ -49,6 +48,7 @@ class SimStage(Stage):
             config={key: setting(value) for key, value in {**QUICK, **setup.config}.items()},
             log_dirs=setup.log_dirs,
         )
+        super().__init__(self.world, tell)
         if watched:
             Invariants(self.world, unclean=setup.may_lose)
         self._began_ms = 0.0
@@ -71,14 +71,6 @@ class SimStage(Stage):
 
     # --- the cluster -----------------------------------------------------------------------------------
 
-    @property
-    def broker_ids(self) -> tuple[int, ...]:
-        return self.world.broker_ids
-
-    @property
-    def controller_ids(self) -> tuple[int, ...]:
-        return self.world.controller_ids
-
     def start(self) -> None:
         self.world.start()
         self._began_ms = self.world.now_ms
@@ -88,47 +80,8 @@ class SimStage(Stage):
             self._hang_up(loop)
         self.world.close()
 
-    def kill(self, node_id: int) -> None:
-        self.world.kill(node_id)
-
-    def power_loss(self, node_id: int, torn_tail: int = 0) -> None:
-        self.world.power_loss(node_id, torn_tail)
-
-    def stop(self, node_id: int) -> None:
-        self.world.stop(node_id)
-
-    def restart(self, node_id: int) -> None:
-        self.world.restart(node_id)
-
-    def pause(self, node_id: int) -> None:
-        self.world.pause(node_id)
-
-    def resume(self, node_id: int) -> None:
-        self.world.resume(node_id)
-
     def is_alive(self, node_id: int) -> bool:
         return self.world.nodes[node_id].is_alive
-
-    def isolate(self, a: int, b: int | None = None) -> None:
-        self.world.isolate(a, b)
-
-    def cut(self, a: int, b: int) -> None:
-        self.world.cut(a, b)
-
-    def delay(self, a: int, b: int, ms: float) -> None:
-        self.world.delay(a, b, ms, one_way=True)
-
-    def heal(self) -> None:
-        self.world.heal()
-
-    def fill_disk(self, node_id: int, directory: int | None = None, *, free_bytes: int = 0) -> None:
-        self.world.fill_disk(node_id, directory, free_bytes=free_bytes)
-
-    def break_disk(self, node_id: int, directory: int | None = None, *, kind: str = "broken") -> None:
-        self.world.break_disk(node_id, directory, kind=kind)
-
-    def heal_disk(self, node_id: int) -> None:
-        self.world.heal_disk(node_id)
 
     def files(self, node_id: int) -> NodeFiles:
         return _SimFiles(self.world.nodes[node_id])

@@ -9,7 +9,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.protocol.apis import ApiKey
@@ -113,12 +113,49 @@ class NodeFiles(ABC):
         """Take a file away."""
 
 
+class Cluster(Protocol):
+    """What ``kafkalab.Lab`` and the simulated world both do, each in its own way."""
+
+    @property
+    def broker_ids(self) -> tuple[int, ...]: ...
+
+    @property
+    def controller_ids(self) -> tuple[int, ...]: ...
+
+    def kill(self, node_id: int) -> None: ...
+
+    def power_loss(self, node_id: int, torn_tail: int = 0) -> None: ...
+
+    def stop(self, node_id: int) -> None: ...
+
+    def restart(self, node_id: int) -> None: ...
+
+    def pause(self, node_id: int) -> None: ...
+
+    def resume(self, node_id: int) -> None: ...
+
+    def isolate(self, a: int, b: int | None = None) -> None: ...
+
+    def cut(self, a: int, b: int) -> None: ...
+
+    def delay(self, a: int, b: int, ms: float, *, one_way: bool = False) -> None: ...
+
+    def heal(self) -> None: ...
+
+    def fill_disk(self, node_id: int, directory: int | None = None, *, free_bytes: int = 0) -> None: ...
+
+    def break_disk(self, node_id: int, directory: int | None = None, *, kind: str = "broken") -> None: ...
+
+    def heal_disk(self, node_id: int) -> None: ...
+
+
 class Stage(ABC):
     """See the module. Nodes are brokers from 1 on and controllers from 101 on."""
 
     name: str
 
-    def __init__(self, tell: Callable[[Step], None] | None = None) -> None:
+    def __init__(self, cluster: Cluster, tell: Callable[[Step], None] | None = None) -> None:
+        self._cluster = cluster
         self.steps: list[Step] = []
         self._tell = tell
 
@@ -166,14 +203,14 @@ class Stage(ABC):
     # --- the cluster -----------------------------------------------------------------------------------
 
     @property
-    @abstractmethod
     def broker_ids(self) -> tuple[int, ...]:
         """The nodes that serve clients."""
+        return self._cluster.broker_ids
 
     @property
-    @abstractmethod
     def controller_ids(self) -> tuple[int, ...]:
         """The nodes that vote."""
+        return self._cluster.controller_ids
 
     @abstractmethod
     def start(self) -> None:
@@ -183,61 +220,61 @@ class Stage(ABC):
     def close(self) -> None:
         """Nothing is left that runs."""
 
-    @abstractmethod
     def kill(self, node_id: int) -> None:
         """As SIGKILL does."""
+        self._cluster.kill(node_id)
 
-    @abstractmethod
     def power_loss(self, node_id: int, torn_tail: int = 0) -> None:
         """A kill that also takes what was not synced, but for so many bytes at the end of each file."""
+        self._cluster.power_loss(node_id, torn_tail)
 
-    @abstractmethod
     def stop(self, node_id: int) -> None:
         """Kafka's controlled shutdown; returns when the node has stopped."""
+        self._cluster.stop(node_id)
 
-    @abstractmethod
     def restart(self, node_id: int) -> None:
         """Start a dead node on its files."""
+        self._cluster.restart(node_id)
 
-    @abstractmethod
     def pause(self, node_id: int) -> None:
         """Let a node do nothing, with its sockets open."""
+        self._cluster.pause(node_id)
 
-    @abstractmethod
     def resume(self, node_id: int) -> None:
         """Let it go on."""
+        self._cluster.resume(node_id)
 
     @abstractmethod
     def is_alive(self, node_id: int) -> bool:
         """Whether a node runs; a paused one does."""
 
-    @abstractmethod
     def isolate(self, a: int, b: int | None = None) -> None:
         """Cut the link between two nodes, or that of one to all other nodes; clients still reach it."""
+        self._cluster.isolate(a, b)
 
-    @abstractmethod
     def cut(self, a: int, b: int) -> None:
         """What ``a`` sends does not reach ``b``."""
+        self._cluster.cut(a, b)
 
-    @abstractmethod
     def delay(self, a: int, b: int, ms: float) -> None:
         """What ``a`` sends arrives at ``b`` so much later."""
+        self._cluster.delay(a, b, ms, one_way=True)
 
-    @abstractmethod
     def heal(self) -> None:
         """All links are right again."""
+        self._cluster.heal()
 
-    @abstractmethod
     def fill_disk(self, node_id: int, directory: int | None = None, *, free_bytes: int = 0) -> None:
         """A log directory (from 1 on), or all, are full after so many more bytes."""
+        self._cluster.fill_disk(node_id, directory, free_bytes=free_bytes)
 
-    @abstractmethod
     def break_disk(self, node_id: int, directory: int | None = None, *, kind: str = "broken") -> None:
         """``broken``, ``read_only`` or ``vanished``."""
+        self._cluster.break_disk(node_id, directory, kind=kind)
 
-    @abstractmethod
     def heal_disk(self, node_id: int) -> None:
         """The disks are right again."""
+        self._cluster.heal_disk(node_id)
 
     @abstractmethod
     def files(self, node_id: int) -> NodeFiles:
