@@ -198,7 +198,8 @@ class Log:
                 clean=clean,
                 log_start_offset=log_start_offset,
             )
-            if stored is None and topic_id is not None:
+            # After a kill it may be that what is there was not synced yet; where there are records it was.
+            if log.topic_id is not None and (stored is None or not (clean or log.size_bytes)):
                 log._sync_topic_id_soon()
             return log
         except OSError as error:

@@ -17,6 +17,11 @@ from kafkalab.engine.simulation.world import SimulationFailed, SimWorld
 
 TOPIC: Final = "orders"
 GROUP: Final = "readers"
+BASE_CONFIG: Final[Mapping[str, str]] = {
+    "min.insync.replicas": "2",
+    # A broker gives up where it finds no quorum for long, as Kafka's does. Here quorums come back.
+    "initial.broker.registration.timeout.ms": "600000",
+}
 SETTLE_WITHIN_MS: Final = 120_000.0
 READ_WITHIN_MS: Final = 60_000.0
 
@@ -88,7 +93,7 @@ class Outcomes:
 
 def settings_of_seed(rng: Random) -> dict[str, str]:
     """Nodes' settings for a run: Kafka's in most, and such that bring more to pass in the others."""
-    config = {"min.insync.replicas": "2"}
+    config = dict(BASE_CONFIG)
     if rng.random() < 0.6:
         config["broker.session.timeout.ms"] = rng.choice(("2000", "4000", "6000"))
         config["broker.heartbeat.interval.ms"] = "500"
@@ -114,7 +119,7 @@ def run_seed(seed: int, settings: RunSettings = RunSettings(), episodes: Sequenc
     """
     started_s = time.perf_counter()
     rng = Random(f"{seed}/settings")
-    config = {**(settings_of_seed(rng) if settings.varies_config else {"min.insync.replicas": "2"}), **settings.config}
+    config = {**(settings_of_seed(rng) if settings.varies_config else BASE_CONFIG), **settings.config}
     dynamic = "voters" in settings.kinds or (settings.varies_config and rng.random() < 0.4)
     world = SimWorld(
         seed,

@@ -402,3 +402,15 @@ def test_a_topic_id_of_which_a_power_cut_left_a_part_is_none_while_there_are_no_
     file.write_bytes(content)
     with pytest.raises(StorageError, match=r"partition\.metadata"):
         disk.open(topic_id=OTHER_TOPIC_ID)
+
+
+def test_a_topic_id_that_a_kill_left_unsynced_is_synced_in_the_next_life(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk.open(topic_id=TOPIC_ID).abandon()
+    names = synced_names(monkeypatch, disk)
+    again = disk.open()
+    assert again.topic_id == TOPIC_ID and not names
+    append(again, 1)
+    assert names == ["partition.metadata"]
+    again.abandon()
+    append(disk.open(), 1)
+    assert names == ["partition.metadata"], "with records it was synced"
