@@ -17,6 +17,7 @@ from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.telemetry.events import LogDirectoryFailed
 from tests.conformance.conftest import FAST_FAILOVER
 from tests.support.raw_client import RawClient
+from tests.support.waiting import wait_for
 
 WAIT_S = 30.0
 # A broken disk is told of in the log, and more than once.
@@ -133,13 +134,6 @@ def where(lab: Lab, broker_id: int, topic: str, partition: int) -> str:
     raise AssertionError(f"{topic}-{partition} is nowhere on broker {broker_id}")
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "that did not come about"
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("isolation", ["thread", "process"])
 def test_a_broker_loses_a_directory_and_goes_on(isolation: str) -> None:
     with Lab(brokers=3, controllers=1, log_dirs=2, isolation=isolation, config=FAST_FAILOVER) as lab:  # type: ignore[arg-type]
@@ -149,7 +143,7 @@ def test_a_broker_loses_a_directory_and_goes_on(isolation: str) -> None:
             lost = {i for i in range(6) if where(lab, 2, "t", i) == "dir-2"}
             assert lost and len(lost) < 6, "replicas are spread over both"
             lab.break_disk(2, 2)
-            until(lambda: all(2 not in lab.describe().topics["t"].partitions[i].isr for i in lost))
+            wait_for(lambda: all(2 not in lab.describe().topics["t"].partitions[i].isr for i in lost), "broker 2 out of the ISR", WAIT_S)
             partitions = lab.describe().topics["t"].partitions
             assert all(partition.leader != 2 for i, partition in enumerate(partitions) if i in lost)
             assert all(2 in partition.isr for i, partition in enumerate(partitions) if i not in lost)
@@ -203,7 +197,7 @@ def test_a_disk_fills_in_the_middle_of_a_batch() -> None:
         lab.create_topic("t", 4, 3, {"min.insync.replicas": 2})
         with writing(lab, "t", 4) as writer:
             lab.fill_disk(3, 2, free_bytes=10_123)
-            until(lambda: directories(lab, 3)["dir-2"] is Errors.KAFKA_STORAGE_ERROR)
+            wait_for(lambda: directories(lab, 3)["dir-2"] is Errors.KAFKA_STORAGE_ERROR, "the directory out of use", WAIT_S)
             writer.go_on()
             lab.heal_disk(3)
             lab.restart(3)
@@ -216,7 +210,7 @@ def test_the_last_directory_takes_the_broker_with_it(kind: str) -> None:
         lab.create_topic("t", 1, 3, {"min.insync.replicas": 2})
         with writing(lab, "t", 1) as writer:
             lab.break_disk(2, kind=kind)
-            until(lambda: not next(node for node in lab.describe().nodes if node.node_id == 2).is_running)
+            wait_for(lambda: not next(node for node in lab.describe().nodes if node.node_id == 2).is_running, "broker 2 at its end", WAIT_S)
             with pytest.raises(HostError):
                 lab.restart(2)
             writer.go_on()
@@ -233,7 +227,11 @@ def test_a_replica_moves_to_another_directory_while_it_is_written_and_read() -> 
             for broker_id in (1, 2):
                 for name in ("dir-3", "dir-2", "dir-2"):
                     assert move(lab, broker_id, "t", 0, name) is Errors.NONE
-                    until(lambda broker_id=broker_id, name=name: where(lab, broker_id, "t", 0) == name)  # type: ignore[misc]
+                    wait_for(
+                        lambda broker_id=broker_id, name=name: where(lab, broker_id, "t", 0) == name,  # type: ignore[misc]
+                        "the replica in its new directory",
+                        WAIT_S,
+                    )
                     writer.go_on(50)
             assert move(lab, 1, "t", 0, "dir-9") is Errors.LOG_DIR_NOT_FOUND
             assert move(lab, 1, "other", 0, "dir-3") is Errors.REPLICA_NOT_AVAILABLE

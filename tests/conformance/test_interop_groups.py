@@ -11,7 +11,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.support import apache_kafka
-from tests.support.mixed_cluster import OUR_BROKERS, THEIR_BROKER, MixedCluster, mixed_cluster, wait_for
+from tests.support.mixed_cluster import OUR_BROKERS, THEIR_BROKER, MixedCluster, mixed_cluster
+from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),

@@ -11,8 +11,9 @@ import pytest
 from kafkalab.engine.log.reader import LogDirReader
 from tests.support import apache_kafka
 from tests.support.apache_tools import Tools
-from tests.support.mixed_cluster import THEIR_BROKER, MixedCluster, Quorum, assert_replicas_agree, mixed_cluster, wait_for
+from tests.support.mixed_cluster import THEIR_BROKER, MixedCluster, Quorum, assert_replicas_agree, mixed_cluster
 from tests.support.steady_load import Load, check
+from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),

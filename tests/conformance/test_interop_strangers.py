@@ -12,7 +12,8 @@ from tests.support import apache_kafka
 from tests.support.apache_kafka import CLUSTER_ID
 from tests.support.apache_nodes import ApacheNode, ApacheProcess
 from tests.support.lab_nodes import LabNodes
-from tests.support.mixed_cluster import OUR_BROKERS, SETTINGS, THEIR_BROKER, mixed_cluster, wait_for
+from tests.support.mixed_cluster import OUR_BROKERS, SETTINGS, THEIR_BROKER, mixed_cluster
+from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support import apache_kafka
 from tests.support.apache_tools import Said, Tools
-from tests.support.mixed_cluster import wait_for
 from tests.support.twin_clusters import AT_BROKERS, AT_CONTROLLERS, Twins, twin_clusters
+from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),

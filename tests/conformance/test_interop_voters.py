@@ -17,7 +17,7 @@ from tests.support.apache_kafka import CLUSTER_ID, free_port
 from tests.support.apache_nodes import ApacheNode, ApacheProcess
 from tests.support.apache_tools import Tools
 from tests.support.lab_nodes import LabNodes
-from tests.support.mixed_cluster import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),

@@ -63,13 +63,6 @@ def fast_lab(**options: Any) -> Lab:
     return Lab(config=FAST_FAILOVER, **options)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("isolation", ["thread", "process"])
 def test_an_isolated_leader_is_replaced_and_what_it_alone_has_is_cut_off(isolation: str) -> None:
     with fast_lab(isolation=isolation) as lab:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from kafkalab.engine.common.ids import TopicPartition
@@ -17,6 +15,7 @@ from kafkalab.engine.log.reader import LogDirReader, StoredBatch
 from tests.support.apache_kafka import CLUSTER_ID, free_port
 from tests.support.apache_nodes import ApacheNode, ApacheProcess
 from tests.support.lab_nodes import LabNodes
+from tests.support.waiting import wait_for
 
 Quorum = Literal["ours", "theirs", "mixed"]
 OUR_BROKERS: Final = (1, 2)
@@ -36,23 +35,6 @@ SETTINGS: Final = {
     "offsets.topic.num.partitions": "4",
     "group.initial.rebalance.delay.ms": "0",
 }
-
-Answer = TypeVar("Answer")
-
-
-def wait_for(ask: Callable[[], Answer | None], what: str, timeout: float = WAIT_S) -> Answer:
-    """Ask until there is an answer; a broker that has no answer yet is asked again."""
-    deadline = time.monotonic() + timeout
-    problem: object = ""
-    while True:
-        try:
-            answer = ask()
-        except KafkaException as error:
-            answer, problem = None, error
-        if answer is not None and answer is not False:
-            return answer
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what} {problem}"
-        time.sleep(0.05)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tests.support.apache_kafka import CLUSTER_ID, free_port
 from tests.support.apache_nodes import ApacheNode, ApacheProcess
 from tests.support.apache_tools import Said, Tools
 from tests.support.lab_nodes import LabNodes
-from tests.support.mixed_cluster import wait_for
+from tests.support.waiting import wait_for
 
 BROKERS: Final = (1, 2, 3)
 CONTROLLERS: Final = (101, 102, 103)

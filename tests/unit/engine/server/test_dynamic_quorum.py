@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,18 +23,10 @@ from kafkalab.engine.server.formatter import Formatter
 from tests.support.apache_kafka import free_port
 from tests.support.lab_nodes import LabNodes
 from tests.support.raw_client import RawClient
+from tests.support.waiting import wait_for
 
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
 DIRECTORIES = {101: "JEXY6aqzQY-32P5TStzaFg", 102: "MvDxzVmcRsaTz33bUuRU6A", 103: "07R5amHmR32VDA6jHkGbTA"}
-WAIT_S = 20.0
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + WAIT_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {WAIT_S} s: {what}"
-        time.sleep(0.02)
-    return found
 
 
 class Quorum:
@@ -204,7 +195,7 @@ def test_one_that_comes_late_learns_the_voters_from_a_snapshot(tmp_path: Path) -
     with quorum.nodes:
         quorum.nodes.start(101, 102, 103, 1)
         first = quorum.leader()
-        wait_for(lambda: snapshots(first), "a snapshot at the leader")
+        wait_for(lambda: snapshots(first) or None, "a snapshot at the leader")
         quorum.nodes.start(104)
         assert quorum.add(104) is Errors.NONE
         # It votes, and its next life finds who else does in what is on its disk.
