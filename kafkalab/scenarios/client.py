@@ -13,7 +13,6 @@ from kafkalab.scenarios.stage import REQUEST_WITHIN_S, WITHIN_S, PartitionState,
 PRODUCE_VERSION: Final = 11
 FETCH_VERSION: Final = 17
 FETCH_BYTES: Final = 8 * 1024 * 1024
-TIMESTAMP_MS: Final = 1_767_225_600_000
 ACKS_ALL: Final = -1
 
 
@@ -115,8 +114,10 @@ class Place:
         within_s: float = REQUEST_WITHIN_S,
     ) -> Pending:
         """One batch to one broker, once."""
+        # Records of long ago would be deleted after a while, as retention says.
+        timestamp_ms = self.stage.wall_ms()
         records = build_batch(
-            [Record(number, TIMESTAMP_MS, None, value, ()) for number, value in enumerate(values)],
+            [Record(number, timestamp_ms, None, value, ()) for number, value in enumerate(values)],
             producer_id=producer_id,
             producer_epoch=epoch,
             base_sequence=sequence,

@@ -82,6 +82,9 @@ class LiveStage(Stage):
     def now_s(self) -> float:
         return time.monotonic() - self._began_s
 
+    def wall_ms(self) -> int:
+        return int(time.time() * 1000)
+
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 

@@ -139,6 +139,7 @@ SCENARIOS: Final = (
                 "controller.quorum.fetch.snapshot.max.bytes": 1_000,
                 "controller.quorum.fetch.timeout.ms": 1_000,
                 "controller.quorum.election.timeout.ms": 500,
+                "controller.quorum.request.timeout.ms": 500,
             },
         ),
     ),

@@ -13,6 +13,7 @@ from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.server.client import NodeNetwork
 from kafkalab.engine.simulation.invariants import Invariants
 from kafkalab.engine.simulation.loop import SimLoop
+from kafkalab.engine.simulation.machine import WALL_START_MS
 from kafkalab.engine.simulation.node import SimNode
 from kafkalab.engine.simulation.world import SimWorld
 from kafkalab.scenarios.stage import (
@@ -57,6 +58,9 @@ class SimStage(Stage):
     @property
     def now_s(self) -> float:
         return (self.world.now_ms - self._began_ms) / 1000.0
+
+    def wall_ms(self) -> int:
+        return WALL_START_MS + int(self.world.now_ms)
 
     def sleep(self, seconds: float) -> None:
         self.world.run(seconds * 1000.0)

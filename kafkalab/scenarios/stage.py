@@ -183,6 +183,10 @@ class Stage(ABC):
         """Since the cluster was ready, in the stage's time."""
 
     @abstractmethod
+    def wall_ms(self) -> int:
+        """The time of day, for records' timestamps."""
+
+    @abstractmethod
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
 
