@@ -21,18 +21,17 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from kafkalab.engine.common.errors import ApiError, Errors
-from kafkalab.engine.common.ids import TopicPartition, uuid_to_text
+from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.log.checkpoint import LEADER_EPOCH_FILE, write_leader_epochs
 from kafkalab.engine.log.config import LONG_MAX, LogConfig
 from kafkalab.engine.log.deleted_segments import DeletedSegments
-from kafkalab.engine.log.partition_metadata import PARTITION_METADATA_FILE, read_topic_id, write_topic_id
+from kafkalab.engine.log.partition_metadata import TopicIdFile
 from kafkalab.engine.log.producer_state import ProducerState
 from kafkalab.engine.log.recovery import load_log, producers_from
 from kafkalab.engine.log.region import NO_REGIONS, FileRegion
 from kafkalab.engine.log.retention import Cause, expired_segments
 from kafkalab.engine.log.segment import (
-    LOG_SUFFIX,
     RELATIVE_OFFSET_MAX,
     SNAPSHOT_SUFFIX,
     SWAP_SUFFIX,
@@ -62,9 +61,6 @@ INDEXED_SEGMENTS_MAX: Final = 2
 EPOCHS_DELAY_MS: Final = 100
 """How long the file of leader epochs may be behind; a log's place within the spread depends on its name."""
 EPOCHS_SPREAD_MS: Final = 1_000
-TOPIC_ID_DELAY_MS: Final = 500
-"""How long a new log's topic id may be unsynced while nothing is appended, with a spread of its own."""
-TOPIC_ID_SPREAD_MS: Final = 5_000
 _NAME_LENGTH_MAX: Final = 255
 
 
@@ -99,7 +95,7 @@ class Log:
         *,
         directory: Path,
         topic_partition: TopicPartition,
-        topic_id: uuid.UUID | None,
+        topic_id_file: TopicIdFile,
         config: LogConfig,
         clock: Clock,
         storage: Storage,
@@ -118,7 +114,6 @@ class Log:
         )
         self.topic_partition = topic_partition
         self.directory = directory
-        self.topic_id = topic_id
         self.config = config
         self.log_start_offset = max(log_start_offset, loaded.segments[0].base_offset)
         self.log_end_offset = loaded.end_offset
@@ -155,8 +150,7 @@ class Log:
         self._cuts = 0  # Counts truncations: what was under way to the disk before one says nothing after it.
         self._flush_timer: Timer | None = None
         self._epochs_timer: Timer | None = None
-        # There while the file with the topic id may be lost with the power.
-        self._topic_id_timer: Timer | None = None
+        self._topic_id_file = topic_id_file
         self._is_closed = False
         if self._epochs.dirty:
             self._write_epochs()
@@ -181,16 +175,11 @@ class Log:
         """
         try:
             storage.make_dirs(directory)
-            path = directory / PARTITION_METADATA_FILE
-            stored = _stored_topic_id(storage, directory)
-            if stored is None and topic_id is not None:
-                write_topic_id(storage, path, topic_id, sync=False)
-            elif stored is not None and topic_id is not None and stored != topic_id:
-                raise _other_topic(path, stored, topic_id)
+            topic_id_file = TopicIdFile(storage, clock, directory, topic_id)
             log = cls(
                 directory=directory,
                 topic_partition=tp,
-                topic_id=topic_id or stored,
+                topic_id_file=topic_id_file,
                 config=config,
                 clock=clock,
                 storage=storage,
@@ -199,13 +188,18 @@ class Log:
                 log_start_offset=log_start_offset,
             )
             # After a kill it may be that what is there was not synced yet; where there are records it was.
-            if log.topic_id is not None and (stored is None or not (clean or log.size_bytes)):
-                log._sync_topic_id_soon()
+            if log.topic_id is not None and not (topic_id_file.was_there and (clean or log.size_bytes)):
+                topic_id_file.sync_soon(lambda error: log._storage_error("writing the topic id of", error))
             return log
         except OSError as error:
             raise StorageError(f"{directory}: {error.strerror or error}") from error
 
     # --- what there is ----------------------------------------------------------------------------
+
+    @property
+    def topic_id(self) -> uuid.UUID | None:
+        """Which topic the records belong to; None when nobody has said so."""
+        return self._topic_id_file.topic_id
 
     @property
     def latest_epoch(self) -> int:
@@ -235,16 +229,7 @@ class Log:
 
         :raises StorageError: when they are another topic's.
         """
-        if self.topic_id == topic_id:
-            return
-        path = self.directory / PARTITION_METADATA_FILE
-        if self.topic_id is not None:
-            raise _other_topic(path, self.topic_id, topic_id)
-        try:
-            write_topic_id(self._storage, path, topic_id)
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror or error}") from error
-        self.topic_id = topic_id
+        self._topic_id_file.claim(topic_id)
 
     def segments(self) -> list[SegmentInfo]:
         return [segment.info() for segment in self._segments]
@@ -377,8 +362,7 @@ class Log:
         self._names_unsynced = True
 
     def _write(self, segment: Segment, head: bytes, body: bytes | memoryview) -> None:
-        if self._topic_id_timer is not None:
-            # No record lies in a directory of which nobody knows whose it is.
+        if self._topic_id_file.is_unsynced:
             self._sync_topic_id()
         try:
             segment.write(head, body)
@@ -595,28 +579,9 @@ class Log:
         """The leader epoch in which the record at ``offset`` was (or would be) written; -1 when unknown."""
         return self._epochs.epoch_at(offset)
 
-    def assign_epoch_start_offset(self, epoch: int, start_offset: int) -> None:
-        """A replica that became leader notes where its epoch begins, before anything is written in it."""
-        if epoch != self._epochs.latest:
-            self._assign_epoch(epoch, start_offset)
-
-    def _sync_topic_id_soon(self) -> None:
-        # Not at once, or a broker that gets a thousand replicas would do nothing else for seconds.
-        spread_ms = crc32(self.directory.name.encode()) % TOPIC_ID_SPREAD_MS
-
-        def sync() -> None:
-            # The disk's refusal was told to whoever keeps the directory.
-            with contextlib.suppress(ApiError):
-                self._sync_topic_id()
-
-        self._topic_id_timer = self._clock.call_later(TOPIC_ID_DELAY_MS + spread_ms, sync)
-
     def _sync_topic_id(self) -> None:
-        assert self.topic_id is not None and self._topic_id_timer is not None
-        self._topic_id_timer.cancel()
-        self._topic_id_timer = None
         try:
-            write_topic_id(self._storage, self.directory / PARTITION_METADATA_FILE, self.topic_id)
+            self._topic_id_file.sync()
         except OSError as error:
             raise self._storage_error("writing the topic id of", error) from error
 
@@ -958,7 +923,7 @@ class Log:
         self.flush()
         if self._epochs.dirty:
             self._write_epochs()
-        if self._topic_id_timer is not None:
+        if self._topic_id_file.is_unsynced:
             self._sync_topic_id()
         try:
             if not self._active.size:
@@ -983,10 +948,11 @@ class Log:
         """Let go of the files as a killed process does: nothing is written."""
         self._deleted.close()
         self._is_closed = True
-        for timer in (self._flush_timer, self._epochs_timer, self._topic_id_timer):
+        self._topic_id_file.abandon()
+        for timer in (self._flush_timer, self._epochs_timer):
             if timer is not None:
                 timer.cancel()
-        self._flush_timer = self._epochs_timer = self._topic_id_timer = None
+        self._flush_timer = self._epochs_timer = None
         for segment in self._segments:
             segment.close()
 
@@ -1013,6 +979,7 @@ class Log:
         except OSError as error:
             raise self._storage_error("renaming", error) from error
         self.directory = renamed
+        self._topic_id_file.moved(renamed)
         for segment in self._segments:
             segment.moved(renamed)
 
@@ -1040,24 +1007,6 @@ class Log:
 
 
 _NO_TOPIC_ID: Final = uuid.UUID(int=0)
-
-
-def _stored_topic_id(storage: Storage, directory: Path) -> uuid.UUID | None:
-    """Whose log it is, None where nobody said so, or the power went before what was said was whole.
-
-    :raises StorageError: when the file says something else and there are records.
-    """
-    try:
-        return read_topic_id(storage, directory / PARTITION_METADATA_FILE)
-    except StorageError:
-        # It is synced before the first record is written: without one, nothing rests on it.
-        if any(name.endswith(LOG_SUFFIX) and storage.size(directory / name) for name in storage.list_dir(directory)):
-            raise
-        return None
-
-
-def _other_topic(path: Path, found: uuid.UUID, wanted: uuid.UUID) -> StorageError:
-    return StorageError(f"{path}: the directory belongs to topic id {uuid_to_text(found)}, not to {uuid_to_text(wanted)}")
 
 
 def _base_offset(segment: Segment) -> int:

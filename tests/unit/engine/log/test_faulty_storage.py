@@ -15,7 +15,8 @@ from kafkalab.engine.common.time import ManualClock
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind, DiskFaults
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.faulty_storage import FaultyStorage
-from kafkalab.engine.log.log import EPOCHS_DELAY_MS, EPOCHS_SPREAD_MS, TOPIC_ID_DELAY_MS, TOPIC_ID_SPREAD_MS, Log
+from kafkalab.engine.log.log import EPOCHS_DELAY_MS, EPOCHS_SPREAD_MS, Log
+from kafkalab.engine.log.partition_metadata import TOPIC_ID_DELAY_MS, TOPIC_ID_SPREAD_MS
 from kafkalab.engine.log.storage import Done, StorageError
 from kafkalab.engine.record.batch import Record, build_batch, iter_records
 
@@ -256,7 +257,7 @@ def test_epochs_are_synced_with_the_batches_that_have_them(disk: Disk) -> None:
     for epoch in range(4):
         append(log, 2, epoch=epoch)
     log.flush()
-    log.assign_epoch_start_offset(9, 8)
+    append(log, 1, epoch=9)
     disk.cut_power(log)
     again = disk.open(recovery_point=8)
     assert again.leader_epochs == [(0, 0), (1, 2), (2, 4), (3, 6)]

@@ -394,15 +394,6 @@ def test_where_epochs_end(open_log: OpenLog) -> None:
     assert [log.epoch_at(offset) for offset in range(4)] == [2, 2, 5, 5]
 
 
-def test_a_leaders_epoch_begins_before_its_first_record(open_log: OpenLog) -> None:
-    log = open_log()
-    log.append_as_leader(batch(b"x"), 1)
-    log.assign_epoch_start_offset(4, 1)
-    log.assign_epoch_start_offset(5, 1)
-    assert log.leader_epochs == [(1, 0), (5, 1)], "an epoch without records leaves no trace"
-    assert log.end_offset_for_epoch(4) == (1, 1)
-
-
 @pytest.mark.parametrize("offset", [0, 1, 2, 57, 100, 118, 119, 120, 500])
 def test_truncation_leaves_a_log_that_goes_on(open_log: OpenLog, offset: int) -> None:
     log = open_log(segment_bytes=3000, index_interval_bytes=500)
