@@ -42,13 +42,13 @@ def full_directory(stage: Stage) -> None:
         place.write(2)
     stage.check(stage.is_alive(1) and not stage.is_fenced(1), "a broker that has a directory left goes on")
     stage.tell("1 goes on, and leads what lies in its first directory")
-    stage.fill_disk(1)
+    stage.break_disk(1, kind="read_only")
     stay[0].send(1, stay[0].values(1), within_s=5.0)
     stage.wait(lambda: not stage.is_alive(1), "a broker without a directory halts")
     for place in places:
         place.wait_leader(2)
         place.write(1)
-    stage.tell("the other one is full as well: 1 has halted, 2 leads everything")
+    stage.tell("all its disks are read-only: 1 has halted, 2 leads everything")
     stage.heal_disk(1)
     stage.restart(1)
     for place in places:
@@ -161,7 +161,7 @@ def _corrupt(stage: Stage) -> int:
 SCENARIOS: Final = (
     Scenario(
         "R22",
-        "A log directory is full, and then the last one",
+        "A log directory is full, and then all are read-only",
         "KIP-112, KIP-858",
         "KAFKA_STORAGE_ERROR (56), leadership moves, the broker goes on with its other directory; without one it halts. Nothing is lost.",
         full_directory,

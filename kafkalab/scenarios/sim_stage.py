@@ -94,7 +94,7 @@ class SimStage(Stage):
         folder = Path(tempfile.mkdtemp(prefix="kafkalab-scenario-"))
         for node in self.world.nodes.values():
             for name, inode in node.storage.files.items():
-                path = folder / Path(name).relative_to("/")
+                path = folder / Path(name).relative_to(Path(name).anchor)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(bytes(inode.content))
         return str(folder)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from kafkalab.cli.scenario import EXIT_OK, EXIT_USAGE, EXIT_VIOLATED, run
@@ -41,6 +44,25 @@ def test_a_violation_is_told_and_is_status_1(monkeypatch: pytest.MonkeyPatch) ->
     assert run("r99", live=False, seed=1, keep=False, say=said.append) == EXIT_VIOLATED
     assert said[-1] == "violated: pigs can fly"
     assert "nobody is asked" in said[1]
+
+
+def test_what_nodes_had_on_their_disks_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said: list[str] = []
+    assert run("R4", live=False, seed=1, keep=True, say=said.append) == EXIT_OK
+    (folder,) = tmp_path.iterdir()
+    assert said[-1] == f"the nodes' folders are in {folder}"
+    (log,) = folder.glob("data/node-2/orders-0/*.log")
+    assert b"orders-4" in log.read_bytes()
+
+
+def test_all_are_played_in_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = tuple(scenario for scenario in catalogue.SCENARIOS if scenario.id in ("R6", "R7"))
+    monkeypatch.setattr("kafkalab.cli.scenario.SCENARIOS", some)
+    said: list[str] = []
+    assert run("all", live=False, seed=1, keep=False, say=said.append) == EXIT_OK
+    assert [line.split()[0] for line in said] == ["R6", "R7"]
+    assert all(line.endswith("held") for line in said)
 
 
 def test_what_the_command_says() -> None:
