@@ -29,6 +29,7 @@ from kafkalab.engine.metadata import snapshot_generator
 from kafkalab.engine.metadata.image_writer import image_records
 from kafkalab.engine.metadata.snapshot_generator import SnapshotGenerator
 from kafkalab.engine.protocol.coordinator_records import OffsetCommitKey
+from kafkalab.engine.raft.node import RaftNode
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.raft.states import LeaderState, ProspectiveState, UnattachedState
 from kafkalab.engine.replica.delayed import FetchItem, FetchOperation
@@ -238,7 +239,14 @@ def _commit_with_the_minority() -> Sequence[Change]:
         end = max([self.flushed_end_offset, *(one.end_offset for one in self.voters.values())])
         return end if end > self.epoch_start_offset else None
 
-    return [(LeaderState, "committed_end", committed_end)]
+    right = RaftNode._append_and_flush
+
+    def append(self: Any, state: LeaderState, data: bytes, *, is_control: bool = False) -> int:
+        last_offset = right(self, state, data, is_control=is_control)
+        self._clock.call_later(0, self._maybe_commit)
+        return last_offset
+
+    return [(LeaderState, "committed_end", committed_end), (RaftNode, "_append_and_flush", append)]
 
 
 def _metadata_not_synced() -> Sequence[Change]:
@@ -359,6 +367,7 @@ CONTROLLERS: Final = replace(
     kinds=("kill_controller", "power_loss_controller", "pause", "isolate", "cut", "cut_pair", "delay", "kill", "create_topic"),
 )
 """Trouble for the quorum, with something to write down."""
+CONTROLLER_POWER: Final = replace(CONTROLLERS, kinds=("power_loss_controller",))
 MANY_CONTROLLERS: Final = replace(CONTROLLERS, controllers=5)
 LAGGING: Final = replace(SHORT, partitions=2, rate=60.0, kinds=("kill", "delay", "slow", "pause", "power_loss", "cut_pair"))
 """Followers that are behind for a while."""
@@ -481,8 +490,15 @@ BUGS: Final = (
         MANY_CONTROLLERS,
     ),
     PlantedBug("votes for short logs", "candidates' logs are not compared", _votes_for_short_logs, 6, _METADATA_PARTS, CONTROLLERS),
-    PlantedBug("commit with the minority", "what one voter has is committed", _commit_with_the_minority, 3, _METADATA_PARTS),
-    PlantedBug("fsync left out", "the metadata log is not synced before it is spoken of", _metadata_not_synced, 1, _METADATA_PARTS),
+    PlantedBug("commit with the minority", "what one voter has is committed", _commit_with_the_minority, 8, _METADATA_PARTS, SHORT),
+    PlantedBug(
+        "fsync left out",
+        "the metadata log is not synced before it is spoken of",
+        _metadata_not_synced,
+        1,
+        _METADATA_PARTS,
+        CONTROLLER_POWER,
+    ),
     PlantedBug(
         "snapshot without the last delta",
         "a snapshot holds the image before the change that it is named after",
