@@ -141,6 +141,8 @@ class Log:
         if config.preallocate:
             self._active.reserve(config.segment_bytes)
         self.on_storage_error: Callable[[Log, OSError], None] | None = None
+        self.on_recovery_point_lowered: Callable[[Log], None] | None = None
+        """Told when less is certain to be on the disk than was, before anything else is appended."""
         """Told of every error of the disk, besides the one who asked."""
         # Files were created whose names a power cut would take; the first time, the directory itself was.
         self._names_unsynced = True
@@ -622,6 +624,7 @@ class Log:
         """
         if offset >= self.log_end_offset:
             return self.log_end_offset
+        recovery_point = self.recovery_point
         if offset < self._segments[0].base_offset:
             self.truncate_fully_and_start_at(offset)
             return offset
@@ -648,10 +651,12 @@ class Log:
         self._epochs.truncate_from_end(end_offset)
         if self._epochs.dirty:
             self._write_epochs()
+        self._tell_recovery_point(recovery_point)
         return end_offset
 
     def truncate_fully_and_start_at(self, offset: int) -> None:
         """Remove everything; the next record gets ``offset``."""
+        recovery_point = self.recovery_point
         try:
             for segment in self._segments:
                 segment.remove_files()
@@ -671,6 +676,11 @@ class Log:
         self._epochs.clear()
         if self._epochs.dirty:
             self._write_epochs()
+        self._tell_recovery_point(recovery_point)
+
+    def _tell_recovery_point(self, before: int) -> None:
+        if self.recovery_point < before and self.on_recovery_point_lowered is not None:
+            self.on_recovery_point_lowered(self)
 
     def _end_at(self, offset: int) -> None:
         self._cuts += 1

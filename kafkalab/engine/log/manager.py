@@ -49,6 +49,7 @@ RETENTION_CHECK_INTERVAL_MS: Final = 300_000
 INITIAL_DELAY_MS: Final = 30_000
 """After a start retention is first looked at then, however long its interval."""
 
+_NOTHING: Final[Mapping[TopicPartition, int]] = {}
 _FUTURE_NAME: Final = re.compile(r"(?P<replica>.+-\d+)\.[0-9a-f]{32}-future")
 _NO_IDS: Final[Mapping[Path, uuid.UUID]] = MappingProxyType({})
 _NO_FAILURES: Final[Mapping[Path, str]] = MappingProxyType({})
@@ -153,6 +154,7 @@ class LogManager:
         if clean:
             self.clean_shutdown_epoch = max(self.clean_shutdown_epoch, self._read_marker(marker))
         recovery_points = read_offsets(self._storage, directory / RECOVERY_POINT_FILE)
+        self._written[directory / RECOVERY_POINT_FILE] = recovery_points
         start_offsets = read_offsets(self._storage, directory / LOG_START_OFFSET_FILE)
         first_dirty_offsets = self._read_first_dirty_offsets(directory / CLEANER_OFFSET_FILE)
         # From here on a kill, and a power cut, must find that this stop was not clean.
@@ -193,6 +195,8 @@ class LogManager:
                         cut_bytes=log.recovered_cut_bytes,
                     )
                 )
+        for log in self._logs_in(directory):
+            self._check_recovery_point(log)
 
     def _read_first_dirty_offsets(self, path: Path) -> dict[TopicPartition, int]:
         try:
@@ -235,6 +239,7 @@ class LogManager:
             log_start_offset=log_start_offset,
         )
         log.on_storage_error = self._log_failed
+        log.on_recovery_point_lowered = self._check_recovery_point
         (self._futures if future else self._logs)[tp] = log
         return log
 
@@ -307,7 +312,10 @@ class LogManager:
         if directory is None or directory in self.directories.failures:
             directory = self._least_used()
         try:
-            return self._open(directory / str(tp), tp, config, topic_id, 0, False, 0)
+            log = self._open(directory / str(tp), tp, config, topic_id, 0, False, 0)
+            # One of this name that was deleted may have had more on the disk.
+            self._check_recovery_point(log)
+            return log
         except StorageError as error:
             if isinstance(error.__cause__, OSError):
                 self.fail_directory(directory, str(error))
@@ -380,6 +388,7 @@ class LogManager:
         new.take_its_place()
         del self._futures[tp]
         self._logs[tp] = new
+        self._check_recovery_point(new)
         new.config = old.config
         if old.first_dirty_offset is not None:
             # A copy has what the original has.
@@ -528,11 +537,22 @@ class LogManager:
     def _write_recovery_points(self) -> None:
         for directory in self.directories.live:
             logs = self._logs_in(directory)
-            self._write(directory / RECOVERY_POINT_FILE, {log.topic_partition: log.recovery_point for log in logs})
+            self._write_recovery_points_of(directory)
             starts = {log.topic_partition: log.log_start_offset for log in logs if log.starts_inside_segment}
             self._write(directory / LOG_START_OFFSET_FILE, starts)
             # Truncation and deletion may have moved them.
             self._write_first_dirty_offsets(directory)
+
+    def _write_recovery_points_of(self, directory: Path) -> None:
+        self._write(directory / RECOVERY_POINT_FILE, {log.topic_partition: log.recovery_point for log in self._logs_in(directory)})
+
+    def _check_recovery_point(self, log: Log) -> None:
+        """What the checkpoint says is on the disk must be, or a recovery would not look at what has come in its place."""
+        path = log.directory.parent / RECOVERY_POINT_FILE
+        if self._written.get(path, _NOTHING).get(log.topic_partition, 0) > log.recovery_point:
+            # The disk's refusal was told to whoever keeps the directory.
+            with contextlib.suppress(StorageError):
+                self._write_recovery_points_of(log.directory.parent)
 
     def read_high_watermarks(self) -> dict[TopicPartition, int]:
         """The high watermarks as last written, at the start.

@@ -9,6 +9,7 @@ import pytest
 
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.common.time import ManualClock
+from kafkalab.engine.log.checkpoint import read_offsets
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.manager import LogManager, parse_directory_name
 from kafkalab.engine.log.meta_properties import MetaProperties
@@ -205,3 +206,56 @@ def test_directory_names() -> None:
     assert parse_directory_name("pay-ments-11") == PAYMENTS
     for name in ("__cluster_metadata-0", "orders", "-0", "orders-x", "orders-0.aabb-delete", "orders-0-stray", "meta.properties"):
         assert parse_directory_name(name) is None
+
+
+def recovery_points(house: House) -> dict[TopicPartition, int]:
+    return read_offsets(FileStorage(), house.file("recovery-point-offset-checkpoint"))
+
+
+@pytest.mark.parametrize("offset", [4, 0])
+def test_what_takes_the_place_of_synced_records_is_not_taken_for_synced(house: House, offset: int) -> None:
+    manager = house.open()
+    append(manager, ORDERS, 10)
+    append(manager, PAYMENTS, 3)
+    manager.close(1)
+    manager = house.open()
+    log = manager.get(ORDERS)
+    assert log is not None and log.recovery_point == 10
+    log.truncate_to(offset) if offset else log.truncate_fully_and_start_at(0)
+    assert recovery_points(house) == {ORDERS: offset, PAYMENTS: 3}, "before anything is appended"
+    append(manager, ORDERS, 10)
+    manager.abandon()
+    # A power cut has left the lengths of the new records, and zeros.
+    file = house.file("orders-0/00000000000000000000.log")
+    content = bytearray(file.read_bytes())
+    content[content.index(b"k", len(content) // 3) :] = bytes(len(content) - content.index(b"k", len(content) // 3))
+    file.write_bytes(content)
+    again = house.open().get(ORDERS)
+    assert again is not None and again.log_end_offset < 10
+    assert all(header.record_count == 1 for header, _ in again.iter_batches(0))
+
+
+def test_a_log_that_lost_its_synced_end_begins_anew_where_it_ends(house: House) -> None:
+    manager = house.open()
+    append(manager, ORDERS, 10)
+    manager.checkpoint()
+    log = manager.get(ORDERS)
+    assert log is not None
+    log.flush()
+    manager.checkpoint()
+    assert recovery_points(house)[ORDERS] == 10
+    manager.abandon()
+    file = house.file("orders-0/00000000000000000000.log")
+    file.write_bytes(file.read_bytes()[:-20])
+    house.open().abandon()
+    assert recovery_points(house)[ORDERS] == 9
+
+
+def test_a_new_log_is_not_as_synced_as_one_of_its_name_that_was_deleted(house: House) -> None:
+    manager = house.open()
+    append(manager, ORDERS, 10)
+    manager.close(1)
+    manager = house.open()
+    manager.delete(ORDERS)
+    append(manager, ORDERS, 2)
+    assert recovery_points(house).get(ORDERS, 0) == 0
