@@ -22,11 +22,13 @@ class Readable(Protocol):
 class CommittedLog:
     """The bytes of all batches below the highest high watermark that any leader ever had."""
 
-    __slots__ = ("_bytes", "_ends", "_positions", "end_offset", "start_offset")
+    __slots__ = ("_bytes", "_ends", "_positions", "by_epoch", "end_offset", "start_offset")
 
     def __init__(self, start_offset: int = 0) -> None:
         self.start_offset = start_offset
         self.end_offset = start_offset
+        self.by_epoch: dict[int, int] = {}
+        """How far the leader of each epoch has brought it."""
         self._bytes = bytearray()
         # Of each batch: the offset after it, and where it ends.
         self._ends: list[int] = []
@@ -65,6 +67,10 @@ class CommittedLog:
             return f"holds only {position} bytes between {from_offset} and {to_offset}, where more are committed"
         return None
 
+    def end_before(self, leader_epoch: int) -> int:
+        """What the leaders up to an epoch have committed: a later one may have got further before that one hears of its turn."""
+        return max((end for epoch, end in self.by_epoch.items() if epoch <= leader_epoch), default=self.start_offset)
+
     def extend(self, log: Readable, to_offset: int) -> str | None:
         """A leader says that its log is committed up to there: how that is not one log any more, None when it is."""
         problem = self.differs(log, self.start_offset if not self._ends else self._ends[-1], to_offset)
@@ -88,6 +94,7 @@ class CommittedLog:
     def forget(self, start_offset: int) -> None:
         """From here on it begins anew: what was before may be lost, or is deleted."""
         self.start_offset = self.end_offset = start_offset
+        self.by_epoch.clear()
         self._bytes.clear()
         self._ends.clear()
         self._positions.clear()

@@ -451,13 +451,15 @@ class Invariants:
         known = self._leaders.setdefault((key, epoch), sim.node_id)
         if known != sim.node_id:
             self._fail("two leaders", f"{partition.topic_partition}: brokers {known} and {sim.node_id} lead epoch {epoch}")
-        if partition.log.log_end_offset < committed.end_offset:
-            what = f"{name} leads epoch {epoch} and ends at {partition.log.log_end_offset}; committed is {committed.end_offset}"
+        end_offset = committed.end_before(epoch)
+        if partition.log.log_end_offset < end_offset:
+            what = f"{name} leads epoch {epoch} and ends at {partition.log.log_end_offset}; committed is {end_offset}"
             self._fail("committed records lost", what)
-        self._compare(committed, partition.log, committed.start_offset, committed.end_offset, f"{name}, which leads epoch {epoch},")
+        self._compare(committed, partition.log, committed.start_offset, end_offset, f"{name}, which leads epoch {epoch},")
 
     def _committed_more(self, sim: SimNode, partition: Partition, key: _Key, committed: CommittedLog, name: str) -> None:
         problem = committed.extend(partition.log, partition.high_watermark)
+        committed.by_epoch[partition.leader_epoch] = partition.high_watermark
         if problem is not None:
             self._fail("logs differ", f"{name}, which leads epoch {partition.leader_epoch}, {problem}")
         registration = self._registrations.get(key)
