@@ -24,6 +24,14 @@ def test_the_promise_holds(scenario: Scenario, seed: int) -> None:
     assert len(verdict.steps) >= 2, "a script tells what it does"
 
 
+@pytest.mark.parametrize(("scenario_id", "seed"), [("R22", 30)])
+def test_seeds_that_have_found_something(scenario_id: str, seed: int) -> None:
+    scenario = catalogue.find(scenario_id)
+    assert scenario is not None
+    verdict = play(scenario, SimStage(scenario.setup, seed=seed))
+    assert verdict.is_held, verdict.violation
+
+
 def test_each_has_a_number_a_source_and_a_promise() -> None:
     assert len({scenario.id for scenario in catalogue.SCENARIOS}) == len(catalogue.SCENARIOS)
     for scenario in catalogue.SCENARIOS:

@@ -125,8 +125,8 @@ class ReplicaManager:
         self._image = MetadataImage()
         self._is_applied = False
         self._partitions: dict[PartitionKey, Partition] = {}
-        self._offline: set[PartitionKey] = set()
-        """Replicas that should be here and whose logs cannot be used."""
+        self._offline: dict[PartitionKey, uuid.UUID | None] = {}
+        """Replicas that should be here and whose logs cannot be used, with the topic's id where it is known."""
         self._fetchers = ReplicaFetchers(
             node_id=node_id,
             clock=clock,
@@ -302,15 +302,16 @@ class ReplicaManager:
         key = (topic.name, index)
         partition = self._partitions.get(key)
         if partition is None:
-            if key in self._offline and self._log_manager.directories.may_hold(registration.directory_of(self.node_id)):
+            # It is in a directory that is out of use, whatever the metadata says: that may not know yet where it was.
+            if self._offline.get(key) == topic.topic_id:
                 return
             try:
                 partition = self._open(topic, index, registration)
             except (ApiError, *DISK_ERRORS) as e:
                 log.error("broker %d: the log of %s-%d cannot be opened: %s", self.node_id, topic.name, index, e)
-                self._offline.add(key)
+                self._offline[key] = topic.topic_id
                 return
-            self._offline.discard(key)
+            self._offline.pop(key, None)
             self._partitions[key] = partition
             self._moves.resume(partition)
         self._report_directory(partition, registration)
@@ -350,7 +351,7 @@ class ReplicaManager:
         return Partition(tp, topic.topic_id, self.node_id, replica_log, self, high_watermark=high_watermark)
 
     def _remove_replica(self, topic_id: uuid.UUID, key: PartitionKey, resigned: list[TopicPartition]) -> None:
-        self._offline.discard(key)
+        self._offline.pop(key, None)
         partition = self._partitions.get(key)
         if partition is None or partition.topic_id != topic_id:
             return
@@ -508,18 +509,30 @@ class ReplicaManager:
         resigned: list[TopicPartition] = []
         for tp in replicas:
             partition = self._partitions.pop(tp, None)
-            self._offline.add(tp)
             if partition is None:
+                # It was not opened yet, so whose it is comes with the metadata.
+                self._offline.setdefault(tp, None)
                 continue
+            self._offline[tp] = partition.topic_id
             if partition.is_leader:
                 resigned.append(tp)
             self._fetchers.stop(partition, partition.leader_id)
-            self._assignments.forget((partition.topic_id, tp.partition))
+            self._report_lost(partition, directory)
             self._levels.forget(partition)
             partition.stop(Errors.KAFKA_STORAGE_ERROR)
         for tp in resigned:
             for listener in self._listeners:
                 listener.on_resigned(tp)
+
+    def _report_lost(self, partition: Partition, directory: Path) -> None:
+        """Let the controller know of a replica that it was in a directory which is out of use: somebody else has to lead."""
+        replica = (partition.topic_id, partition.topic_partition.partition)
+        directory_id = self._log_manager.directories.id_of(directory)
+        registration = self._image.partition(*partition.topic_partition)
+        if directory_id is None or registration is None or registration.directory_of(self.node_id) == directory_id:
+            self._assignments.forget(replica)
+        else:
+            self._assignments.report(replica, directory_id)
 
     def _report_directory(self, partition: Partition, registration: PartitionRegistration) -> None:
         """Let the controller know where a replica is, if it thinks otherwise."""

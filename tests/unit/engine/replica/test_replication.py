@@ -447,3 +447,23 @@ def test_a_replica_that_cannot_say_whose_it_is_says_so_from_now_on(world: World)
     world.boot(2)
     world.settle(500)
     assert file.read_bytes() == whose, "or it would be taken for a replica of the next topic of this name"
+
+
+def test_what_lay_in_a_failed_directory_is_not_made_anew_though_the_metadata_does_not_know_where_it_was(world: World) -> None:
+    # The controller may hear of the failure before it has written down where the replica was: it is "unassigned" then.
+    world.create("orders", (1, 2))
+    world.settle()
+    answer = world.produce(1, "orders", b"a")
+    world.until(lambda: answer.is_settled)
+    tp = TopicPartition("orders", 0)
+    manager = world.brokers[1].manager
+    manager.directory_failed(world.brokers[1].partition(tp).log.directory.parent, [tp], "broken")
+    world.elect("orders", 0, 1)
+    world.settle()
+    assert manager.partition(tp) is None
+    assert world.produce(1, "orders", b"b").error == Errors.KAFKA_STORAGE_ERROR
+    # Another topic of the same name has nothing to do with it.
+    world.delete("orders")
+    world.create("orders", (1, 2))
+    world.settle()
+    assert manager.partition(tp) is not None
