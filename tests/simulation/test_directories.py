@@ -16,6 +16,10 @@ pytestmark = pytest.mark.expects_warnings  # a disk is full
 def test_others_lead_though_the_controller_did_not_know_where_the_replicas_were(seed: int) -> None:
     stage = SimStage(Setup(brokers=2, log_dirs=2), seed=seed)
     stage.start()
+    # While what it says of the first topic is under way, what it has to say of the second one waits.
+    for controller in stage.controller_ids:
+        stage.delay(1, controller, 500.0)
+    stage.create_topic("first", ((1, 2),))
     stage.create_topic("orders", ((1, 2),) * 4)
     image = stage.world.image()
     assert image is not None
