@@ -34,7 +34,7 @@ test: $(STAMPS)/dev
 	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -m "not oracle" -n $(WORKERS) --dist worksteal $(ARGS)
 
 oracle: $(STAMPS)/dev
-	$(BIN)/python -m pytest -q -m oracle $(ARGS)
+	$(BIN)/python -m pytest -q -m oracle -n 2 --dist worksteal $(ARGS)
 
 check: $(STAMPS)/dev
 	$(BIN)/ruff check .
