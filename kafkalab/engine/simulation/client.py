@@ -142,6 +142,12 @@ class SimClient:
         for then in waiters:
             then()
 
+    def forget_leader(self, place: Place) -> None:
+        """Who leads is to be learned anew; who led before is not asked again."""
+        known = self.leaders.get(place)
+        if known is not None:
+            self.leaders[place] = (-1, known[1])
+
     def leader_of(self, place: Place) -> int | None:
         """Who leads, as far as is known."""
         known = self.leaders.get(place)

@@ -147,11 +147,10 @@ class SimConsumer(SimClient):
                 error = Errors(partition.error_code)
                 if error is Errors.OFFSET_OUT_OF_RANGE:
                     self.out_of_range.append(f"{name}-{place[1]}@{self.positions.get(place)} at {self.clock.now_ms():.0f} ms")
-                    self.leaders.pop(place, None)
+                    self.forget_leader(place)
                     self._wait()
                 elif error:
-                    # Who leads is to be learned anew.
-                    self.leaders.pop(place, None)
+                    self.forget_leader(place)
                     self._wait()
                 elif place in self.positions:
                     self.high_watermarks[place] = partition.high_watermark

@@ -99,6 +99,7 @@ class Invariants:
         self._registrations: dict[_Key, PartitionRegistration] = {}
         self._loader = MetadataLoader(MetadataImage())
         self._loader.add_publisher(self)
+        world.watched_image = self._loader.image
         self._power_losses_known: dict[tuple[_Key, int], int] = {}
         """By partition and broker: how often the broker had lost its power when it was last known to be in sync."""
         self._leaders: dict[tuple[_Key, int], int] = {}

@@ -97,6 +97,8 @@ class SimWorld:
         self.read_checks: list[Callable[[str, str, int, int], None]] = []
         """Called when a consumer has read something: its name, topic, partition, and the offset after what it read."""
         self.failure: SimulationFailed | None = None
+        self.watched_image: MetadataImage | None = None
+        """What is committed of the metadata, kept by whoever watches: nodes may all have lost sight of it."""
         self.cluster_id = uuid_to_text(random_uuid(self.rng("cluster")))
         self._loop = self.client_loop("10.1.255.254")
         self._clients = 0
@@ -200,7 +202,9 @@ class SimWorld:
         return None if best is None else best[1]
 
     def image(self) -> MetadataImage | None:
-        """The newest committed metadata that a living node has."""
+        """The newest metadata that is committed; where nobody watches, the newest that a living node has."""
+        if self.watched_image is not None:
+            return self.watched_image
         nodes = [node.node for node in self.nodes.values() if node.node is not None]
         return max((node.image for node in nodes), key=lambda image: image.offset, default=None)
 
