@@ -30,4 +30,5 @@ class DynamicConfig:
             # It was checked when it was set, by a node whose own settings may be others.
             log.error("node %d: the settings in the metadata cannot be applied: %s", self._node_id, error)
         else:
-            log.info("node %d: settings changed: %s", self._node_id, ", ".join(sorted(changed)))
+            if changed:
+                log.info("node %d: settings changed: %s", self._node_id, ", ".join(sorted(changed)))
