@@ -5,29 +5,26 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import signal
 import sys
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Final, cast
 
 from kafkalab.engine.cluster.errors import ClusterStartError, HostError
 from kafkalab.engine.cluster.host import ClusterHost, Isolation
 from kafkalab.engine.cluster.settings import read_settings
+from kafkalab.engine.cluster.signals import END_SIGNALS, heard_signals
 from kafkalab.engine.common.config import ConfigError
 
 _log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S: Final = 60.0
-SIGNAL_WAIT_S: Final = 0.5 if sys.platform == "win32" else None
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
-_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,39 +60,24 @@ def run(options: ServeOptions) -> int:
         _say(f"kafkalab serve: {e}")
         return EXIT_USAGE
 
-    # The main thread does nothing but listen for the end, so that a signal is obeyed at any moment.
     ends: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    _obey_signals(host, ends)
-    threading.Thread(target=_serve, args=(host, started_at, ends, options.orders), name="kafkalab-serve", daemon=True).start()
-    status = _next(ends)
-    if status is None:
-        _log.info("stopping")
-    host.close()
-    return EXIT_OK if status is None else status
+    signals: list[int] = []
 
-
-def _obey_signals(host: ClusterHost, ends: queue.SimpleQueue[int | None]) -> None:
-    seen: list[int] = []
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        seen.append(number)
-        if len(seen) == 1:
+    def stop(number: int) -> None:
+        signals.append(number)
+        if len(signals) == 1:
             ends.put(None)
-        elif len(seen) == 3:
+        elif len(signals) == 3:
             # Who insists does not want to wait for an orderly end.
             threading.Thread(target=host.kill_all, name="kafkalab-kill", daemon=True).start()
 
-    for number in _SIGNALS:
-        signal.signal(number, stop)
-
-
-def _next(ends: queue.SimpleQueue[int | None]) -> int | None:
-    while True:
-        try:
-            # A wait without end would not let signals through on Windows.
-            return ends.get(timeout=SIGNAL_WAIT_S)
-        except queue.Empty:
-            continue
+    with heard_signals(END_SIGNALS, stop):
+        threading.Thread(target=_serve, args=(host, started_at, ends, options.orders), name="kafkalab-serve", daemon=True).start()
+        status = ends.get()
+        if status is None:
+            _log.info("stopping")
+        host.close()
+    return EXIT_OK if status is None else status
 
 
 def _serve(host: ClusterHost, started_at: float, ends: queue.SimpleQueue[int | None], orders: bool) -> None:

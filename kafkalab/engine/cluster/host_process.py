@@ -26,6 +26,7 @@ from typing import IO, Any, Final
 from kafkalab.engine.cluster.child import LOG_FORMAT, Uplink, read_only, take_standard_output
 from kafkalab.engine.cluster.errors import HostError
 from kafkalab.engine.cluster.host import ClusterHost
+from kafkalab.engine.cluster.signals import heard_signals
 from kafkalab.engine.common.config import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -158,7 +159,11 @@ def main() -> int:
     copyreg.pickle(MappingProxyType, _reduce_proxy)
     commands: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: commands.put(None))
+    with heard_signals([signal.SIGTERM], lambda _number: commands.put(None)):
+        return _run(stream, commands)
+
+
+def _run(stream: IO[bytes], commands: queue.SimpleQueue[str | None]) -> int:
     line = sys.stdin.readline()
     if not line:
         return 0

@@ -19,9 +19,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from kafkalab.engine.cluster.child import LOG_FORMAT, Uplink, read_frame, spawn, take_standard_output
+from kafkalab.engine.cluster.signals import heard_signals
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.faults.network import LinkFault
 from kafkalab.engine.server.node import NodeFailed, NodeRunner, NodeSpec
@@ -280,7 +281,11 @@ def main() -> int:
     stream = take_standard_output()
     commands: queue.SimpleQueue[str] = queue.SimpleQueue()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, _: commands.put(f"signal {number}"))
+    with heard_signals([signal.SIGTERM], lambda number: commands.put(f"signal {number}")):
+        return _run(stream, commands)
+
+
+def _run(stream: IO[bytes], commands: queue.SimpleQueue[str]) -> int:
     spec, log_level = spec_from_json(sys.stdin.readline())
     logging.basicConfig(stream=sys.stderr, level=log_level, format=LOG_FORMAT)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
