@@ -6,7 +6,7 @@ notice nothing; timestamps stay what they were, counted from another base.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from kafkalab.engine.record.batch import (
@@ -23,7 +23,7 @@ from kafkalab.engine.record.batch import (
     validate,
 )
 from kafkalab.engine.record.compression import Codec, compress
-from kafkalab.engine.record.keys import Stretch, iter_stretches, timestamp_delta
+from kafkalab.engine.record.keys import add_starts, timestamp_delta
 
 _KEPT_BITS: Final = CODEC_MASK | LOG_APPEND_TIME_BIT | TRANSACTIONAL_BIT | CONTROL_BIT
 
@@ -31,33 +31,14 @@ _KEPT_BITS: Final = CODEC_MASK | LOG_APPEND_TIME_BIT | TRANSACTIONAL_BIT | CONTR
 class Selection:
     """The records of one batch that stay."""
 
-    __slots__ = ("_stretches", "count", "has_tombstones")
+    __slots__ = ("chosen", "has_tombstones", "starts")
 
     def __init__(self) -> None:
-        self._stretches: list[tuple[Stretch, Sequence[bool] | None]] = []
-        self.count = 0
+        self.starts: list[int] = []
+        """Where each record begins, those that go too; at the end of all, where the last one ends."""
+        self.chosen: list[int] = []
+        """Which of them stay, by number."""
         self.has_tombstones = False
-
-    def add(self, stretch: Stretch, kept: Sequence[bool] | None, has_value: Sequence[bool] | bool) -> None:
-        """``kept`` is None when all of them are."""
-        self._stretches.append((stretch, kept))
-        self.count += len(stretch.keys) if kept is None else sum(kept)
-        if self.has_tombstones or has_value is True:
-            return
-        if has_value is False:
-            self.has_tombstones = kept is None or any(kept)
-        elif kept is None:
-            self.has_tombstones = not all(has_value)
-        else:
-            self.has_tombstones = any(is_kept and not is_value for is_kept, is_value in zip(kept, has_value, strict=True))
-
-    def bounds(self) -> Iterator[tuple[int, int]]:
-        """Where each of them begins and ends in the payload."""
-        for stretch, kept in self._stretches:
-            starts = stretch.starts
-            for number, start in enumerate(starts):
-                if kept is None or kept[number]:
-                    yield start, starts[number + 1] if number + 1 < len(starts) else stretch.end
 
 
 def empty_batch(header: BatchHeader) -> bytes:
@@ -78,39 +59,63 @@ def with_horizon(chunk: bytes, at: int, header: BatchHeader, horizon: int) -> by
     validate(chunk, at, header)
     payload = bytes(records_payload(chunk, at, header))
     selection = Selection()
-    for stretch in iter_stretches(payload, header.record_count):
-        selection.add(stretch, None, True)
+    selection.starts.append(add_starts(selection.starts, payload, 0, header.record_count))
+    selection.chosen.extend(range(header.record_count))
     return remade(header, payload, selection, horizon)
 
 
-def remade(header: BatchHeader, payload: bytes, selection: Selection, horizon: int | None) -> bytes:
-    """The batch with these records only; timestamps are counted from the horizon, or from the first that stays."""
-    append_time = header.max_timestamp if header.is_log_append_time else None
+def remade(header: BatchHeader, data: bytes, selection: Selection, horizon: int | None) -> bytes:
+    """The batch with these records only; timestamps are counted from the horizon, or from the first that stays.
+
+    :param data: what ``selection`` has the places of.
+    """
+    starts, chosen = selection.starts, selection.chosen
     base = header.base_timestamp
-    new_base = horizon
-    max_timestamp = NO_TIMESTAMP
+    deltas = [timestamp_delta(data, starts[number]) for number in chosen]
+    if header.is_log_append_time:
+        append_time = max_timestamp = header.max_timestamp
+        new_base = append_time if horizon is None else horizon
+        new_deltas = [append_time - new_base] * len(deltas)
+    else:
+        new_base = base + deltas[0][0] if horizon is None else horizon
+        max_timestamp = base + max(deltas)[0]
+        new_deltas = [base - new_base + delta for delta, _, _ in deltas]
     out = bytearray()
-    for start, end in selection.bounds():
-        delta, delta_start, delta_end = timestamp_delta(payload, start)
-        timestamp = base + delta if append_time is None else append_time
-        if new_base is None:
-            new_base = timestamp
-        max_timestamp = max(max_timestamp, timestamp)
-        new_delta = timestamp - new_base
+    end = -1
+    raw = 0
+    for number, (delta, delta_start, delta_end), new_delta in zip(chosen, deltas, new_deltas, strict=True):
+        start = starts[number]
         if new_delta == delta:
-            out += payload[start:end]
+            # Neighbours that stay as they are go over in one piece.
+            if start != end:
+                out += data[raw:end] if end >= 0 else b""
+                raw = start
+            end = starts[number + 1]
             continue
-        encoded = encode_varint(new_delta)
-        # Attributes, the new delta, and the rest as it was.
-        out += encode_varint(1 + len(encoded) + end - delta_end)
-        out += payload[delta_start - 1 : delta_start]
+        if end >= 0:
+            out += data[raw:end]
+            end = -1
+        encoded = _encoded(new_delta)
+        stop = starts[number + 1]
+        if len(encoded) == delta_end - delta_start:
+            out += data[start:delta_start]
+        else:
+            # The record has another length now, and the same attributes.
+            out += encode_varint(1 + len(encoded) + stop - delta_end)
+            out += data[delta_start - 1 : delta_start]
         out += encoded
-        out += payload[delta_end:end]
-    assert new_base is not None, "a batch that is made anew has records"
+        out += data[delta_end:stop]
+    if end >= 0:
+        out += data[raw:end]
     attributes = header.attributes & _KEPT_BITS | (DELETE_HORIZON_BIT if horizon is not None else 0)
     return rebuild(
-        header._replace(base_timestamp=new_base, record_count=selection.count),
+        header._replace(base_timestamp=new_base, record_count=len(chosen)),
         bytes(out) if header.codec == Codec.NONE else compress(header.codec, bytes(out)),
         attributes=attributes,
-        max_timestamp=max_timestamp if append_time is None else append_time,
+        max_timestamp=max_timestamp,
     )
+
+
+@lru_cache(maxsize=4096)
+def _encoded(delta: int) -> bytes:
+    return encode_varint(delta)

@@ -1,10 +1,11 @@
 """One compaction of one log, in steps small enough to be taken between other work.
 
 First the dirty part is read, and of each key is remembered where it was written last. Then every
-segment up to there is copied without the records that were written again later. A batch all of
-whose records stay is copied as it is; a batch that loses records is made anew with its offsets,
-sequence numbers and timestamps; a batch that loses all of them goes, unless it is the last one of a
-producer or of the compacted part: these stay behind empty.
+segment up to there is copied without the records that were written again later: in the dirty part
+those whose places were not remembered, before it those whose keys were. A batch all of whose records
+stay is copied as it is; a batch that loses records is made anew with its offsets, sequence numbers
+and timestamps; a batch that loses all of them goes, unless it is the last one of a producer or of the
+compacted part: these stay behind empty.
 
 Tombstones and markers of finished transactions stay until ``delete.retention.ms`` after the
 compaction that met them first; that time is written into their batch (bit 6 of the attributes) in
@@ -24,7 +25,7 @@ from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.log.cleaned_batch import Selection, empty_batch, remade, with_horizon
 from kafkalab.engine.log.cleaned_transactions import CleanedTransactions
 from kafkalab.engine.log.log import Log
-from kafkalab.engine.log.offset_map import OffsetMap, short_keys
+from kafkalab.engine.log.offset_map import OffsetMap, Places, place_of, short_keys
 from kafkalab.engine.log.segment import (
     CLEANED_SUFFIX,
     INDEX_SUFFIX,
@@ -46,8 +47,9 @@ from kafkalab.engine.record.batch import (
     records_payload,
     validate,
 )
+from kafkalab.engine.record.compression import Codec
 from kafkalab.engine.record.control import ControlType, decode_key
-from kafkalab.engine.record.keys import Stretch, iter_stretches
+from kafkalab.engine.record.keys import Stretch, add_starts, iter_stretches
 
 READ_BYTES: Final = 256 * 1024
 STEP_RECORDS_MAX: Final = 2048
@@ -119,6 +121,7 @@ class Cleaning:
         self._first_dirty_offset = first_dirty_offset
         self._first_uncleanable_offset = first_uncleanable_offset
         self._map = offset_map
+        self._places = Places()
         self._now_ms = wall_ms
         self._read_bytes = max(read_bytes, HEADER_BYTES)
         self._cleaned: Segment | None = None
@@ -136,6 +139,8 @@ class Cleaning:
         self._check()
         self.stats.keys = len(self._map)
         end_offset = self._map.latest_offset + 1
+        for _ in self._places.fill(self._map.places()):
+            yield 0
         transactions = CleanedTransactions()
         for group in group_segments(
             segments_between(self.log.sealed_segments(), 0, end_offset),
@@ -170,7 +175,8 @@ class Cleaning:
                     elif not transactions.on_records(header) and header.last_offset >= start:
                         # A flipped bit in a key would make another key's last record look old.
                         validate(chunk, at, header)
-                        for stretch in iter_stretches(bytes(records_payload(chunk, at, header)), header.record_count):
+                        data, first, stop = _records(chunk, at, header)
+                        for stretch in iter_stretches(data, header.record_count, first, stop):
                             if not self._note_keys(header, stretch):
                                 return
                             records += len(stretch.keys)
@@ -184,14 +190,21 @@ class Cleaning:
             self._map.latest_offset = max(self._map.latest_offset, next_offset - 1)
 
     def _note_keys(self, header: BatchHeader, stretch: Stretch) -> bool:
-        keys = stretch.keys
-        offsets = _offsets(header, stretch)
-        if None in keys or offsets[0] < self._first_dirty_offset:
-            chosen = [
-                (key, offset) for key, offset in zip(keys, offsets, strict=True) if key is not None and offset >= self._first_dirty_offset
-            ]
-            return self._map.put(short_keys([key for key, _ in chosen]), [offset for _, offset in chosen])
-        return self._map.put(short_keys(keys), offsets)  # type: ignore[arg-type]
+        keys, deltas, has_value = stretch.keys, stretch.offset_deltas, stretch.has_value
+        base = header.base_offset
+        if None not in keys and base + deltas[0] >= self._first_dirty_offset:
+            if isinstance(deltas, range) and isinstance(has_value, bool):
+                places = range(place_of(base + deltas.start, has_value), place_of(base + deltas.stop, has_value), 2)
+                return self._map.put(short_keys(keys), places)  # type: ignore[arg-type]
+        chosen = [
+            (key, place_of(base + delta, is_value))
+            for key, delta, is_value in zip(keys, deltas, _by_record(stretch), strict=True)
+            if key is not None and base + delta >= self._first_dirty_offset
+        ]
+        if not self._map.put(short_keys([key for key, _ in chosen]), [place for _, place in chosen]):
+            return False
+        self.stats.records_without_key += keys.count(None)
+        return True
 
     # --- copying ------------------------------------------------------------------------------------
 
@@ -278,58 +291,100 @@ class Cleaning:
             else:
                 yield True
             return
-        payload = bytes(records_payload(chunk, at, header))
         selection = Selection()
         keeps_tombstones = horizon is None or self._now_ms < horizon
-        looked_at = 0
-        for stretch in iter_stretches(payload, header.record_count):
-            self._select(header, stretch, keeps_tombstones, selection)
-            looked_at += len(stretch.keys)
-            if looked_at >= STEP_RECORDS_MAX:
-                yield None
-                looked_at = 0
-        self.stats.records_kept += selection.count
-        self.stats.records_dropped += header.record_count - selection.count
+        # Of these batches every record was looked at, and each has an offset.
+        is_remembered = (
+            header.base_offset >= self._first_dirty_offset
+            and header.last_offset <= self._map.latest_offset
+            and header.record_count == header.last_offset_delta + 1
+            and not header.is_transactional
+        )
+        if is_remembered:
+            self._select_by_place(header, keeps_tombstones, selection)
+        else:
+            data, start, stop = _records(chunk, at, header)
+            looked_at = 0
+            for stretch in iter_stretches(data, header.record_count, start, stop):
+                self._select_by_key(header, stretch, keeps_tombstones, selection)
+                looked_at += len(stretch.keys)
+                if looked_at >= STEP_RECORDS_MAX:
+                    yield None
+                    looked_at = 0
+            selection.starts.append(stop)
+        count = len(selection.chosen)
+        self.stats.records_kept += count
+        self.stats.records_dropped += header.record_count - count
         needs_horizon = selection.has_tombstones and horizon is None
-        if not selection.count:
+        if not count:
             yield empty_batch(header) if keeps_empty else False
-        elif selection.count == header.record_count and not needs_horizon:
+        elif count == header.record_count and not needs_horizon:
             yield True
         else:
             # New bytes get a new checksum, which must not make good what had gone bad.
             validate(chunk, at, header)
+            if is_remembered:
+                data, start, stop = _records(chunk, at, header)
+                starts, left = selection.starts, header.record_count
+                while left:
+                    start = add_starts(starts, data, start, min(left, STEP_RECORDS_MAX))
+                    left = header.record_count - len(starts)
+                    if left:
+                        yield None
+                if start != stop:
+                    raise ApiError(Errors.CORRUPT_MESSAGE, f"Record is corrupt: the records of {header.base_offset} end early or late")
+                starts.append(stop)
             if needs_horizon:
                 horizon = self._now_ms + self._config.delete_retention_ms
-            yield remade(header, payload, selection, horizon)
+            yield remade(header, data, selection, horizon)
 
-    def _select(self, header: BatchHeader, stretch: Stretch, keeps_tombstones: bool, selection: Selection) -> None:
-        keys = stretch.keys
-        offsets = _offsets(header, stretch)
+    def _select_by_place(self, header: BatchHeader, keeps_tombstones: bool, selection: Selection) -> None:
+        """All of the batch was looked at: its newest records are known by their offsets."""
+        places = self._places.between(header.base_offset, header.last_offset)
+        if not keeps_tombstones:
+            places = [place for place in places if not place & 1]
+        base = header.base_offset
+        selection.chosen = [(place >> 1) - base for place in places]
+        selection.has_tombstones = any(place & 1 for place in places)
+
+    def _select_by_key(self, header: BatchHeader, stretch: Stretch, keeps_tombstones: bool, selection: Selection) -> None:
+        keys, has_value = stretch.keys, stretch.has_value
+        first = len(selection.starts)
+        selection.starts.extend(stretch.starts)
+        numbers = range(first, first + len(keys))
         latest = self._map.latest_offset
-        has_value = stretch.has_value
-        if offsets[0] > latest:
-            selection.add(stretch, None, has_value)
+        if header.base_offset + stretch.offset_deltas[0] > latest:
+            selection.chosen.extend(numbers)
+            selection.has_tombstones = selection.has_tombstones or not all(_by_record(stretch))
             return
-        if None not in keys and offsets[-1] <= latest and (has_value is True or keeps_tombstones):
+        base = header.base_offset
+        if base + stretch.offset_deltas[-1] <= latest and None not in keys and (has_value is True or keeps_tombstones):
             found = list(map(self._map.get, short_keys(keys)))  # type: ignore[arg-type]
-            if found.count(None) == len(found) or found == list(offsets):
-                selection.add(stretch, None, has_value)
+            if found.count(None) == len(found):
+                chosen = list(numbers)
             else:
-                kept = [newest is None or offset >= newest for newest, offset in zip(found, offsets, strict=True)]
-                selection.add(stretch, kept, has_value)
-            return
-        values = [has_value] * len(keys) if isinstance(has_value, bool) else has_value
-        kept = []
-        for key, offset, is_value in zip(keys, offsets, values, strict=True):
-            if offset > latest:
-                kept.append(True)
-            elif key is None:
-                self.stats.records_without_key += 1
-                kept.append(False)
-            else:
-                newest = self._map.get(short_keys((key,))[0])
-                kept.append((newest is None or offset >= newest) and (is_value or keeps_tombstones))
-        selection.add(stretch, kept, has_value)
+                chosen = [
+                    number
+                    for number, place, delta in zip(numbers, found, stretch.offset_deltas, strict=True)
+                    if place is None or base + delta >= place >> 1
+                ]
+        else:
+            chosen = []
+            for number, key, delta, is_value in zip(numbers, keys, stretch.offset_deltas, _by_record(stretch), strict=True):
+                offset = base + delta
+                if offset > latest:
+                    chosen.append(number)
+                elif key is None:
+                    # Those of the dirty part were counted when it was read.
+                    self.stats.records_without_key += offset < self._first_dirty_offset
+                else:
+                    place = self._map.get(short_keys((key,))[0])
+                    if (place is None or offset >= place >> 1) and (is_value or keeps_tombstones):
+                        chosen.append(number)
+        selection.chosen.extend(chosen)
+        if has_value is not True and not selection.has_tombstones:
+            values = _by_record(stretch)
+            selection.has_tombstones = not all(values[number - first] for number in chosen)
 
     def _is_last_of_producer(self, header: BatchHeader) -> bool:
         if header.producer_id == NO_PRODUCER_ID:
@@ -450,11 +505,16 @@ def group_segments(
     return groups
 
 
-def _offsets(header: BatchHeader, stretch: Stretch) -> Sequence[int]:
-    base, deltas = header.base_offset, stretch.offset_deltas
-    if isinstance(deltas, range):
-        return range(base + deltas.start, base + deltas.stop)
-    return [base + delta for delta in deltas]
+def _records(chunk: bytes, at: int, header: BatchHeader) -> tuple[bytes, int, int]:
+    """The bytes that hold a batch's records, and where they begin and end in them."""
+    if header.codec == Codec.NONE:
+        return chunk, at + HEADER_BYTES, at + header.size_bytes
+    payload = bytes(records_payload(chunk, at, header))
+    return payload, 0, len(payload)
+
+
+def _by_record(stretch: Stretch) -> Sequence[bool]:
+    return [stretch.has_value] * len(stretch.keys) if isinstance(stretch.has_value, bool) else stretch.has_value
 
 
 def _control_type(chunk: bytes, at: int, header: BatchHeader) -> ControlType | None:

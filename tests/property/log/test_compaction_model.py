@@ -22,7 +22,7 @@ from kafkalab.engine.log.offset_map import ENTRY_BYTES, OffsetMap
 from kafkalab.engine.log.storage import FileStorage
 from kafkalab.engine.record.batch import Record, build_batch, iter_records, read_header, records_payload, validate
 from kafkalab.engine.record.control import ControlType, encode_end_transaction_marker, encode_key
-from kafkalab.engine.record.keys import iter_stretches
+from kafkalab.engine.record.keys import add_starts, iter_stretches, timestamp_delta
 
 TP = TopicPartition("compacted", 0)
 DELETE_RETENTION_MS = 1000
@@ -260,21 +260,22 @@ RECORDS = st.lists(
 )
 
 
-@given(records=RECORDS, repeats=st.integers(1, 40))
-@settings(deadline=None, max_examples=150)
-def test_keys_are_those_of_the_records(records: list[tuple[bytes | None, bytes | None, int, bool]], repeats: int) -> None:
-    """Runs of like records and others, in any mixture."""
+@given(records=RECORDS, repeats=st.integers(1, 40), in_turn=st.booleans(), before=st.binary(max_size=3))
+@settings(deadline=None, max_examples=300)
+def test_keys_are_those_of_the_records(
+    records: list[tuple[bytes | None, bytes | None, int, bool]], repeats: int, in_turn: bool, before: bytes
+) -> None:
+    """Runs of like records, records that are alike but in length, and others, in any mixture."""
+    chosen = records * repeats if in_turn else [record for record in records for _ in range(repeats)]
     batch = build_batch(
-        [
-            Record(0, 10**12 + delta, key, value, (("name", b"x"),) if with_header else ())
-            for key, value, delta, with_header in records
-            for _ in range(repeats)
-        ]
+        [Record(0, 10**12 + delta, key, value, (("name", b"x"),) if with_header else ()) for key, value, delta, with_header in chosen]
     )
     header = read_header(batch)
     payload = bytes(records_payload(batch, 0, header))
     expected = list(iter_records(batch))
-    found = list(iter_stretches(payload, header.record_count))
+    at, end = len(before), len(before) + len(payload)
+    data = before + payload + b"\x00" * 20
+    found = list(iter_stretches(data, header.record_count, at, end))
     assert [key for stretch in found for key in stretch.keys] == [record.key for record in expected]
     assert [delta for stretch in found for delta in stretch.offset_deltas] == [record.offset for record in expected]
     values = [
@@ -284,7 +285,11 @@ def test_keys_are_those_of_the_records(records: list[tuple[bytes | None, bytes |
     ]
     assert values == [record.value is not None for record in expected]
     starts = [start for stretch in found for start in stretch.starts]
-    assert starts[0] == 0 and found[-1].end == len(payload) and len(starts) == len(expected)
+    assert starts[0] == at and found[-1].end == end and len(starts) == len(expected)
+    again: list[int] = []
+    assert add_starts(again, data, at, header.record_count) == end
+    assert again == starts
+    assert [timestamp_delta(data, start)[0] + header.base_timestamp for start in starts] == [record.timestamp for record in expected]
 
 
 @given(payload=st.binary(max_size=300), count=st.integers(1, 40))

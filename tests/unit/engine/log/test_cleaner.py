@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -18,7 +19,7 @@ from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.faulty_storage import FaultyStorage
 from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.manager import LogManager
-from kafkalab.engine.log.offset_map import ENTRY_BYTES, OffsetMap
+from kafkalab.engine.log.offset_map import ENTRY_BYTES, OffsetMap, Places, place_of
 from kafkalab.engine.log.storage import Background, Done, FileStorage
 from kafkalab.engine.log.txn_index import AbortedTransaction
 from kafkalab.engine.record.batch import (
@@ -400,10 +401,24 @@ def test_a_cleaner_that_is_off_touches_nothing(house: House) -> None:
 def test_the_map_of_keys_is_bounded() -> None:
     offset_map = OffsetMap(10 * ENTRY_BYTES, 0.5)
     assert offset_map.entries_max == 5
-    assert offset_map.put([b"a", b"b", b"a"], range(3))
-    assert (len(offset_map), offset_map.latest_offset, offset_map.get(b"a")) == (2, 2, 2)
-    assert not offset_map.put([b"c", b"b", b"d", b"e", b"a", b"f", b"g"], range(3, 10))
+    assert offset_map.put([b"a", b"b", b"a"], range(place_of(0, True), place_of(3, True), 2))
+    assert (len(offset_map), offset_map.latest_offset, offset_map.get(b"a")) == (2, 2, place_of(2, True))
+    tombstones = range(place_of(3, False), place_of(10, False), 2)
+    assert not offset_map.put([b"c", b"b", b"d", b"e", b"a", b"f", b"g"], tombstones)
     assert (len(offset_map), offset_map.latest_offset, offset_map.get(b"f")) == (5, 7, None)
+    assert offset_map.get(b"a") == place_of(7, False)
+
+
+def test_places_are_found_by_offset() -> None:
+    random = Random(3)
+    offsets = random.sample(range(20_000), 9_000)
+    there = {offset: random.random() < 0.8 for offset in offsets}
+    places = Places()
+    for _ in places.fill(place_of(offset, has_value) for offset, has_value in there.items()):
+        pass
+    for first, last in ((0, 20_000), (0, 0), (1_023, 1_024), (5_000, 12_345), (19_999, 30_000), (25_000, 25_001)):
+        expected = [place_of(offset, there[offset]) for offset in sorted(offsets) if first <= offset <= last]
+        assert places.between(first, last) == expected
 
 
 def test_more_keys_than_memory_take_several_passes(house: House) -> None:
