@@ -224,6 +224,9 @@ class Fetcher:
             data = bytes(partition.records)
             self._log.append_as_follower(data)
         except ApiError as error:
+            if error.error is Errors.KAFKA_STORAGE_ERROR:
+                # Not the leader's doing: the node ends.
+                raise
             log.error("What the leader sent cannot be appended at offset %d: %s", self._log.log_end_offset, error)
             return False
         self._owner.handle_appended(data)

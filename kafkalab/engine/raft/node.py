@@ -7,7 +7,7 @@ while kraft.version is 0, and by the log itself from then on (KIP-853).
 Rules kept here:
 
 * What is promised is on disk before it is said: votes and epochs in ``quorum-state``, log entries
-  before they count for the high watermark.
+  before they count for the high watermark. A member whose disk refuses says nothing more, and ends.
 * Epochs only rise; within an epoch neither the vote nor the known leader changes.
 * A state's timers and late answers die with it: each names the state it belongs to.
 * The listener hears of commits in order and once, and of leadership only when the leader's own
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.time import Clock, Timer
+from kafkalab.engine.log.storage import StorageError
 from kafkalab.engine.protocol.network import Network
 from kafkalab.engine.raft import messages
 from kafkalab.engine.raft.commits import CommitFeed
@@ -92,12 +93,14 @@ class RaftNode:
         sink: TelemetrySink,
         config: RaftConfig,
         listener: RaftListener,
+        on_disk_failed: Callable[[str], None],
         endpoints: Mapping[str, Address] | None = None,
         bootstrap_servers: Sequence[Address] = (),
         can_become_voter: bool = False,
     ) -> None:
         """
         :param voters: the static voters; none where the log says who votes.
+        :param on_disk_failed: told which file could not be brought to the disk and why; the member does nothing more then.
         :param endpoints: the member's own, by listener name; needed where voters can change.
         :param bootstrap_servers: whom to ask who leads; the voters without them.
         :param can_become_voter: a controller, which joins by itself when the settings say so.
@@ -117,6 +120,7 @@ class RaftNode:
         self._network: Final = network
         self._config: Final = config
         self._listener: Final = listener
+        self._on_disk_failed: Final = on_disk_failed
         self._feed: Final = CommitFeed(log, listener)
         self._server: Final = FetchServer(self, cluster_id=cluster_id, log=log, clock=clock, config=config)
         self._fetcher: Final = Fetcher(
@@ -322,7 +326,9 @@ class RaftNode:
     def start(self) -> None:
         """Take up what the disk remembers, and look for a leader.
 
-        :raises QuorumStateError: when the disk's memory cannot be read.
+        :raises QuorumStateError: when the disk's memory makes no sense.
+        :raises StorageError: when it cannot be read.
+        :raises ApiError: KAFKA_STORAGE_ERROR when nothing can be written.
         """
         assert not self._is_started, "a member starts once"
         self._is_started = True
@@ -411,6 +417,14 @@ class RaftNode:
         self._server.abandon()
         self._cleaner.stop()
         self._reporter.stop()
+
+    def handle_disk_failed(self, why: str) -> None:
+        """Something that others rely on may not be on the disk: whatever would follow from it is not said any more.
+
+        Kafka's node halts here. Whoever calls leaves what it is doing with an exception.
+        """
+        self.abandon()
+        self._on_disk_failed(why)
 
     # --- appending ---------------------------------------------------------------------------------
 
@@ -548,7 +562,11 @@ class RaftNode:
             state.epoch, state.leader_id, state.voted_id, state.voted_directory_id if version > 0 else None, min(version, 1)
         )
         if remembered != self._persisted:
-            self._store.write(remembered)
+            try:
+                self._store.write(remembered)
+            except StorageError as error:
+                self.handle_disk_failed(str(error))
+                raise ApiError(Errors.KAFKA_STORAGE_ERROR, str(error)) from error
             self._persisted = remembered
 
     def _cancel_timers(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import METADATA_TOPIC
@@ -42,6 +42,9 @@ class SnapshotReceiver(Protocol):
 
     def handle_snapshot_fetched(self, snapshot_id: SnapshotId) -> None:
         """The snapshot is on the disk and the log begins at its end."""
+
+    def handle_disk_failed(self, why: str) -> None:
+        """The disk refused something that cannot be done without."""
 
 
 class SnapshotFetcher:
@@ -76,12 +79,15 @@ class SnapshotFetcher:
         self._retry: Timer | None = None
 
     def start(self, leader_id: int, snapshot_id: SnapshotId) -> bool:
-        """Fetch from the leader what it has in place of its log; False when that is of no use here."""
+        """Fetch from the leader what it has in place of its log; False when that is of no use here.
+
+        :raises ApiError: KAFKA_STORAGE_ERROR when the disk refuses.
+        """
         assert self._file is None, "one snapshot is fetched at a time"
         try:
             self._file = self._log.receive_snapshot(snapshot_id)
         except OSError as error:
-            log.error("No snapshot can be written: %s", error)
+            self._disk_failed(snapshot_id, error)
         if self._file is None:
             return False
         log.info("Node %d fetches snapshot %s from controller %d", self._node_id, snapshot_id, leader_id)
@@ -148,6 +154,12 @@ class SnapshotFetcher:
         self.stop()
         self._on_end(False)
 
+    def _disk_failed(self, snapshot_id: SnapshotId, error: OSError | ApiError) -> NoReturn:
+        reason = error.message if isinstance(error, ApiError) else error.strerror or error
+        why = f"snapshot {snapshot_id} cannot take the metadata log's place: {reason}"
+        self._owner.handle_disk_failed(why)
+        raise ApiError(Errors.KAFKA_STORAGE_ERROR, why) from error
+
     def _handle_response(self, response: Any | None, file: SnapshotFile) -> None:
         if file is not self._file:
             return
@@ -185,15 +197,14 @@ class SnapshotFetcher:
             else:
                 file.freeze(lambda error: self._frozen(file, error))
         except OSError as error:
-            self._end(f"it cannot be written: {error.strerror or error}")
+            self._disk_failed(file.snapshot_id, error)
 
     def _frozen(self, file: SnapshotFile, error: OSError | None) -> None:
         if file is not self._file:
             # The fetch was given up meanwhile. What is whole on the disk may stay: the next start looks at it again.
             return
         if error is not None:
-            self._end(f"it cannot be written: {error.strerror or error}")
-            return
+            self._disk_failed(file.snapshot_id, error)
         snapshots = self._log.snapshots
         assert snapshots is not None, "there is a place for snapshots"
         try:
@@ -211,9 +222,7 @@ class SnapshotFetcher:
         try:
             is_newer = self._log.truncate_to_latest_snapshot()
         except (OSError, ApiError) as failure:
-            log.error("The log cannot be cut at snapshot %s: %s", file.snapshot_id, failure)
-            self._on_end(False)
-            return
+            self._disk_failed(file.snapshot_id, failure)
         if is_newer:
             log.info("Node %d got snapshot %s and begins its log there", self._node_id, file.snapshot_id)
             self._owner.handle_snapshot_fetched(file.snapshot_id)

@@ -7,6 +7,7 @@ checked: one leader and one vote per epoch, committed entries agree everywhere a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
@@ -204,6 +205,8 @@ class World:
         self.committed: dict[int, tuple[int, tuple[bytes, ...]]] = {}
         self.acknowledged: list[bytes] = []
         self.sent: list[tuple[int, int, ApiKey]] = []
+        self.disk_failures: dict[int, str] = {}
+        """Why members ended by themselves."""
         self.kraft_versions: dict[int, tuple[int, int]] = {}
         """What members say that they can work at; (0, 1) without."""
         self._incarnation = dict.fromkeys(self.ids, 0)
@@ -228,6 +231,7 @@ class World:
                 sink=self.sink,
                 config=self.config,
                 listener=recorder,
+                on_disk_failed=partial(self._disk_failed, node_id),
             )
             node.start()
 
@@ -245,6 +249,14 @@ class World:
         self._incarnation[node_id] += 1
         if power_cut:
             self.logs[node_id].cut_power(self.rng)
+
+    def _disk_failed(self, node_id: int, why: str) -> None:
+        self.disk_failures[node_id] = why
+        self.clock.call_later(0.0, partial(self._end_failed, self.nodes[node_id]))
+
+    def _end_failed(self, node: RaftNode) -> None:
+        if self.nodes.get(node.node_id) is node:
+            self.kill(node.node_id)
 
     def restart(self, node_id: int) -> None:
         """Start a killed member again, on what its disk kept."""
