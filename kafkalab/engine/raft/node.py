@@ -121,7 +121,7 @@ class RaftNode:
         self._config: Final = config
         self._listener: Final = listener
         self._on_disk_failed: Final = on_disk_failed
-        self._feed: Final = CommitFeed(log, listener)
+        self._feed: Final = CommitFeed(self, log=log, listener=listener, clock=clock)
         self._server: Final = FetchServer(self, cluster_id=cluster_id, log=log, clock=clock, config=config)
         self._fetcher: Final = Fetcher(
             self,
@@ -415,6 +415,7 @@ class RaftNode:
         self._membership.stop()
         self._fetcher.stop()
         self._server.abandon()
+        self._feed.stop()
         self._cleaner.stop()
         self._reporter.stop()
 
@@ -488,12 +489,16 @@ class RaftNode:
         self._reporter.level_changed()
         self._server.release()
         self._feed.advance(high_watermark)
+        if isinstance(self._state, LeaderState) and not self._is_closed:
+            self._changes.handle_high_watermark(high_watermark)
+
+    def handle_handed_over(self) -> None:
+        """The listener has got more of what is committed; a leader is announced to it when it has what came before its epoch."""
         state = self._state
-        if isinstance(state, LeaderState) and not state.is_announced and self._feed.next_offset > state.epoch_start_offset:
+        is_due = isinstance(state, LeaderState) and not state.is_announced and self._feed.next_offset > state.epoch_start_offset
+        if isinstance(state, LeaderState) and is_due and not self._is_closed:
             state.is_announced = True
             self._listener.handle_became_leader(state.epoch)
-        if isinstance(state, LeaderState) and self._state is state:
-            self._changes.handle_high_watermark(high_watermark)
 
     # --- what the fetcher brings -------------------------------------------------------------------
 

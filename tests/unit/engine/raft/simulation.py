@@ -6,7 +6,7 @@ checked: one leader and one vote per epoch, committed entries agree everywhere a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from random import Random
 from typing import Any, NamedTuple
@@ -124,6 +124,7 @@ class Recorder:
         self.batches: list[CommittedBatch] = []
         self.next_offset = 0
         self.snapshots: list[tuple[int, list[bytes]]] = []
+        self.snapshot_parts: list[int] = []
         self.leader_changes: list[tuple[int, int]] = []
         self.leading: int | None = None
 
@@ -138,10 +139,16 @@ class Recorder:
             self.batches.append(batch)
             self.world.committed_somewhere(self.node_id, batch)
 
-    def handle_snapshot(self, snapshot: CommittedSnapshot) -> None:
+    def handle_snapshot(self, snapshot: CommittedSnapshot) -> Iterator[int]:
         assert snapshot.end_offset > self.next_offset, "a snapshot brings news"
+        next_offset, taken = self.next_offset, []
+        for values in snapshot.values():
+            taken += values
+            self.snapshot_parts.append(len(values))
+            yield len(values)
+        assert self.next_offset == next_offset, "nothing comes in between"
         self.next_offset = snapshot.end_offset
-        self.snapshots.append((snapshot.end_offset, [value for values in snapshot.values() for value in values]))
+        self.snapshots.append((snapshot.end_offset, taken))
 
     def handle_leader_change(self, leader_id: int, epoch: int) -> None:
         assert not self.leader_changes or epoch >= self.leader_changes[-1][1]
