@@ -163,7 +163,7 @@ class Fetcher:
         )
 
     def _retry_later(self) -> None:
-        delay_ms = min(RETRY_BACKOFF_MAX_MS, self._config.retry_backoff_ms * 2.0 ** min(self._failures, 8))
+        delay_ms = self._config.retry_delay_ms(self._failures, RETRY_BACKOFF_MAX_MS)
         self._failures += 1
         self._retry = self._clock.call_later(delay_ms, self._send)
 

@@ -291,7 +291,7 @@ class RaftNode:
         if not endpoints:
             voter = self._history.voters.get(self.node_id)
             endpoints = {} if voter is None else voter.endpoints
-        return [{"name": name, "host": host, "port": port} for name, (host, port) in endpoints.items()]
+        return messages.listeners(endpoints)
 
     # --- who votes -------------------------------------------------------------------------------
 

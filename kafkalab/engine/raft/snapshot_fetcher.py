@@ -23,6 +23,7 @@ from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.snapshot_records import CorruptSnapshot, SnapshotBatch, SnapshotContent
 from kafkalab.engine.raft.snapshot_store import SnapshotFile, SnapshotId
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
+from kafkalab.engine.raft.voters import Address
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class SnapshotReceiver(Protocol):
     @property
     def epoch(self) -> int: ...
 
-    def observe(self, leader_id: int, epoch: int, cause: str, address: messages.Address | None = None) -> None:
+    def observe(self, leader_id: int, epoch: int, cause: str, address: Address | None = None) -> None:
         """A response told who leads in which epoch, and where."""
 
     def handle_snapshot_chunk(self) -> None:

@@ -283,8 +283,12 @@ def test_an_observer_finds_the_new_leader_when_the_old_one_cannot_be_heard_any_m
 
 
 def test_a_closed_member_answers_that_it_is_not_there() -> None:
-    world, _, follower = quorum()
-    follower.abandon()
-    body = follower.handle_vote(request(ApiKey.VOTE, vote_body(follower)))
-    assert body["error_code"] == Errors.BROKER_NOT_AVAILABLE
-    assert partition_of(fetch(world, follower, fetch_body())[0])["error_code"] == Errors.BROKER_NOT_AVAILABLE
+    world, leader, follower = quorum()
+    for node in (leader, follower):
+        node.abandon()
+        body = node.handle_vote(request(ApiKey.VOTE, vote_body(node)))
+        assert body["error_code"] == Errors.BROKER_NOT_AVAILABLE
+    assert partition_of(fetch(world, leader, fetch_body())[0])["error_code"] == Errors.BROKER_NOT_AVAILABLE
+    # Who does not lead says so first, as Kafka's does.
+    assert partition_of(fetch(world, follower, fetch_body())[0])["error_code"] == Errors.NOT_LEADER_OR_FOLLOWER
+    assert partition_of(fetch(world, leader, fetch_body(epoch=2))[0])["error_code"] == Errors.UNKNOWN_LEADER_EPOCH

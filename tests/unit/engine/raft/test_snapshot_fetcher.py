@@ -19,11 +19,11 @@ from kafkalab.engine.log.faulty_storage import FaultyStorage
 from kafkalab.engine.log.log import Log
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.raft import RaftConfig
-from kafkalab.engine.raft.messages import Address
 from kafkalab.engine.raft.snapshot_fetcher import CHECKED_PER_TURN_MAX, SnapshotFetcher
 from kafkalab.engine.raft.snapshot_records import RECORDS_PER_BATCH_MAX, SnapshotBatch, SnapshotContent, snapshot_bytes
 from kafkalab.engine.raft.snapshot_store import SnapshotId, SnapshotStore
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
+from kafkalab.engine.raft.voters import Address
 from tests.unit.engine.raft.turns import Turns
 
 SNAPSHOT_ID = SnapshotId(epoch=3, end_offset=100)
