@@ -28,6 +28,7 @@ from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.log.storage import StorageError
 from kafkalab.engine.protocol.network import Network
 from kafkalab.engine.raft import messages
+from kafkalab.engine.raft.addresses import AddressBook
 from kafkalab.engine.raft.commits import CommitFeed
 from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.describe import describe_quorum
@@ -70,8 +71,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BOOTSTRAP_ID_FIRST: Final = -2
-"""Servers whose ids are not known yet go by ids that no node has, as in Kafka."""
 SHUTDOWN_WAIT_MS: Final = 1_000.0
 
 
@@ -110,7 +109,6 @@ class RaftNode:
         self._history: Final = VoterHistory(VoterSet.static(voters, config.listener_name))
         self._key: Final = ReplicaKey.of(node_id, directory_id)
         self._local: Final = Voter(key=self._key, endpoints=endpoints or {}, min_version=KRAFT_VERSION_MIN, max_version=KRAFT_VERSION_MAX)
-        self._bootstrap: Final = {BOOTSTRAP_ID_FIRST - index: address for index, address in enumerate(bootstrap_servers)}
         self._read_voters(log)
         self._cluster_id: Final = cluster_id
         self._log: Final = log
@@ -140,11 +138,18 @@ class RaftNode:
         self._elections: Final = Elections(
             self, local_key=self._key, cluster_id=cluster_id, network=network, clock=clock, rng=rng, config=config
         )
-        self._duties: Final = LeaderDuties(
-            self, cluster_id=cluster_id, endpoints=self._own_endpoints, network=network, clock=clock, config=config
-        )
         self._changes: Final = VoterChanges(
             self, local=self._local, cluster_id=cluster_id, history=self._history, network=network, clock=clock, config=config
+        )
+        self._addresses: Final = AddressBook(
+            local=self._local,
+            history=self._history,
+            listener_name=config.listener_name,
+            bootstrap_servers=bootstrap_servers,
+            pending_address=self._changes.pending_address,
+        )
+        self._duties: Final = LeaderDuties(
+            self, cluster_id=cluster_id, endpoints=self._addresses.own_endpoints, network=network, clock=clock, config=config
         )
         self._membership: Final = Membership(
             self,
@@ -162,8 +167,6 @@ class RaftNode:
         self._state: State = UnattachedState(0, voted_id=None, deadline_ms=0.0)
         self._persisted = ElectionState()
         self._high_watermark = -1
-        # Where the leader said that it listens; the voter set may not know it yet.
-        self._told_leader: tuple[int, Address] | None = None
         # Timers of the present state.
         self._timers: list[Timer] = []
         self._is_started = False
@@ -260,38 +263,16 @@ class RaftNode:
     # --- where members are -----------------------------------------------------------------------
 
     def address_of(self, node_id: int) -> Address | None:
-        """Where a member listens, by what the leader said of itself, the voter set, and the settings."""
-        told = self._told_leader
-        if told is not None and told[0] == node_id == self.leader_id:
-            return told[1]
-        return (
-            self._history.voters.address(node_id, self._config.listener_name)
-            or self._changes.pending_address(node_id)
-            or self._bootstrap.get(node_id)
-        )
+        """Where a member listens, as far as known."""
+        return self._addresses.of(node_id, self.leader_id)
 
     def leader_address(self) -> Address | None:
         """Where the leader listens, as far as known."""
-        if self.leader_id == self.node_id:
-            own = self._local.endpoints.get(self._config.listener_name)
-            return own or self._history.voters.address(self.node_id, self._config.listener_name)
-        return self.address_of(self.leader_id)
+        return self._addresses.of_leader(self.leader_id)
 
     def ask_around(self) -> list[int]:
-        """Whom to ask who leads: the bootstrap servers, and every other voter that is known."""
-        own = self._local.endpoints.get(self._config.listener_name)
-        return [*(one for one, address in self._bootstrap.items() if address != own), *self._other_voters]
-
-    @property
-    def _other_voters(self) -> list[int]:
-        return [voter.key.id for voter in self._history.voters if voter.key.id != self.node_id]
-
-    def _own_endpoints(self) -> list[messages.Body]:
-        endpoints = self._local.endpoints
-        if not endpoints:
-            voter = self._history.voters.get(self.node_id)
-            endpoints = {} if voter is None else voter.endpoints
-        return messages.listeners(endpoints)
+        """Whom to ask who leads."""
+        return self._addresses.ask_around()
 
     # --- who votes -------------------------------------------------------------------------------
 
@@ -347,7 +328,7 @@ class RaftNode:
                 epoch,
                 local_id=self.node_id,
                 directory_id=self._key.directory_id,
-                others=self._other_voters,
+                others=self._addresses.other_voters,
                 preferred_successors=(),
                 deadline_ms=now_ms + self._elections.election_wait_ms(),
             )
@@ -390,7 +371,7 @@ class RaftNode:
         assert self._on_shutdown is None, "a member shuts down once"
         state = self._state
         self._on_shutdown = on_done
-        if isinstance(state, LeaderState) and self._other_voters:
+        if isinstance(state, LeaderState) and self._addresses.other_voters:
             # Should nobody answer, the others find out by themselves.
             deadline = self._clock.call_later(SHUTDOWN_WAIT_MS, self._finish_shutdown)
             self.resign("it shuts down")
@@ -544,7 +525,7 @@ class RaftNode:
         if self._is_closed or epoch < state.epoch:
             return
         if address is not None and leader_id >= 0 and (epoch > state.epoch or state.leader_id in (leader_id, UNKNOWN_LEADER)):
-            self._told_leader = (leader_id, address)
+            self._addresses.note_leader(leader_id, address)
         if epoch > state.epoch:
             if leader_id in (UNKNOWN_LEADER, self.node_id):
                 self.become_unattached(epoch, cause)
@@ -679,7 +660,7 @@ class RaftNode:
             candidate.epoch,
             local_id=self.node_id,
             directory_id=self._key.directory_id,
-            voters=self._other_voters,
+            voters=self._addresses.other_voters,
             epoch_start_offset=self._log.log_end_offset,
             now_ms=now_ms,
         )
@@ -710,7 +691,7 @@ class RaftNode:
             old.epoch,
             local_id=self.node_id,
             directory_id=self._key.directory_id,
-            others=self._other_voters,
+            others=self._addresses.other_voters,
             preferred_successors=old.preferred_successors(),
             deadline_ms=self._clock.now_ms() + self._elections.election_wait_ms(),
         )
