@@ -12,7 +12,7 @@ from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.snapshot_store import SnapshotId
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.raft.states import LeaderState, State, leader_refusal
-from kafkalab.engine.raft.voters import Address
+from kafkalab.engine.raft.voters import Address, ReplicaKey
 
 NO_SNAPSHOT: Final[messages.Body] = {"end_offset": 0, "epoch": 0}
 
@@ -64,7 +64,8 @@ class SnapshotServer:
             size, data = self._log.snapshot_chunk(snapshot_id, partition.position, max_bytes)
         except ApiError as refusal:
             return self._answer(refusal.error)
-        voter = state.voters.get(request.replica_id)
+        # Version 0 does not tell the disk; where voters have one, that is nobody's.
+        voter = state.voter(ReplicaKey.of(request.replica_id, getattr(partition, "replica_directory_id", None)))
         if voter is not None:
             # It follows, though it does not fetch the log meanwhile.
             voter.last_fetch_ms = self._clock.now_ms()

@@ -98,20 +98,20 @@ class Fixture:
         assert (node_id, api_key) == (LEADER_ID, ApiKey.FETCH_SNAPSHOT)
         self._answer = on_response
 
-    def answer(self, data: bytes) -> None:
-        """The leader sends all of it in one piece."""
-        partition = SimpleNamespace(
-            error_code=Errors.NONE,
-            current_leader=SimpleNamespace(leader_id=LEADER_ID, leader_epoch=self.epoch),
-            snapshot_id=SNAPSHOT_ID,
-            position=0,
-            size=len(data),
-            unaligned_records=data,
-        )
+    def answer(self, data: bytes, *, topics: int = 1, error: int = Errors.NONE, **changes: Any) -> None:
+        """The leader sends all of it in one piece, or something else."""
+        fields: dict[str, Any] = {
+            "error_code": Errors.NONE,
+            "current_leader": SimpleNamespace(leader_id=LEADER_ID, leader_epoch=self.epoch),
+            "snapshot_id": SNAPSHOT_ID,
+            "position": 0,
+            "size": len(data),
+            "unaligned_records": data,
+        }
         on_response, self._answer = self._answer, None
         assert on_response is not None
-        topics = [SimpleNamespace(partitions=[partition])]
-        on_response(SimpleNamespace(error_code=Errors.NONE, topics=topics, node_endpoints=[]))
+        told = [SimpleNamespace(partitions=[SimpleNamespace(**{**fields, **changes})])] * topics
+        on_response(SimpleNamespace(error_code=error, topics=told, node_endpoints=[]))
 
     def names(self) -> list[str]:
         return sorted(path.name for path in self.directory.glob("*.checkpoint*"))
@@ -179,6 +179,35 @@ def test_what_is_cut_or_corrupt_is_set_aside(
     told = next(record.getMessage() for record in caplog.records if record.levelname == "ERROR")
     assert re.search(what, told)
     assert fixture.fetcher.start(LEADER_ID, SNAPSHOT_ID), "it is asked for again"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"topics": 0},
+        {"topics": 2},
+        {"snapshot_id": SnapshotId(epoch=3, end_offset=99)},
+        {"snapshot_id": SnapshotId(epoch=2, end_offset=100)},
+        {"position": 1},
+        {"position": -1},
+        {"unaligned_records": b""},
+        {"size": 10},
+        {"error_code": Errors.SNAPSHOT_NOT_FOUND},
+        {"error_code": Errors.POSITION_OUT_OF_RANGE},
+        {"error_code": 12_345},
+    ],
+)
+def test_what_was_not_asked_for_is_not_taken(fixture: Fixture, changes: dict[str, Any]) -> None:
+    fixture.answer(content(), **changes)
+    assert (fixture.fetched, fixture.ends) == ([], [False]) and fixture.names() == [] and not fixture.turns.waiting
+
+
+def test_one_of_another_cluster_is_asked_a_few_times_and_gives_nothing(fixture: Fixture) -> None:
+    for _ in range(4):
+        fixture.answer(content(), error=Errors.INCONSISTENT_CLUSTER_ID)
+        assert fixture.ends == [] and fixture.turns.take()
+    fixture.answer(content(), error=Errors.INCONSISTENT_CLUSTER_ID)
+    assert (fixture.fetched, fixture.ends) == ([], [False]) and fixture.names() == [] and not fixture.turns.waiting
 
 
 @pytest.mark.expects_warnings
