@@ -160,8 +160,10 @@ class SnapshotFetcher:
         self._on_end(False)
 
     def _disk_failed(self, snapshot_id: SnapshotId, error: OSError | ApiError) -> NoReturn:
+        snapshots = self._log.snapshots
+        assert snapshots is not None, "there is a place for snapshots"
         reason = error.message if isinstance(error, ApiError) else error.strerror or error
-        why = f"snapshot {snapshot_id} cannot take the metadata log's place: {reason}"
+        why = f"{snapshots.path(snapshot_id)} cannot take the metadata log's place: {reason}"
         self._owner.handle_disk_failed(why)
         raise ApiError(Errors.KAFKA_STORAGE_ERROR, why) from error
 

@@ -197,9 +197,8 @@ def test_a_snapshot_that_cannot_be_written_ends_the_member(disks: Disks, free_by
     disks.spoil(follower.node_id, DiskFaultKind.FULL, part, free_bytes)
     world.start(follower.node_id)
     run(world, 5_000)
-    assert world.disk_failures == {
-        follower.node_id: f"snapshot {snapshot_id} cannot take the metadata log's place: No space left on device"
-    }
+    file = disks.directory(follower.node_id) / snapshot_id.file_name
+    assert world.disk_failures == {follower.node_id: f"{file} cannot take the metadata log's place: No space left on device"}
     assert follower.node_id not in world.nodes and leader.is_leader
     # With room again it takes the whole of it.
     disks.storages[follower.node_id].set_faults([])

@@ -218,5 +218,5 @@ def test_a_disk_that_breaks_before_it_has_its_name_ends_the_member(fixture: Fixt
     fixture.storage.set_faults([DiskFault(DiskFaultKind.READ_ONLY, str(fixture.directory))])
     with pytest.raises(ApiError, match="KAFKA_STORAGE_ERROR"):
         fixture.turns.take()
-    assert fixture.failure == f"snapshot {SNAPSHOT_ID} cannot take the metadata log's place: Read-only file system"
+    assert fixture.failure == f"{fixture.snapshots.path(SNAPSHOT_ID)} cannot take the metadata log's place: Read-only file system"
     assert fixture.fetched == [] and fixture.log.log_end_offset == 0
