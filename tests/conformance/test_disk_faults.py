@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from kafkalab import Lab
 from kafkalab.engine.cluster.errors import HostError
+from kafkalab.engine.cluster.snapshot import NodeSnapshot
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.telemetry.events import LogDirectoryFailed
@@ -217,6 +218,33 @@ def test_the_last_directory_takes_the_broker_with_it(kind: str) -> None:
             lab.heal_disk(2)
             lab.restart(2)
             lab.wait_until_healthy(WAIT_S)
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+@pytest.mark.parametrize("kind", ["full", "broken"])
+def test_the_active_controllers_disk_takes_that_controller_alone_with_it(kind: str, isolation: str) -> None:
+    with Lab(brokers=2, controllers=3, isolation=isolation, config=FAST_FAILOVER) as lab:  # type: ignore[arg-type]
+        lab.create_topic("t", 1, 2)
+        active = lab.describe().controller
+        with writing(lab, "t", 1) as writer:
+            if kind == "full":
+                lab.fill_disk(active)
+            else:
+                lab.break_disk(active, kind=kind)
+            wait_for(lambda: not node_of(lab, active).is_running, f"controller {active} at its end", WAIT_S)
+            failure = node_of(lab, active).failure
+            assert failure is not None and str(lab.data_dir / f"controller-{active}") in failure
+            wait_for(lambda: lab.describe().controller not in (active, -1), "another active controller", WAIT_S)
+            lab.create_topic("u", 1, 2)
+            assert all(node.is_running for node in lab.describe().nodes if node.node_id != active)
+            writer.go_on()
+            lab.heal_disk(active)
+            lab.restart(active)
+            lab.wait_until_healthy(WAIT_S)
+
+
+def node_of(lab: Lab, node_id: int) -> NodeSnapshot:
+    return next(node for node in lab.describe().nodes if node.node_id == node_id)
 
 
 def test_a_replica_moves_to_another_directory_while_it_is_written_and_read() -> None:

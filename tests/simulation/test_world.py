@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.simulation.clients import SimConsumer, SimProducer
 from kafkalab.engine.simulation.history import History, Outcome, check_history
 from kafkalab.engine.simulation.invariants import Invariants
@@ -134,6 +135,28 @@ def test_a_full_disk_stops_the_node_and_nothing_else() -> None:
     world.run_until(lambda: not world.nodes[1].is_alive, 30_000.0)
     world.heal_disk(1)
     world.restart(1)
+    world.run_until(world.is_healthy)
+
+
+@pytest.mark.parametrize("kind", [DiskFaultKind.FULL, DiskFaultKind.BROKEN])
+def test_a_controller_that_cannot_put_down_its_epoch_ends_and_the_others_elect(kind: DiskFaultKind) -> None:
+    world = Watched()
+    world.create_topic("t", 1)
+    active = world.active_controller()
+    assert active is not None
+    spoiled = next(one for one in world.controller_ids if one != active)
+    node = world.nodes[spoiled]
+    file = node.spec.directories[0] / "__cluster_metadata-0" / "quorum-state"
+    node.set_disk_faults((DiskFault(kind, str(file)),))
+    # The leader falls silent, and whoever votes or stands has to put it down.
+    world.pause(active)
+    world.run_until(lambda: not node.is_alive, 30_000.0, "the controller's end")
+    assert node.failure is not None and node.failure.startswith(f"{file} cannot be written: ")
+    world.resume(active)
+    world.run_until(lambda: world.active_controller() is not None, 30_000.0)
+    world.create_topic("u", 1)
+    world.heal_disk(spoiled)
+    world.restart(spoiled)
     world.run_until(world.is_healthy)
 
 

@@ -114,36 +114,30 @@ class Elections:
 
     def without(self, broker_id: int) -> list[PartitionChangeRecord]:
         """Changes that take a broker out of every ISR and every leadership, as far as possible."""
-        return self._without(broker_id, lambda partition: True)
+        return self._without(broker_id, _is_in_use_by(broker_id))
 
     def without_directories(self, broker_id: int, directories: Collection[uuid.UUID]) -> list[PartitionChangeRecord]:
         """Changes that take a broker's replicas in these directories out of every ISR and every leadership, as far as possible."""
-        return self._without(broker_id, lambda partition: partition.directory_of(broker_id) in directories)
-
-    def _without(self, broker_id: int, is_concerned: Callable[[PartitionRegistration], bool]) -> list[PartitionChangeRecord]:
-        records = []
-        for topic, partition_id, partition in self._partitions_of(broker_id):
-            if (broker_id in partition.isr or partition.leader == broker_id) and is_concerned(partition):
-                record = self.change(
-                    topic,
-                    partition_id,
-                    Target(isr=_but(partition.isr, broker_id)),
-                    self.election_for(topic.name),
-                    is_acceptable=self.may_lead(partition, but=broker_id),
-                )
-                if record is not None:
-                    records.append(record)
-        return records
+        is_in_use = _is_in_use_by(broker_id)
+        return self._without(broker_id, lambda partition: is_in_use(partition) and partition.directory_of(broker_id) in directories)
 
     def without_lost(self, broker_id: int) -> list[PartitionChangeRecord]:
         """Changes that take a broker out of ISRs and eligible leaders, because it stopped without a word and may lack records."""
+        is_in_use = _is_in_use_by(broker_id)
+        return self._without(
+            broker_id, lambda partition: is_in_use(partition) or broker_id in partition.eligible_leader_replicas, lost_by=broker_id
+        )
+
+    def _without(
+        self, broker_id: int, is_concerned: Callable[[PartitionRegistration], bool], *, lost_by: int = NO_LEADER
+    ) -> list[PartitionChangeRecord]:
         records = []
         for topic, partition_id, partition in self._partitions_of(broker_id):
-            if broker_id in partition.isr or broker_id in partition.eligible_leader_replicas or partition.leader == broker_id:
+            if is_concerned(partition):
                 record = self.change(
                     topic,
                     partition_id,
-                    Target(isr=_but(partition.isr, broker_id), lost_by=broker_id),
+                    Target(isr=_but(partition.isr, broker_id), lost_by=lost_by),
                     self.election_for(topic.name),
                     is_acceptable=self.may_lead(partition, but=broker_id),
                 )
@@ -184,27 +178,18 @@ class Elections:
 
     def toward_preferred(self) -> list[PartitionChangeRecord]:
         """Changes that give leadership back to first replicas that may have it, a bounded number of them."""
-        records = []
-        for topic in self._image.topics_by_id.values():
-            for partition_id, partition in topic.partitions.items():
-                if partition.leader == partition.replicas[0]:
-                    continue
-                record = self.change(topic, partition_id, election=Election.PREFERRED)
-                if record is not None:
-                    records.append(record)
-                    if len(records) == ELECTIONS_PER_PASS_MAX:
-                        return records
-        return records
+        return self._pass(self._image.topics_by_id.values(), Election.PREFERRED)
 
     def of_leaderless(self) -> list[PartitionChangeRecord]:
         """Changes that give a leader to partitions that have none, where the topic allows an unclean one; a bounded number."""
-        records = []
-        for topic in self._image.topics_by_id.values():
-            if not self.unclean_allowed(topic.name):
-                continue
+        return self._pass((topic for topic in self._image.topics_by_id.values() if self.unclean_allowed(topic.name)), Election.UNCLEAN)
+
+    def _pass(self, topics: Iterable[TopicImage], election: Election) -> list[PartitionChangeRecord]:
+        records: list[PartitionChangeRecord] = []
+        for topic in topics:
             for partition_id, partition in topic.partitions.items():
-                if partition.leader == NO_LEADER:
-                    record = self.change(topic, partition_id, election=Election.UNCLEAN)
+                if is_called_for(election, partition):
+                    record = self.change(topic, partition_id, election=election)
                     if record is not None:
                         records.append(record)
                         if len(records) == ELECTIONS_PER_PASS_MAX:
@@ -221,6 +206,17 @@ class Elections:
         found = [(self._image.topics_by_id[topic_id], partition_id) for topic_id, partition_id in self._image.replicas_of(broker_id)]
         found.sort(key=lambda row: (row[0].created_offset, row[1]))
         return ((topic, partition_id, topic.partitions[partition_id]) for topic, partition_id in found)
+
+
+def is_called_for(election: Election, partition: PartitionRegistration) -> bool:
+    """Whether an election of that kind has a purpose: a preferred one to give leadership back, any other to give a leader at all."""
+    if election is Election.PREFERRED:
+        return partition.leader != partition.replicas[0]
+    return partition.leader == NO_LEADER
+
+
+def _is_in_use_by(broker_id: int) -> Callable[[PartitionRegistration], bool]:
+    return lambda partition: broker_id in partition.isr or partition.leader == broker_id
 
 
 def _but(isr: tuple[int, ...], broker_id: int) -> tuple[int, ...]:

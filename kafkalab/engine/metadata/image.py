@@ -70,6 +70,8 @@ __all__ = [
 ]
 
 METADATA_VERSION_FEATURE: Final = "metadata.version"
+COMPARED_AT_A_TIME: Final = 256
+"""Partitions of two images."""
 _NO_CONFIGS: Final[Mapping[str, str]] = MappingProxyType({})
 _Key = TypeVar("_Key")
 
@@ -624,25 +626,42 @@ class MetadataImage:
         copied._replicas_of = {broker_id: set(replicas) for broker_id, replicas in self._replicas_of.items()}
         return copied
 
-    def become(self, other: MetadataImage) -> MetadataDelta:
-        """Take over the content of another image, which is not used afterwards; what differs is the delta.
+    def becoming(self, other: MetadataImage, delta: MetadataDelta) -> Iterator[int]:
+        """Take over the content of another image, which is not used afterwards; what differs goes into the delta.
 
-        Topics and partitions that both have stay the objects that they are here.
+        The two are compared some partitions at a time, and how many is told in between. Nothing changes before the
+        last of them, and nobody else may change the image until then. Topics and partitions that both have stay the
+        objects that they are here.
         """
-        delta = MetadataDelta()
-        for topic in [topic for topic in self.topics_by_id.values() if topic.topic_id not in other.topics_by_id]:
-            self._drop_topic(topic)
-            delta.deleted_topics[topic.topic_id] = topic
+        new_topics: list[TopicImage] = []
+        changed: list[tuple[TopicImage, int, PartitionRegistration]] = []
+        compared = 0
         for theirs in other.topics_by_id.values():
             ours = self.topics_by_id.get(theirs.topic_id)
             if ours is None:
-                ours = TopicImage(name=theirs.name, topic_id=theirs.topic_id, created_offset=theirs.created_offset)
-                self.topics_by_id[ours.topic_id] = ours
-                self.topics_by_name[ours.name] = ours
-                delta.created_topics[ours.topic_id] = ours
+                new_topics.append(theirs)
+                delta.created_topics[theirs.topic_id] = theirs
             for partition_id, partition in theirs.partitions.items():
-                if ours.partitions.get(partition_id) != partition:
-                    self._put_partition(ours, partition_id, partition, delta)
+                old = None if ours is None else ours.partitions.get(partition_id)
+                if old != partition:
+                    delta.changed_partitions[theirs.topic_id, partition_id] = old
+                    if ours is not None:
+                        changed.append((ours, partition_id, partition))
+                compared += 1
+                if compared == COMPARED_AT_A_TIME:
+                    yield compared
+                    compared = 0
+        yield compared
+        for topic in [topic for topic in self.topics_by_id.values() if topic.topic_id not in other.topics_by_id]:
+            self._drop_topic(topic)
+            delta.deleted_topics[topic.topic_id] = topic
+        for topic in new_topics:
+            self.topics_by_id[topic.topic_id] = topic
+            self.topics_by_name[topic.name] = topic
+        for topic, partition_id, partition in changed:
+            topic.partitions[partition_id] = partition
+        # All partitions are the other's by now, and so is where their replicas are.
+        self._replicas_of = other._replicas_of
         for broker_id in changed_keys(self.brokers, other.brokers):
             delta.changed_brokers[broker_id] = self.brokers.get(broker_id)
             self._broker_records[broker_id] = other._broker_records.get(broker_id, -1)
@@ -661,7 +680,6 @@ class MetadataImage:
         self.scram_credentials, self.delegation_tokens = other.scram_credentials, other.delegation_tokens
         self.next_producer_id = other.next_producer_id
         self.offset, self.epoch, self.timestamp_ms = other.offset, other.epoch, other.timestamp_ms
-        return delta
 
     def _drop_topic(self, topic: TopicImage) -> None:
         del self.topics_by_id[topic.topic_id]

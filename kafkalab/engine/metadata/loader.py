@@ -5,14 +5,15 @@ delta, published once. Records between a begin record and its end record are hel
 end record arrives, however many batches later, and dropped at an abort record.
 
 A snapshot becomes one delta too: what differs between the image and the snapshot, so that nobody
-has to do anything for what has not changed, and what is not in the snapshot is deleted.
+has to do anything for what has not changed, and what is not in the snapshot is deleted. It is read
+into an image of its own, a few records at a time, while everybody goes on with what the image says.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Protocol
 
 from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
 from kafkalab.engine.protocol.metadata_records import (
@@ -24,6 +25,8 @@ from kafkalab.engine.protocol.metadata_records import (
     decode_record,
 )
 from kafkalab.engine.raft.listener import CommittedBatch, CommittedSnapshot
+
+SNAPSHOT_RECORDS_AT_A_TIME: Final = 64
 
 Batch = CommittedBatch | tuple[int, int, list[bytes], bool]
 """A committed batch, or the first four things of one."""
@@ -94,25 +97,33 @@ class MetadataLoader:
         finally:
             self._publishing = False
 
-    def handle_snapshot(self, snapshot: CommittedSnapshot) -> None:
-        """Apply what the log was worth at an offset, whatever came before."""
+    def handle_snapshot(self, snapshot: CommittedSnapshot) -> Iterator[int]:
+        """Apply what the log was worth at an offset, whatever came before: all at once when the last part has been read."""
         assert not self._publishing, "raft hands over one thing at a time"
         last_offset = snapshot.end_offset - 1
         assert last_offset > self.image.offset, f"a snapshot up to {last_offset} comes after offset {self.image.offset}"
         image = MetadataImage()
         position = 0
         scratch = MetadataDelta()
+        since = 0
         for values in snapshot.values():
             for value in values:
                 record = decode_record(value)
                 # Topics keep their order of creation; whoever registered did so before the snapshot's end.
                 image.replay(record, scratch, offset=position if isinstance(record, TopicRecord) else last_offset)
                 position += 1
+                since += 1
+                if since == SNAPSHOT_RECORDS_AT_A_TIME:
+                    yield since
+                    since = 0
+        yield since
         image.offset, image.epoch, image.timestamp_ms = last_offset, snapshot.epoch, snapshot.last_contained_ms()
+        delta = MetadataDelta()
+        yield from self.image.becoming(image, delta)
         self._held = None
         self.bytes_since_snapshot = 0
         self.snapshots_read += 1
-        self._publish(self.image.become(image))
+        self._publish(delta)
 
     def _publish(self, delta: MetadataDelta) -> None:
         self._publishing = True

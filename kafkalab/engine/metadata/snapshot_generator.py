@@ -110,6 +110,10 @@ class SnapshotGenerator:
         writer = self._writer
         assert writer is not None, "the timer goes with the snapshot"
         self._timer = None
+        if not writer.file.is_open:
+            # The leader's has been fetched meanwhile and is newer.
+            self._writer = None
+            return
         try:
             values = [encode_for(record, metadata_version) for record in islice(records, RECORDS_PER_BATCH_MAX)]
             if values:

@@ -31,6 +31,10 @@ class RaftConfig:
     auto_join: bool = False
     """A controller that is no voter asks to become one (KIP-1186)."""
 
+    def retry_delay_ms(self, attempt: int, longest_ms: float) -> float:
+        """How long to wait before a request is sent once more; ``attempt`` counts from 0."""
+        return min(longest_ms, self.retry_backoff_ms * 2.0 ** min(attempt, 8))
+
     @classmethod
     def from_broker(cls, config: BrokerConfig) -> Self:
         """What a node's settings say."""

@@ -243,8 +243,7 @@ class Elections:
         self._at(min(state.deadline_ms, self._clock.now_ms() + wait_ms), lambda: self._handle_timeout(state))
 
     def _retry(self, attempt: int, action: Callable[[], None]) -> None:
-        delay_ms = min(RETRY_BACKOFF_MAX_MS, self._config.retry_backoff_ms * 2.0 ** min(attempt, 8))
-        self._at(self._clock.now_ms() + delay_ms, action)
+        self._at(self._clock.now_ms() + self._config.retry_delay_ms(attempt, RETRY_BACKOFF_MAX_MS), action)
 
 
 def names_of(node_ids: Iterable[int]) -> str:

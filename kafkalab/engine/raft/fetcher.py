@@ -163,7 +163,7 @@ class Fetcher:
         )
 
     def _retry_later(self) -> None:
-        delay_ms = min(RETRY_BACKOFF_MAX_MS, self._config.retry_backoff_ms * 2.0 ** min(self._failures, 8))
+        delay_ms = self._config.retry_delay_ms(self._failures, RETRY_BACKOFF_MAX_MS)
         self._failures += 1
         self._retry = self._clock.call_later(delay_ms, self._send)
 
@@ -224,6 +224,9 @@ class Fetcher:
             data = bytes(partition.records)
             self._log.append_as_follower(data)
         except ApiError as error:
+            if error.error is Errors.KAFKA_STORAGE_ERROR:
+                # Not the leader's doing: the node ends.
+                raise
             log.error("What the leader sent cannot be appended at offset %d: %s", self._log.log_end_offset, error)
             return False
         self._owner.handle_appended(data)

@@ -194,5 +194,5 @@ class LeaderDuties:
             self._retries.discard(timer)
             action()
 
-        timer = self._clock.call_later(min(RETRY_BACKOFF_MAX_MS, self._config.retry_backoff_ms * 2.0 ** min(attempt, 8)), again)
+        timer = self._clock.call_later(self._config.retry_delay_ms(attempt, RETRY_BACKOFF_MAX_MS), again)
         self._retries.add(timer)

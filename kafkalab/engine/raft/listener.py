@@ -43,8 +43,12 @@ class RaftListener(Protocol):
     def handle_commit(self, batches: list[CommittedBatch]) -> None:
         """Batches in log order; each is handed over once, also those found on disk at the start."""
 
-    def handle_snapshot(self, snapshot: CommittedSnapshot) -> None:
-        """Everything up to an offset, instead of batches that are not here; what was handed over before is contained too."""
+    def handle_snapshot(self, snapshot: CommittedSnapshot) -> Iterator[int]:
+        """Everything up to an offset, instead of batches that are not here; what was handed over before is contained too.
+
+        It is taken up a part at a time, as the iterator is called, which tells how many records the part had. None of
+        it is to be seen before the last. No batches come in between; another snapshot may, and then this one is forgotten.
+        """
 
     def handle_leader_change(self, leader_id: int, epoch: int) -> None:
         """Another leader (-1: unknown) or epoch."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.ids import METADATA_TOPIC, METADATA_TOPIC_ID
 from kafkalab.engine.raft.snapshot_store import SnapshotId
+from kafkalab.engine.raft.voters import Address
 
 Body = dict[str, Any]
-Address = tuple[str, int]
+
+
+def is_foreign(request: Any, cluster_id: str | None) -> bool:
+    """Whether a request was meant for another cluster; one that names none, as old versions do, is taken for ours."""
+    return request.cluster_id is not None and cluster_id is not None and request.cluster_id != cluster_id
 
 
 def only_partition(request: Any) -> Any | None:
@@ -70,6 +75,11 @@ def partition_response(leader_address: Address | None, error: Errors, leader_id:
         ],
         "node_endpoints": node_endpoints(leader_id, leader_address),
     }
+
+
+def listeners(endpoints: Mapping[str, Address]) -> list[Body]:
+    """Where a node listens, as requests have it in which it speaks of itself."""
+    return [{"name": name, "host": host, "port": port} for name, (host, port) in endpoints.items()]
 
 
 def node_endpoints(leader_id: int, address: Address | None) -> list[Body]:

@@ -7,7 +7,7 @@ while kraft.version is 0, and by the log itself from then on (KIP-853).
 Rules kept here:
 
 * What is promised is on disk before it is said: votes and epochs in ``quorum-state``, log entries
-  before they count for the high watermark.
+  before they count for the high watermark. A member whose disk refuses says nothing more, and ends.
 * Epochs only rise; within an epoch neither the vote nor the known leader changes.
 * A state's timers and late answers die with it: each names the state it belongs to.
 * The listener hears of commits in order and once, and of leadership only when the leader's own
@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.time import Clock, Timer
+from kafkalab.engine.log.storage import StorageError
 from kafkalab.engine.protocol.network import Network
 from kafkalab.engine.raft import messages
+from kafkalab.engine.raft.addresses import AddressBook
 from kafkalab.engine.raft.commits import CommitFeed
 from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.describe import describe_quorum
@@ -69,8 +71,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BOOTSTRAP_ID_FIRST: Final = -2
-"""Servers whose ids are not known yet go by ids that no node has, as in Kafka."""
 SHUTDOWN_WAIT_MS: Final = 1_000.0
 
 
@@ -92,12 +92,14 @@ class RaftNode:
         sink: TelemetrySink,
         config: RaftConfig,
         listener: RaftListener,
+        on_disk_failed: Callable[[str], None],
         endpoints: Mapping[str, Address] | None = None,
         bootstrap_servers: Sequence[Address] = (),
         can_become_voter: bool = False,
     ) -> None:
         """
         :param voters: the static voters; none where the log says who votes.
+        :param on_disk_failed: told which file could not be brought to the disk and why; the member does nothing more then.
         :param endpoints: the member's own, by listener name; needed where voters can change.
         :param bootstrap_servers: whom to ask who leads; the voters without them.
         :param can_become_voter: a controller, which joins by itself when the settings say so.
@@ -107,7 +109,6 @@ class RaftNode:
         self._history: Final = VoterHistory(VoterSet.static(voters, config.listener_name))
         self._key: Final = ReplicaKey.of(node_id, directory_id)
         self._local: Final = Voter(key=self._key, endpoints=endpoints or {}, min_version=KRAFT_VERSION_MIN, max_version=KRAFT_VERSION_MAX)
-        self._bootstrap: Final = {BOOTSTRAP_ID_FIRST - index: address for index, address in enumerate(bootstrap_servers)}
         self._read_voters(log)
         self._cluster_id: Final = cluster_id
         self._log: Final = log
@@ -117,7 +118,8 @@ class RaftNode:
         self._network: Final = network
         self._config: Final = config
         self._listener: Final = listener
-        self._feed: Final = CommitFeed(log, listener)
+        self._on_disk_failed: Final = on_disk_failed
+        self._feed: Final = CommitFeed(self, log=log, listener=listener, clock=clock)
         self._server: Final = FetchServer(self, cluster_id=cluster_id, log=log, clock=clock, config=config)
         self._fetcher: Final = Fetcher(
             self,
@@ -136,11 +138,18 @@ class RaftNode:
         self._elections: Final = Elections(
             self, local_key=self._key, cluster_id=cluster_id, network=network, clock=clock, rng=rng, config=config
         )
-        self._duties: Final = LeaderDuties(
-            self, cluster_id=cluster_id, endpoints=self._own_endpoints, network=network, clock=clock, config=config
-        )
         self._changes: Final = VoterChanges(
             self, local=self._local, cluster_id=cluster_id, history=self._history, network=network, clock=clock, config=config
+        )
+        self._addresses: Final = AddressBook(
+            local=self._local,
+            history=self._history,
+            listener_name=config.listener_name,
+            bootstrap_servers=bootstrap_servers,
+            pending_address=self._changes.pending_address,
+        )
+        self._duties: Final = LeaderDuties(
+            self, cluster_id=cluster_id, endpoints=self._addresses.own_endpoints, network=network, clock=clock, config=config
         )
         self._membership: Final = Membership(
             self,
@@ -158,8 +167,6 @@ class RaftNode:
         self._state: State = UnattachedState(0, voted_id=None, deadline_ms=0.0)
         self._persisted = ElectionState()
         self._high_watermark = -1
-        # Where the leader said that it listens; the voter set may not know it yet.
-        self._told_leader: tuple[int, Address] | None = None
         # Timers of the present state.
         self._timers: list[Timer] = []
         self._is_started = False
@@ -256,38 +263,16 @@ class RaftNode:
     # --- where members are -----------------------------------------------------------------------
 
     def address_of(self, node_id: int) -> Address | None:
-        """Where a member listens, by what the leader said of itself, the voter set, and the settings."""
-        told = self._told_leader
-        if told is not None and told[0] == node_id == self.leader_id:
-            return told[1]
-        return (
-            self._history.voters.address(node_id, self._config.listener_name)
-            or self._changes.pending_address(node_id)
-            or self._bootstrap.get(node_id)
-        )
+        """Where a member listens, as far as known."""
+        return self._addresses.of(node_id, self.leader_id)
 
     def leader_address(self) -> Address | None:
         """Where the leader listens, as far as known."""
-        if self.leader_id == self.node_id:
-            own = self._local.endpoints.get(self._config.listener_name)
-            return own or self._history.voters.address(self.node_id, self._config.listener_name)
-        return self.address_of(self.leader_id)
+        return self._addresses.of_leader(self.leader_id)
 
     def ask_around(self) -> list[int]:
-        """Whom to ask who leads: the bootstrap servers, and every other voter that is known."""
-        own = self._local.endpoints.get(self._config.listener_name)
-        return [*(one for one, address in self._bootstrap.items() if address != own), *self._other_voters]
-
-    @property
-    def _other_voters(self) -> list[int]:
-        return [voter.key.id for voter in self._history.voters if voter.key.id != self.node_id]
-
-    def _own_endpoints(self) -> list[messages.Body]:
-        endpoints = self._local.endpoints
-        if not endpoints:
-            voter = self._history.voters.get(self.node_id)
-            endpoints = {} if voter is None else voter.endpoints
-        return [{"name": name, "host": host, "port": port} for name, (host, port) in endpoints.items()]
+        """Whom to ask who leads."""
+        return self._addresses.ask_around()
 
     # --- who votes -------------------------------------------------------------------------------
 
@@ -322,7 +307,9 @@ class RaftNode:
     def start(self) -> None:
         """Take up what the disk remembers, and look for a leader.
 
-        :raises QuorumStateError: when the disk's memory cannot be read.
+        :raises QuorumStateError: when the disk's memory makes no sense.
+        :raises StorageError: when it cannot be read.
+        :raises ApiError: KAFKA_STORAGE_ERROR when nothing can be written.
         """
         assert not self._is_started, "a member starts once"
         self._is_started = True
@@ -341,7 +328,7 @@ class RaftNode:
                 epoch,
                 local_id=self.node_id,
                 directory_id=self._key.directory_id,
-                others=self._other_voters,
+                others=self._addresses.other_voters,
                 preferred_successors=(),
                 deadline_ms=now_ms + self._elections.election_wait_ms(),
             )
@@ -384,7 +371,7 @@ class RaftNode:
         assert self._on_shutdown is None, "a member shuts down once"
         state = self._state
         self._on_shutdown = on_done
-        if isinstance(state, LeaderState) and self._other_voters:
+        if isinstance(state, LeaderState) and self._addresses.other_voters:
             # Should nobody answer, the others find out by themselves.
             deadline = self._clock.call_later(SHUTDOWN_WAIT_MS, self._finish_shutdown)
             self.resign("it shuts down")
@@ -409,8 +396,17 @@ class RaftNode:
         self._membership.stop()
         self._fetcher.stop()
         self._server.abandon()
+        self._feed.stop()
         self._cleaner.stop()
         self._reporter.stop()
+
+    def handle_disk_failed(self, why: str) -> None:
+        """Something that others rely on may not be on the disk: whatever would follow from it is not said any more.
+
+        Kafka's node halts here. Whoever calls leaves what it is doing with an exception.
+        """
+        self.abandon()
+        self._on_disk_failed(why)
 
     # --- appending ---------------------------------------------------------------------------------
 
@@ -474,12 +470,16 @@ class RaftNode:
         self._reporter.level_changed()
         self._server.release()
         self._feed.advance(high_watermark)
+        if isinstance(self._state, LeaderState) and not self._is_closed:
+            self._changes.handle_high_watermark(high_watermark)
+
+    def handle_handed_over(self) -> None:
+        """The listener has got more of what is committed; a leader is announced to it when it has what came before its epoch."""
         state = self._state
-        if isinstance(state, LeaderState) and not state.is_announced and self._feed.next_offset > state.epoch_start_offset:
+        is_due = isinstance(state, LeaderState) and not state.is_announced and self._feed.next_offset > state.epoch_start_offset
+        if isinstance(state, LeaderState) and is_due and not self._is_closed:
             state.is_announced = True
             self._listener.handle_became_leader(state.epoch)
-        if isinstance(state, LeaderState) and self._state is state:
-            self._changes.handle_high_watermark(high_watermark)
 
     # --- what the fetcher brings -------------------------------------------------------------------
 
@@ -525,7 +525,7 @@ class RaftNode:
         if self._is_closed or epoch < state.epoch:
             return
         if address is not None and leader_id >= 0 and (epoch > state.epoch or state.leader_id in (leader_id, UNKNOWN_LEADER)):
-            self._told_leader = (leader_id, address)
+            self._addresses.note_leader(leader_id, address)
         if epoch > state.epoch:
             if leader_id in (UNKNOWN_LEADER, self.node_id):
                 self.become_unattached(epoch, cause)
@@ -548,7 +548,11 @@ class RaftNode:
             state.epoch, state.leader_id, state.voted_id, state.voted_directory_id if version > 0 else None, min(version, 1)
         )
         if remembered != self._persisted:
-            self._store.write(remembered)
+            try:
+                self._store.write(remembered)
+            except StorageError as error:
+                self.handle_disk_failed(str(error))
+                raise ApiError(Errors.KAFKA_STORAGE_ERROR, str(error)) from error
             self._persisted = remembered
 
     def _cancel_timers(self) -> None:
@@ -656,7 +660,7 @@ class RaftNode:
             candidate.epoch,
             local_id=self.node_id,
             directory_id=self._key.directory_id,
-            voters=self._other_voters,
+            voters=self._addresses.other_voters,
             epoch_start_offset=self._log.log_end_offset,
             now_ms=now_ms,
         )
@@ -687,7 +691,7 @@ class RaftNode:
             old.epoch,
             local_id=self.node_id,
             directory_id=self._key.directory_id,
-            others=self._other_voters,
+            others=self._addresses.other_voters,
             preferred_successors=old.preferred_successors(),
             deadline_ms=self._clock.now_ms() + self._elections.election_wait_ms(),
         )

@@ -8,7 +8,6 @@ before it is told to anybody: forgotten votes elect two leaders.
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from kafkalab.engine.common.ids import ZERO_UUID, uuid_from_text, uuid_to_text
+from kafkalab.engine.log.storage import Storage, StorageError
 
 QUORUM_STATE_FILE: Final = "quorum-state"
 _SIZE_BYTES_MAX: Final = 1_000_000
@@ -46,10 +46,14 @@ class QuorumStateStore(Protocol):
         """What was written last, or None when nothing ever was.
 
         :raises QuorumStateError: when it cannot be understood.
+        :raises StorageError: when it cannot be read.
         """
 
     def write(self, state: ElectionState) -> None:
-        """Replace it; on disk when this returns."""
+        """Replace it; on disk when this returns.
+
+        :raises StorageError: when it may not be there; which of the two a later life finds is open.
+        """
 
 
 def encode_quorum_state(state: ElectionState, voters: Collection[int]) -> str:
@@ -116,42 +120,42 @@ def decode_quorum_state(text: str, source: str = QUORUM_STATE_FILE) -> ElectionS
 class FileQuorumStateStore:
     """The file ``quorum-state`` in the metadata log's directory. ``voters`` are written along for people to read."""
 
-    def __init__(self, directory: Path, voters: Collection[int] = ()) -> None:
+    def __init__(self, storage: Storage, directory: Path, voters: Collection[int] = ()) -> None:
+        self._storage = storage
         self._directory = directory
         self._path = directory / QUORUM_STATE_FILE
         self._voters = tuple(voters)
+        self._is_directory_certain = False
 
     def read(self) -> ElectionState | None:
         try:
-            with open(self._path, "rb") as file:
-                data = file.read(_SIZE_BYTES_MAX)
-        except FileNotFoundError:
-            return None
-        try:
-            text = data.decode()
+            # Asked first: of a disk that is gone every file is said not to be there.
+            if not self._storage.exists(self._path):
+                return None
+            size = self._storage.size(self._path)
+            if size > _SIZE_BYTES_MAX:
+                raise QuorumStateError(f"{self._path} has {size} bytes, which no quorum-state has")
+            text = self._storage.read(self._path).decode()
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be read: {error.strerror or error}") from error
         except UnicodeDecodeError:
             raise QuorumStateError(f"{self._path} is not text") from None
         return decode_quorum_state(text, str(self._path))
 
     def write(self, state: ElectionState) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(QUORUM_STATE_FILE + ".tmp")
-        with open(temporary, "wb") as file:
-            file.write(encode_quorum_state(state, self._voters).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._path)
-        if os.name == "posix":
-            # The new name is only certain once the directory is.
-            descriptor = os.open(self._directory, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        try:
+            self._storage.make_dirs(self._directory)
+            self._storage.replace(self._path, encode_quorum_state(state, self._voters).encode())
+            if not self._is_directory_certain:
+                # The first vote may come before the log has anything to sync, its directory's name included.
+                self._storage.sync_dir(self._directory.parent)
+                self._is_directory_certain = True
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be written: {error.strerror or error}") from error
 
 
 class MemoryQuorumStateStore:
-    """For tests and the simulator: what survives a restart of the node that is handed it again."""
+    """For tests: what survives a restart of the node that is handed it again."""
 
     def __init__(self, state: ElectionState | None = None) -> None:
         self.state = state

@@ -81,7 +81,7 @@ class QuorumRequests:
     def _refusal_of_all(self, request: Any) -> Errors:
         if self._owner.is_closed:
             return Errors.BROKER_NOT_AVAILABLE
-        if request.cluster_id is not None and self._cluster_id is not None and request.cluster_id != self._cluster_id:
+        if messages.is_foreign(request, self._cluster_id):
             return Errors.INCONSISTENT_CLUSTER_ID
         return Errors.NONE if messages.only_partition(request) is not None else Errors.INVALID_REQUEST
 

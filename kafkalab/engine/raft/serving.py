@@ -56,7 +56,7 @@ class FetchServer:
 
     def handle_fetch(self, request: Any, respond: Callable[[Mapping[str, Any]], None]) -> None:
         """Answer a fetch, now or when there is news."""
-        if request.cluster_id is not None and self._cluster_id is not None and request.cluster_id != self._cluster_id:
+        if messages.is_foreign(request, self._cluster_id):
             respond(messages.fetch_error(Errors.INCONSISTENT_CLUSTER_ID))
             return
         partition = messages.only_fetch_partition(request)
@@ -101,9 +101,7 @@ class FetchServer:
         epoch = partition.current_leader_epoch
         if request.max_wait < 0 or partition.fetch_offset < 0 or epoch < 0 or not 0 <= partition.last_fetched_epoch <= epoch:
             return Errors.INVALID_REQUEST
-        if not self._owner.is_serving:
-            return Errors.BROKER_NOT_AVAILABLE
-        return leader_refusal(self._owner.state, epoch)
+        return leader_refusal(self._owner.state, epoch, is_serving=self._owner.is_serving)
 
     def _count(self, state: LeaderState, request: Any, partition: Any) -> bool:
         """Note where the replica is; whether a voter got further."""

@@ -1,4 +1,4 @@
-"""A follower's side of fetching a snapshot: chunk by chunk into a file, checked, and then in the log's place.
+"""A follower's side of fetching a snapshot: chunk by chunk into a file, checked bit by bit, and then in the log's place.
 
 One request is under way at a time. A chunk that does not come is asked for again a few times; when
 the leader no longer has the snapshot, or gives something else than what was asked for, all of it is
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NoReturn, Protocol
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import METADATA_TOPIC
@@ -19,13 +20,16 @@ from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.protocol.network import Network
 from kafkalab.engine.raft import messages
 from kafkalab.engine.raft.config import RaftConfig
-from kafkalab.engine.raft.snapshot_records import CorruptSnapshot, SnapshotReader
+from kafkalab.engine.raft.snapshot_records import CorruptSnapshot, SnapshotBatch, SnapshotContent
 from kafkalab.engine.raft.snapshot_store import SnapshotFile, SnapshotId
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
+from kafkalab.engine.raft.voters import Address
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS_PER_CHUNK: Final = 5
+CHECKED_PER_TURN_MAX: Final = 1_024
+"""Records; the last batch may go beyond it. To check one costs a tenth of taking it up."""
 
 
 class SnapshotReceiver(Protocol):
@@ -34,14 +38,17 @@ class SnapshotReceiver(Protocol):
     @property
     def epoch(self) -> int: ...
 
-    def observe(self, leader_id: int, epoch: int, cause: str, address: messages.Address | None = None) -> None:
+    def observe(self, leader_id: int, epoch: int, cause: str, address: Address | None = None) -> None:
         """A response told who leads in which epoch, and where."""
 
     def handle_snapshot_chunk(self) -> None:
-        """The leader answered: it lives."""
+        """The leader answered, or was not asked because what it sent is being checked: it is not silent."""
 
     def handle_snapshot_fetched(self, snapshot_id: SnapshotId) -> None:
         """The snapshot is on the disk and the log begins at its end."""
+
+    def handle_disk_failed(self, why: str) -> None:
+        """The disk refused something that cannot be done without."""
 
 
 class SnapshotFetcher:
@@ -73,15 +80,19 @@ class SnapshotFetcher:
         self._leader_id = -1
         self._file: SnapshotFile | None = None
         self._attempts = 0
-        self._retry: Timer | None = None
+        # Until the next request, or the next turn at checking.
+        self._timer: Timer | None = None
 
     def start(self, leader_id: int, snapshot_id: SnapshotId) -> bool:
-        """Fetch from the leader what it has in place of its log; False when that is of no use here."""
+        """Fetch from the leader what it has in place of its log; False when that is of no use here.
+
+        :raises ApiError: KAFKA_STORAGE_ERROR when the disk refuses.
+        """
         assert self._file is None, "one snapshot is fetched at a time"
         try:
             self._file = self._log.receive_snapshot(snapshot_id)
         except OSError as error:
-            log.error("No snapshot can be written: %s", error)
+            self._disk_failed(snapshot_id, error)
         if self._file is None:
             return False
         log.info("Node %d fetches snapshot %s from controller %d", self._node_id, snapshot_id, leader_id)
@@ -92,9 +103,9 @@ class SnapshotFetcher:
 
     def stop(self) -> None:
         """Fetch no more; what came is of no use, for another leader's snapshot has other bytes."""
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._file is not None:
             self._file.discard()
             self._file = None
@@ -137,16 +148,24 @@ class SnapshotFetcher:
             return
 
         def send() -> None:
-            self._retry = None
+            self._timer = None
             self._send()
 
-        self._retry = self._clock.call_later(self._config.retry_backoff_ms * 2.0**self._attempts, send)
+        self._timer = self._clock.call_later(self._config.retry_backoff_ms * 2.0**self._attempts, send)
 
     def _end(self, why: str) -> None:
         assert self._file is not None, "there is a snapshot to be fetched"
         log.info("Node %d did not get snapshot %s: %s", self._node_id, self._file.snapshot_id, why)
         self.stop()
         self._on_end(False)
+
+    def _disk_failed(self, snapshot_id: SnapshotId, error: OSError | ApiError) -> NoReturn:
+        snapshots = self._log.snapshots
+        assert snapshots is not None, "there is a place for snapshots"
+        reason = error.message if isinstance(error, ApiError) else error.strerror or error
+        why = f"{snapshots.path(snapshot_id)} cannot take the metadata log's place: {reason}"
+        self._owner.handle_disk_failed(why)
+        raise ApiError(Errors.KAFKA_STORAGE_ERROR, why) from error
 
     def _handle_response(self, response: Any | None, file: SnapshotFile) -> None:
         if file is not self._file:
@@ -183,37 +202,44 @@ class SnapshotFetcher:
             if file.size_bytes < size:
                 self._send()
             else:
-                file.freeze(lambda error: self._frozen(file, error))
+                self._check(file, SnapshotContent(file.part, file.read).batches())
         except OSError as error:
-            self._end(f"it cannot be written: {error.strerror or error}")
+            self._disk_failed(file.snapshot_id, error)
+
+    def _check(self, file: SnapshotFile, batches: Iterator[SnapshotBatch]) -> None:
+        """Read on in it, until it is whole or is not; it gets its name only then."""
+        self._timer = None
+        self._owner.handle_snapshot_chunk()
+        checked = 0
+        try:
+            for batch in batches:
+                checked += len(batch.records)
+                if checked >= CHECKED_PER_TURN_MAX:
+                    self._timer = self._clock.call_later(0.0, lambda: self._check(file, batches))
+                    return
+        except CorruptSnapshot as corrupt:
+            log.error("What controller %d sent is corrupt, and now called %s: %s", self._leader_id, self._set_aside(file).name, corrupt)
+            self._end("it is corrupt")
+            return
+        file.freeze(lambda error: self._frozen(file, error))
+
+    def _set_aside(self, file: SnapshotFile) -> Path:
+        try:
+            return file.set_aside()
+        except OSError as error:
+            self._disk_failed(file.snapshot_id, error)
 
     def _frozen(self, file: SnapshotFile, error: OSError | None) -> None:
         if file is not self._file:
-            # The fetch was given up meanwhile. What is whole on the disk may stay: the next start looks at it again.
+            # The fetch was given up meanwhile.
             return
         if error is not None:
-            self._end(f"it cannot be written: {error.strerror or error}")
-            return
-        snapshots = self._log.snapshots
-        assert snapshots is not None, "there is a place for snapshots"
-        try:
-            SnapshotReader(snapshots, file.snapshot_id).verify()
-        except CorruptSnapshot as corrupt:
-            log.error(
-                "What controller %d sent is corrupt, and now called %s: %s",
-                self._leader_id,
-                snapshots.set_aside(file.snapshot_id).name,
-                corrupt,
-            )
-            self._end("it is corrupt")
-            return
+            self._disk_failed(file.snapshot_id, error)
         self._file = None
         try:
             is_newer = self._log.truncate_to_latest_snapshot()
         except (OSError, ApiError) as failure:
-            log.error("The log cannot be cut at snapshot %s: %s", file.snapshot_id, failure)
-            self._on_end(False)
-            return
+            self._disk_failed(file.snapshot_id, failure)
         if is_newer:
             log.info("Node %d got snapshot %s and begins its log there", self._node_id, file.snapshot_id)
             self._owner.handle_snapshot_fetched(file.snapshot_id)

@@ -12,6 +12,7 @@ from kafkalab.engine.raft.config import RaftConfig
 from kafkalab.engine.raft.snapshot_store import SnapshotId
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.raft.states import LeaderState, State, leader_refusal
+from kafkalab.engine.raft.voters import Address, ReplicaKey
 
 NO_SNAPSHOT: Final[messages.Body] = {"end_offset": 0, "epoch": 0}
 
@@ -22,7 +23,7 @@ class SnapshotOwner(Protocol):
     @property
     def state(self) -> State: ...
 
-    def leader_address(self) -> messages.Address | None:
+    def leader_address(self) -> Address | None:
         """Where the leader listens, as far as known."""
 
     @property
@@ -42,7 +43,7 @@ class SnapshotServer:
 
     def handle(self, request: Any) -> messages.Body:
         """FetchSnapshot, versions 0 and 1."""
-        if request.cluster_id is not None and self._cluster_id is not None and request.cluster_id != self._cluster_id:
+        if messages.is_foreign(request, self._cluster_id):
             return messages.top_level_error(Errors.INCONSISTENT_CLUSTER_ID)
         if len(request.topics) != 1 or len(request.topics[0].partitions) != 1:
             return messages.top_level_error(Errors.INVALID_REQUEST)
@@ -52,7 +53,7 @@ class SnapshotServer:
                 "error_code": Errors.NONE,
                 "topics": [{"name": topic.name, "partitions": [_partition(partition.partition, Errors.UNKNOWN_TOPIC_OR_PARTITION)]}],
             }
-        error = self._refusal(partition.current_leader_epoch)
+        error = leader_refusal(self._owner.state, partition.current_leader_epoch, is_serving=self._owner.is_serving)
         if error is not Errors.NONE:
             return self._answer(error)
         state = self._owner.state
@@ -63,7 +64,8 @@ class SnapshotServer:
             size, data = self._log.snapshot_chunk(snapshot_id, partition.position, max_bytes)
         except ApiError as refusal:
             return self._answer(refusal.error)
-        voter = state.voters.get(request.replica_id)
+        # Version 0 does not tell the disk; where voters have one, that is nobody's.
+        voter = state.voter(ReplicaKey.of(request.replica_id, getattr(partition, "replica_directory_id", None)))
         if voter is not None:
             # It follows, though it does not fetch the log meanwhile.
             voter.last_fetch_ms = self._clock.now_ms()
@@ -74,9 +76,6 @@ class SnapshotServer:
             position=partition.position,
             unaligned_records=data,
         )
-
-    def _refusal(self, epoch: int) -> Errors:
-        return leader_refusal(self._owner.state, epoch) if self._owner.is_serving else Errors.BROKER_NOT_AVAILABLE
 
     def _answer(self, error: Errors, **fields: Any) -> messages.Body:
         state = self._owner.state

@@ -65,10 +65,23 @@ class SnapshotFile:
         self._store = store
         self._storage = storage
         self._path = path
-        self._part = path.with_name(path.name + PART_SUFFIX)
-        storage.remove(self._part)
-        self._file = storage.open(str(self._part))
+        self.part: Final = path.with_name(path.name + PART_SUFFIX)
+        """Where it lies meanwhile."""
+        storage.remove(self.part)
+        self._file = storage.open(str(self.part))
         self._is_open = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still become a snapshot that counts, and does not yet."""
+        return self._is_open
+
+    def read(self, position: int, size: int) -> bytes:
+        """Some of what was written; fewer bytes at its end.
+
+        :raises OSError: as the disk gives it.
+        """
+        return self._file.read(position, size)
 
     def append(self, data: bytes | memoryview) -> None:
         """Write more.
@@ -91,9 +104,8 @@ class SnapshotFile:
                 return
             if error is None:
                 try:
-                    self._is_open = False
-                    self._file.close()
-                    self._storage.rename(self._part, self._path)
+                    self._close()
+                    self._storage.rename(self.part, self._path)
                     self._storage.sync_dir(self._path.parent)
                 except OSError as failure:
                     error = failure
@@ -106,11 +118,25 @@ class SnapshotFile:
     def discard(self) -> None:
         """It will not be completed."""
         if self._is_open:
-            self._is_open = False
             # Where the disk is gone, the next start removes it.
             with contextlib.suppress(OSError):
-                self._file.close()
-                self._storage.remove(self._part)
+                self._close()
+                self._storage.remove(self.part)
+
+    def set_aside(self) -> Path:
+        """It is corrupt: give it a name under which nobody looks for a snapshot; the new path.
+
+        :raises OSError: as the disk gives it.
+        """
+        self._close()
+        aside = self._path.with_name(self._path.name + CORRUPT_SUFFIX)
+        self._storage.rename(self.part, aside)
+        return aside
+
+    def _close(self) -> None:
+        self._is_open = False
+        self._store.ended(self)
+        self._file.close()
 
 
 class SnapshotStore:
@@ -125,6 +151,8 @@ class SnapshotStore:
         self._storage = storage
         self._ids: list[SnapshotId] = []
         self._files: dict[SnapshotId, DataFile] = {}
+        # Those that may yet come.
+        self._unfinished: set[SnapshotFile] = set()
         try:
             for name in storage.list_dir(directory) if storage.is_dir(directory) else ():
                 parsed = parse_snapshot_name(name)
@@ -165,7 +193,13 @@ class SnapshotStore:
 
         :raises OSError: as the disk gives it.
         """
-        return SnapshotFile(self, self._storage, self.path(snapshot_id), snapshot_id)
+        file = SnapshotFile(self, self._storage, self.path(snapshot_id), snapshot_id)
+        self._unfinished.add(file)
+        return file
+
+    def ended(self, file: SnapshotFile) -> None:
+        """It has its name, or will never get it."""
+        self._unfinished.discard(file)
 
     def add(self, snapshot_id: SnapshotId) -> None:
         """It is whole and has its name."""
@@ -190,10 +224,12 @@ class SnapshotStore:
         return file
 
     def remove_before(self, snapshot_id: SnapshotId) -> list[SnapshotId]:
-        """Delete those that are older; which they were.
+        """Delete those that are older, and what would have become older ones; which of the former there were.
 
         :raises OSError: as the disk gives it.
         """
+        for file in [file for file in self._unfinished if file.snapshot_id < snapshot_id]:
+            file.discard()
         older = [one for one in self._ids if one < snapshot_id]
         for one in older:
             self._forget(one)

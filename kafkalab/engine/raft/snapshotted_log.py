@@ -144,6 +144,10 @@ class SnapshottedLog:
         """The newest snapshot, the one that formatting left among them."""
         return None if self._snapshots is None else self._snapshots.latest
 
+    def has_snapshot(self, snapshot_id: SnapshotId) -> bool:
+        """Whether it is still there."""
+        return self._snapshots is not None and snapshot_id in self._snapshots
+
     def latest_snapshot(self) -> SnapshotReader | None:
         """The newest snapshot, to be read; None when there is none."""
         latest = self.latest_snapshot_id

@@ -51,13 +51,15 @@ VALID_NEXT: Final[Mapping[RaftState, frozenset[RaftState]]] = MappingProxyType(
 OBSERVER_STATES: Final = frozenset({RaftState.UNATTACHED, RaftState.FOLLOWER})
 
 
-def leader_refusal(state: State, epoch: int) -> Errors:
+def leader_refusal(state: State, epoch: int, *, is_serving: bool) -> Errors:
     """Why a member in that state does not serve what was asked of the leader of ``epoch``; NONE where it does."""
     if epoch < state.epoch:
         return Errors.FENCED_LEADER_EPOCH
     if epoch > state.epoch:
         return Errors.UNKNOWN_LEADER_EPOCH
-    return Errors.NONE if isinstance(state, LeaderState) else Errors.NOT_LEADER_OR_FOLLOWER
+    if not isinstance(state, LeaderState):
+        return Errors.NOT_LEADER_OR_FOLLOWER
+    return Errors.NONE if is_serving else Errors.BROKER_NOT_AVAILABLE
 
 
 def majority_of(count: int) -> int:

@@ -21,7 +21,8 @@ from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.protocol.network import Network
 from kafkalab.engine.raft import voter_messages as messages
 from kafkalab.engine.raft.config import RaftConfig
-from kafkalab.engine.raft.states import LeaderState, State
+from kafkalab.engine.raft.messages import Body, is_foreign
+from kafkalab.engine.raft.states import LeaderState, State, leader_refusal
 from kafkalab.engine.raft.voter_history import VoterHistory, voters_value
 from kafkalab.engine.raft.voters import Address, ReplicaKey, Voter, VoterSet
 from kafkalab.engine.record.control import ControlType
@@ -216,11 +217,11 @@ class VoterChanges:
         pending = self._begin("remove", key, respond, {}, ack_when_committed=True)
         pending.last_offset = self._append(remaining)
 
-    def handle_update(self, request: Any) -> messages.Body:
+    def handle_update(self, request: Any) -> Body:
         """UpdateRaftVoter: a voter tells where it listens now, and at which levels it can work."""
-        if self._is_foreign(request):
+        if is_foreign(request, self._cluster_id):
             return self._update_response(Errors.INCONSISTENT_CLUSTER_ID)
-        error = self._refusal(request.current_leader_epoch)
+        error = leader_refusal(self._owner.state, request.current_leader_epoch, is_serving=self._owner.is_serving)
         if error is not Errors.NONE:
             return self._update_response(error)
         key = ReplicaKey.of(request.voter_id, request.voter_directory_id)
@@ -289,27 +290,14 @@ class VoterChanges:
 
     # --- how ----------------------------------------------------------------------------------
 
-    def _is_foreign(self, request: Any) -> bool:
-        return request.cluster_id is not None and self._cluster_id is not None and request.cluster_id != self._cluster_id
-
-    def _refusal(self, epoch: int) -> Errors:
-        state = self._owner.state
-        if epoch < state.epoch:
-            return Errors.FENCED_LEADER_EPOCH
-        if epoch > state.epoch:
-            return Errors.UNKNOWN_LEADER_EPOCH
-        if not isinstance(state, LeaderState):
-            return Errors.NOT_LEADER_OR_FOLLOWER
-        return Errors.NONE if self._owner.is_serving else Errors.BROKER_NOT_AVAILABLE
-
     def _leading(self, request: Any, respond: Respond) -> LeaderState | None:
         """The state to work in; None when the request has been refused."""
         state = self._owner.state
-        if self._is_foreign(request):
+        if is_foreign(request, self._cluster_id):
             message = f'The given id "{request.cluster_id}" doesn\'t match the cluster id "{self._cluster_id}"'
             respond(messages.voter_response(Errors.INCONSISTENT_CLUSTER_ID, message))
             return None
-        error = self._refusal(state.epoch)
+        error = leader_refusal(state, state.epoch, is_serving=self._owner.is_serving)
         if error is not Errors.NONE:
             respond(messages.voter_response(error))
             return None
@@ -360,7 +348,7 @@ class VoterChanges:
         if pending.respond is not None:
             pending.respond(messages.voter_response(error, message))
 
-    def _update_response(self, error: Errors) -> messages.Body:
+    def _update_response(self, error: Errors) -> Body:
         state, address = self._owner.state, self._owner.leader_address()
         return messages.update_response(error, state.leader_id, state.epoch, address)
 

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.raft.messages import Body, listeners
 from kafkalab.engine.raft.voters import Address, ReplicaKey, Voter
-
-Body = dict[str, Any]
-
-
-def _listeners(voter: Voter) -> list[Body]:
-    return [{"name": name, "host": host, "port": port} for name, (host, port) in voter.endpoints.items()]
 
 
 def add_request(cluster_id: str | None, voter: Voter, *, timeout_ms: int) -> Body:
@@ -21,7 +14,7 @@ def add_request(cluster_id: str | None, voter: Voter, *, timeout_ms: int) -> Bod
         "timeout": timeout_ms,
         "voter_id": voter.key.id,
         "voter_directory_id": voter.key.directory_id,
-        "listeners": _listeners(voter),
+        "listeners": listeners(voter.endpoints),
         "ack_when_committed": False,
     }
 
@@ -38,7 +31,7 @@ def update_request(cluster_id: str | None, voter: Voter, *, epoch: int) -> Body:
         "current_leader_epoch": epoch,
         "voter_id": voter.key.id,
         "voter_directory_id": voter.key.directory_id,
-        "listeners": _listeners(voter),
+        "listeners": listeners(voter.endpoints),
         "k_raft_version_feature": {"min_supported_version": voter.min_version, "max_supported_version": voter.max_version},
     }
 

@@ -198,6 +198,8 @@ class Node:
             self._raft.start()
         except (QuorumStateError, StorageError) as e:
             raise NodeFailed(str(e)) from e
+        except ApiError as e:
+            raise NodeFailed(e.message or str(e)) from e
         self._announce()
         if self._lifecycle is not None:
             assert self._replica_manager is not None and self._log_manager is not None
@@ -222,6 +224,15 @@ class Node:
 
     def _metadata_log_failed(self, _log: Log, error: OSError) -> None:
         why = f"the metadata log in {self._directories.metadata_dir} cannot be used: {error.strerror or error}"
+        if self._raft is None:
+            self._fail_soon(why)
+        elif not self._is_ended:
+            self._raft.handle_disk_failed(why)
+
+    def _quorum_disk_failed(self, why: str) -> None:
+        """Kafka halts at once. Here nothing more is said to anybody, and the end follows when whoever is at work is through."""
+        for listener in self._listeners:
+            listener.reset()
         self._fail_soon(why)
 
     def _fail_soon(self, why: str) -> None:
@@ -313,6 +324,7 @@ class Node:
             sink=self._sink,
             config=RaftConfig.from_broker(self._config),
             listener=loader,
+            on_disk_failed=self._quorum_disk_failed,
             endpoints={} if spec.controller_port is None else {CONTROLLER_LISTENER: (spec.host, spec.controller_port)},
             bootstrap_servers=spec.bootstrap_servers,
             can_become_voter="controller" in spec.roles,

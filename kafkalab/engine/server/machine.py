@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Protocol
@@ -75,12 +76,13 @@ class Machine:
 def this_machine(spec: NodeSpec, loop: asyncio.AbstractEventLoop) -> Machine:
     """The machine that we are on."""
     disk_worker = DiskWorker(loop, f"kafkalab-disk-{spec.node_id}")
+    storage = FaultyStorage(faults=spec.disk_faults, background=disk_worker)
     return Machine(
         clock=LoopClock(loop, spec.clock_offset_ms),
         rng=SystemRandom(),
-        storage=FaultyStorage(faults=spec.disk_faults, background=disk_worker),
+        storage=storage,
         disk_worker=disk_worker,
         lock=DirLock,
-        quorum_state_store=FileQuorumStateStore,
+        quorum_state_store=partial(FileQuorumStateStore, storage),
         pid=os.getpid(),
     )

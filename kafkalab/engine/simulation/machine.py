@@ -8,7 +8,7 @@ from random import Random
 from typing import Final, cast
 
 from kafkalab.engine.common.time import Timer
-from kafkalab.engine.raft.quorum_state import ElectionState, QuorumStateStore, decode_quorum_state, encode_quorum_state
+from kafkalab.engine.raft.quorum_state import ElectionState, FileQuorumStateStore, QuorumStateStore
 from kafkalab.engine.server.machine import Machine, MachineStorage
 from kafkalab.engine.simulation.loop import SimLoop
 from kafkalab.engine.simulation.storage import MemoryStorage
@@ -18,7 +18,6 @@ WALL_START_MS: Final = 1_767_225_600_000
 SYNC_MIN_MS: Final = 0.2
 SYNC_SPREAD_MS: Final = 3.0
 """What a sync beside the loop takes."""
-QUORUM_STATE_FILE: Final = "quorum-state"
 
 
 class SimClock:
@@ -81,26 +80,16 @@ class SimDiskWorker:
                 work()
 
 
-class SimQuorumStateStore:
-    """The file ``quorum-state``, byte by byte as a node writes it, on disks in memory."""
+class WatchedQuorumStateStore(FileQuorumStateStore):
+    """The node's own store; it tells of what was put down."""
 
     def __init__(self, storage: MemoryStorage, directory: Path, voters: Collection[int], on_write: Callable[[ElectionState], None]) -> None:
+        super().__init__(storage, directory, voters)
         self._on_write = on_write
-        self._storage = storage
-        self._path = directory / QUORUM_STATE_FILE
-        self._voters = tuple(voters)
-
-    def read(self) -> ElectionState | None:
-        try:
-            text = self._storage.read(self._path).decode()
-        except FileNotFoundError:
-            return None
-        return decode_quorum_state(text, str(self._path))
 
     def write(self, state: ElectionState) -> None:
+        super().write(state)
         self._on_write(state)
-        self._storage.make_dirs(self._path.parent)
-        self._storage.replace(self._path, encode_quorum_state(state, self._voters).encode())
 
 
 class SimLock:
@@ -121,7 +110,7 @@ def sim_machine(
     storage.background = worker
 
     def quorum_state_store(directory: Path, voters: Collection[int]) -> QuorumStateStore:
-        return SimQuorumStateStore(storage, directory, voters, on_vote)
+        return WatchedQuorumStateStore(storage, directory, voters, on_vote)
 
     return Machine(
         clock=SimClock(loop, offset_ms),

@@ -33,7 +33,7 @@ from kafkalab.engine.protocol.metadata_records import (
     decode_record,
     encode_record,
 )
-from kafkalab.engine.raft.listener import CommittedBatch
+from kafkalab.engine.raft.listener import CommittedBatch, CommittedSnapshot
 from kafkalab.engine.raft.snapshot_records import SnapshotReader
 from kafkalab.engine.raft.snapshot_store import SnapshotId, SnapshotStore
 
@@ -186,9 +186,14 @@ def test_records_are_written_as_the_oldest_node_of_the_cluster_can_read_them() -
     assert old_partition.directories and old_partition.eligible_leader_replicas is None
 
 
+def take_up(loader: MetadataLoader, snapshot: CommittedSnapshot) -> list[int]:
+    """All of it; the parts in which it went."""
+    return list(loader.handle_snapshot(snapshot))
+
+
 def test_a_snapshot_makes_the_image_of_one_that_knew_nothing() -> None:
     loader, publisher = loader_with([])
-    loader.handle_snapshot(Snapshot(40, everything()))
+    take_up(loader, Snapshot(40, everything()))
     assert list(image_records(loader.image)) == everything()
     assert (loader.image.offset, loader.image.epoch, loader.image.timestamp_ms) == (39, 4, 77)
     (delta,) = publisher.deltas
@@ -203,7 +208,7 @@ def test_a_snapshot_makes_the_image_of_one_that_knew_nothing() -> None:
 def test_a_snapshot_that_says_what_is_known_changes_nothing() -> None:
     loader, publisher = loader_with(everything())
     topic = loader.image.topics_by_id[ORDERS]
-    loader.handle_snapshot(Snapshot(40, everything()))
+    take_up(loader, Snapshot(40, everything()))
     (delta,) = publisher.deltas
     assert delta.is_empty
     assert loader.image.topics_by_id[ORDERS] is topic
@@ -225,7 +230,7 @@ def test_what_a_snapshot_lacks_is_deleted_and_what_differs_is_changed() -> None:
     image = image_of(kept)
     image.replay(PartitionChangeRecord(partition_id=0, topic_id=ORDERS, isr=(1, 2), leader=2))
     snapshot = [*image_records(image), TopicRecord(name="payments", topic_id=again)]
-    loader.handle_snapshot(Snapshot(60, snapshot))
+    take_up(loader, Snapshot(60, snapshot))
     (delta,) = publisher.deltas
     assert set(delta.deleted_topics) == {PAYMENTS} and set(delta.deleted_topics[PAYMENTS].partitions) == {0, 1}
     assert set(delta.created_topics) == {again} and loader.image.topic_id("payments") == again, "deleted, and created anew under its name"
@@ -241,12 +246,36 @@ def test_what_a_snapshot_lacks_is_deleted_and_what_differs_is_changed() -> None:
     assert set(loader.image.topics_by_name) == {"payments"}
 
 
+def test_a_large_snapshot_is_taken_up_bit_by_bit_and_seen_as_a_whole() -> None:
+    known = everything()
+    loader, publisher = loader_with(known)
+    many = [TopicRecord(name=f"topic-{number}", topic_id=uuid.UUID(int=1_000 + number)) for number in range(1_000)]
+    partitions = [
+        PartitionRecord(partition_id=index, topic_id=many[0].topic_id, replicas=(1,), isr=(1,), leader=1, directories=(uuid.UUID(int=7),))
+        for index in range(1_000)
+    ]
+    given_up = loader.handle_snapshot(Snapshot(50, [*known, *many]))
+    next(given_up)
+    steps = loader.handle_snapshot(Snapshot(60, [*known, *many, *partitions]))
+    parts = []
+    while (part := next(steps, None)) is not None:
+        parts.append(part)
+        assert list(image_records(loader.image)) == known and loader.image.offset < 40 and not publisher.deltas
+        assert set(loader.image.replicas_of(1)) == {(ORDERS, 0), (PAYMENTS, 1)} and loader.snapshots_read == 0
+    assert max(parts) <= 256 and sum(parts) >= 2_000
+    (delta,) = publisher.deltas
+    assert len(delta.created_topics) == 1_000 and len(delta.changed_partitions) == 1_000
+    assert loader.image.offset == 59 and len(set(loader.image.replicas_of(1))) == 1_002
+    loader.handle_commit([CommittedBatch(60, 4, [encode_record(RemoveTopicRecord(topic_id=many[0].topic_id))], False)])
+    assert set(loader.image.replicas_of(1)) == {(ORDERS, 0), (PAYMENTS, 1)}
+
+
 def test_a_snapshot_ends_a_transaction_that_was_under_way() -> None:
     from kafkalab.engine.protocol.metadata_records import BeginTransactionRecord
 
     loader, _ = loader_with([BeginTransactionRecord(name="x"), TopicRecord(name="lost", topic_id=uuid.UUID(int=5))])
     assert loader.in_transaction
-    loader.handle_snapshot(Snapshot(9, everything()))
+    take_up(loader, Snapshot(9, everything()))
     assert not loader.in_transaction and loader.image.topic("lost") is None
 
 

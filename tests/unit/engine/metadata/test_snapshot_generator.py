@@ -136,13 +136,22 @@ def test_one_that_came_from_the_leader_takes_the_place_of_the_own(fixture: Fixtu
     writer = SnapshotWriter(store.create(theirs), last_contained_ms=5, wall_ms=5)
     writer.append([encode_record(FeatureLevelRecord(name="metadata.version", feature_level=30))])
     writer.freeze(lambda error: None)
-    fixture.loader.handle_snapshot(SnapshotReader(store, theirs))
+    assert sum(fixture.loader.handle_snapshot(SnapshotReader(store, theirs))) == 1
     assert not fixture.generator.is_writing and not list(tmp_path.glob("*.part"))
     fixture.clock.advance(10)
     assert fixture.store.ids == ()
     fixture.next_offset = 100
     fixture.commit(NoOpRecord())
     assert len(fixture.asked) == 1, "the count begins anew with it"
+
+
+def test_one_whose_place_was_taken_is_written_no_further(fixture: Fixture, tmp_path: Path) -> None:
+    fixture.commit(*topics(2_000), size_bytes=5_000)
+    assert fixture.generator.is_writing
+    # The leader's is on the disk, and taken up bit by bit: nothing has been published yet.
+    fixture.store.remove_before(SnapshotId(epoch=3, end_offset=10_000))
+    fixture.clock.advance(1_000)
+    assert not fixture.generator.is_writing and fixture.store.ids == () and not list(tmp_path.glob("*.checkpoint*"))
 
 
 class FullDisk(FileStorage):

@@ -6,7 +6,8 @@ checked: one leader and one vote per epoch, committed entries agree everywhere a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
@@ -123,6 +124,7 @@ class Recorder:
         self.batches: list[CommittedBatch] = []
         self.next_offset = 0
         self.snapshots: list[tuple[int, list[bytes]]] = []
+        self.snapshot_parts: list[int] = []
         self.leader_changes: list[tuple[int, int]] = []
         self.leading: int | None = None
 
@@ -137,10 +139,16 @@ class Recorder:
             self.batches.append(batch)
             self.world.committed_somewhere(self.node_id, batch)
 
-    def handle_snapshot(self, snapshot: CommittedSnapshot) -> None:
+    def handle_snapshot(self, snapshot: CommittedSnapshot) -> Iterator[int]:
         assert snapshot.end_offset > self.next_offset, "a snapshot brings news"
+        next_offset, taken = self.next_offset, []
+        for values in snapshot.values():
+            taken += values
+            self.snapshot_parts.append(len(values))
+            yield len(values)
+        assert self.next_offset == next_offset, "nothing comes in between"
         self.next_offset = snapshot.end_offset
-        self.snapshots.append((snapshot.end_offset, [value for values in snapshot.values() for value in values]))
+        self.snapshots.append((snapshot.end_offset, taken))
 
     def handle_leader_change(self, leader_id: int, epoch: int) -> None:
         assert not self.leader_changes or epoch >= self.leader_changes[-1][1]
@@ -204,6 +212,8 @@ class World:
         self.committed: dict[int, tuple[int, tuple[bytes, ...]]] = {}
         self.acknowledged: list[bytes] = []
         self.sent: list[tuple[int, int, ApiKey]] = []
+        self.disk_failures: dict[int, str] = {}
+        """Why members ended by themselves."""
         self.kraft_versions: dict[int, tuple[int, int]] = {}
         """What members say that they can work at; (0, 1) without."""
         self._incarnation = dict.fromkeys(self.ids, 0)
@@ -228,6 +238,7 @@ class World:
                 sink=self.sink,
                 config=self.config,
                 listener=recorder,
+                on_disk_failed=partial(self._disk_failed, node_id),
             )
             node.start()
 
@@ -245,6 +256,14 @@ class World:
         self._incarnation[node_id] += 1
         if power_cut:
             self.logs[node_id].cut_power(self.rng)
+
+    def _disk_failed(self, node_id: int, why: str) -> None:
+        self.disk_failures[node_id] = why
+        self.clock.call_later(0.0, partial(self._end_failed, self.nodes[node_id]))
+
+    def _end_failed(self, node: RaftNode) -> None:
+        if self.nodes.get(node.node_id) is node:
+            self.kill(node.node_id)
 
     def restart(self, node_id: int) -> None:
         """Start a killed member again, on what its disk kept."""

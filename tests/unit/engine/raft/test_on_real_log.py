@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from kafkalab.engine.common.ids import METADATA_PARTITION, METADATA_TOPIC_ID
 from kafkalab.engine.common.time import ManualClock
@@ -80,3 +83,37 @@ def test_an_uncommitted_tail_is_cut_where_the_new_leader_parts(tmp_path: Path) -
     assert [(event.node_id, event.from_offset, event.to_offset) for event in cut] == [(old.node_id, 5, 2)]
     assert world.recorders[old.node_id].values == [b"kept", b"new"]
     assert len({world.logs[node_id].read(0, 1 << 20) for node_id in world.ids}) == 1
+
+
+class Corrupting:
+    """A leader's log from which every batch comes with one byte changed."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def read(self, offset: int, max_bytes: int) -> bytes:
+        data = bytearray(self._log.read(offset, max_bytes))
+        data[-1] ^= 1
+        return bytes(data)
+
+
+@pytest.mark.expects_warnings
+def test_batches_that_come_corrupt_are_not_taken_and_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = real_world(tmp_path)
+    world.start()
+    leader = world.elect()
+    world.append(b"whole")
+    world.run(600)
+    with monkeypatch.context() as spoiled:
+        spoiled.setattr(leader._server, "_log", Corrupting(leader._server._log))
+        end_offsets = {node_id: log.log_end_offset for node_id, log in world.logs.items() if node_id != leader.node_id}
+        world.append(b"corrupt on its way")
+        world.run(1_000)
+        assert {node_id: world.logs[node_id].log_end_offset for node_id in end_offsets} == end_offsets
+        assert world.acknowledged == [b"whole"] and not world.disk_failures
+    world.run(1_000)
+    assert world.acknowledged == [b"whole", b"corrupt on its way"] and leader.is_leader
+    assert all(recorder.values == world.acknowledged for recorder in world.recorders.values())

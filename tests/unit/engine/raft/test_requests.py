@@ -163,6 +163,9 @@ def answer_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
         ({"last_offset": -1}, Errors.INVALID_REQUEST),
         ({"replica_id": -1}, Errors.INVALID_REQUEST),
         ({"replica_id": 77}, Errors.INCONSISTENT_VOTER_SET),
+        ({"replica_id": 77, "pre_vote": True}, Errors.INCONSISTENT_VOTER_SET),
+        ({"replica_id": 1}, Errors.INCONSISTENT_VOTER_SET),
+        ({"replica_epoch": 0, "last_offset_epoch": 0, "pre_vote": True}, Errors.FENCED_LEADER_EPOCH),
         ({"voter_id": 77}, Errors.INVALID_VOTER_KEY),
     ],
 )
@@ -171,6 +174,16 @@ def test_a_wrong_vote_request_is_refused_and_changes_nothing(changes: dict[str, 
     answer = answer_of(follower.handle_vote(request(ApiKey.VOTE, vote_body(follower, **changes))))
     assert (answer["error_code"], answer["vote_granted"]) == (error, False)
     assert follower.epoch == 1 and not follower.is_leader
+
+
+def test_nobody_votes_for_another_with_its_own_id_and_no_observer_votes() -> None:
+    world, _, follower = quorum()
+    answer = answer_of(follower.handle_vote(request(ApiKey.VOTE, vote_body(follower, replica_id=follower.node_id))))
+    assert (answer["error_code"], answer["vote_granted"]) == (Errors.INCONSISTENT_VOTER_SET, False)
+    observer = world.nodes[1]
+    answer = answer_of(observer.handle_vote(request(ApiKey.VOTE, vote_body(observer))))
+    assert (answer["error_code"], answer["vote_granted"]) == (Errors.INCONSISTENT_VOTER_SET, False)
+    assert follower.epoch == observer.epoch == 1
 
 
 def test_a_vote_is_on_disk_before_it_is_said() -> None:
@@ -218,6 +231,89 @@ def test_begin_quorum_epoch_makes_a_follower_of_whoever_is_older() -> None:
     body["topics"][0]["partitions"][0].update(leader_epoch=5, leader_id=leader.node_id)
     answer = answer_of(follower.handle_begin_quorum_epoch(request(ApiKey.BEGIN_QUORUM_EPOCH, body)))
     assert answer["error_code"] == Errors.INVALID_REQUEST, "an epoch has one leader"
+
+
+def begin_body(node: RaftNode, leader_id: int, epoch: int, **changes: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {"voter_id": node.node_id, "leader_endpoints": [], "cluster_id": CLUSTER_ID, **changes}
+    cluster_id = fields.pop("cluster_id")
+    return messages.partition_request(cluster_id, {"voter_directory_id": None, "leader_id": leader_id, "leader_epoch": epoch}, **fields)
+
+
+def end_body(leader_id: int, epoch: int, *candidates: int, cluster_id: str = CLUSTER_ID) -> dict[str, Any]:
+    partition = {
+        "leader_id": leader_id,
+        "leader_epoch": epoch,
+        "preferred_successors": list(candidates),
+        "preferred_candidates": [{"candidate_id": one, "candidate_directory_id": None} for one in candidates],
+    }
+    return messages.partition_request(cluster_id, partition, leader_endpoints=[])
+
+
+def begun(node: RaftNode, body: dict[str, Any]) -> Mapping[str, Any]:
+    return node.handle_begin_quorum_epoch(request(ApiKey.BEGIN_QUORUM_EPOCH, body))
+
+
+def ended(node: RaftNode, body: dict[str, Any]) -> Mapping[str, Any]:
+    return node.handle_end_quorum_epoch(request(ApiKey.END_QUORUM_EPOCH, body))
+
+
+def test_leaders_of_other_clusters_and_other_logs_are_refused_as_a_whole() -> None:
+    _, leader, follower = quorum()
+    assert begun(follower, begin_body(follower, 102, 9, cluster_id="another"))["error_code"] == Errors.INCONSISTENT_CLUSTER_ID
+    assert ended(follower, end_body(leader.node_id, 1, cluster_id="another"))["error_code"] == Errors.INCONSISTENT_CLUSTER_ID
+    for body, handle in ((begin_body(follower, 102, 9), begun), (end_body(leader.node_id, 1), ended)):
+        body["topics"] = body["topics"] * 2
+        assert handle(follower, body)["error_code"] == Errors.INVALID_REQUEST
+        body["topics"] = [{**body["topics"][0], "topic_name": "orders"}]
+        assert handle(follower, body)["error_code"] == Errors.INVALID_REQUEST
+    assert (follower.epoch, follower.leader_id) == (1, leader.node_id)
+
+
+@pytest.mark.parametrize("leader_id", [-1, 1, 77])
+def test_who_does_not_vote_does_not_lead(leader_id: int) -> None:
+    _, leader, follower = quorum()
+    assert answer_of(begun(follower, begin_body(follower, leader_id, 9)))["error_code"] == Errors.INVALID_REQUEST
+    assert answer_of(ended(follower, end_body(leader_id, 9)))["error_code"] == Errors.INVALID_REQUEST
+    assert (follower.epoch, follower.leader_id) == (1, leader.node_id)
+
+
+def test_nobody_else_leads_under_ones_own_id() -> None:
+    _, leader, follower = quorum()
+    for node in (leader, follower):
+        assert answer_of(begun(node, begin_body(node, node.node_id, 9)))["error_code"] == Errors.INVALID_REQUEST
+        assert answer_of(ended(node, end_body(node.node_id, 1)))["error_code"] == Errors.INVALID_REQUEST
+    assert leader.is_leader and leader.epoch == follower.epoch == 1
+
+
+def test_a_leader_that_takes_one_for_somebody_else_leads_all_the_same() -> None:
+    world, leader, follower = quorum()
+    other = next(one for one in world.voter_ids if one not in (leader.node_id, follower.node_id))
+    answer = answer_of(begun(follower, begin_body(follower, other, 9, voter_id=77)))
+    assert (answer["error_code"], answer["leader_id"], answer["leader_epoch"]) == (Errors.INVALID_VOTER_KEY, other, 9)
+    assert (follower.epoch, follower.leader_id) == (9, other)
+
+
+def test_a_goodbye_of_the_past_or_of_another_changes_nothing() -> None:
+    world, leader, follower = quorum()
+    other = next(one for one in world.voter_ids if one not in (leader.node_id, follower.node_id))
+    assert answer_of(ended(follower, end_body(leader.node_id, 0, follower.node_id)))["error_code"] == Errors.FENCED_LEADER_EPOCH
+    assert answer_of(ended(follower, end_body(other, 1, follower.node_id)))["error_code"] == Errors.INVALID_REQUEST
+    world.run(300)
+    assert leader.is_leader and follower.leader_id == leader.node_id and follower.epoch == 1
+    # Of its leader it counts, and the first in line stands at once.
+    assert answer_of(ended(follower, end_body(leader.node_id, 1, follower.node_id, other)))["error_code"] == Errors.NONE
+    world.run_until(lambda: follower.is_leader)
+
+
+def test_ones_that_answer_each_other_for_another_cluster_elect_nobody() -> None:
+    world, leader, _ = quorum()
+    world.kill(leader.node_id)
+    for node in world.nodes.values():
+        node._requests._cluster_id = "another"
+    sent = len(world.sent)
+    world.run(20_000)
+    assert any(api_key is ApiKey.VOTE for _, _, api_key in world.sent[sent:])
+    assert set(world.leaders) == {1} and world.leader() is None
 
 
 def test_only_the_leader_describes_the_quorum() -> None:
@@ -283,8 +379,12 @@ def test_an_observer_finds_the_new_leader_when_the_old_one_cannot_be_heard_any_m
 
 
 def test_a_closed_member_answers_that_it_is_not_there() -> None:
-    world, _, follower = quorum()
-    follower.abandon()
-    body = follower.handle_vote(request(ApiKey.VOTE, vote_body(follower)))
-    assert body["error_code"] == Errors.BROKER_NOT_AVAILABLE
-    assert partition_of(fetch(world, follower, fetch_body())[0])["error_code"] == Errors.BROKER_NOT_AVAILABLE
+    world, leader, follower = quorum()
+    for node in (leader, follower):
+        node.abandon()
+        body = node.handle_vote(request(ApiKey.VOTE, vote_body(node)))
+        assert body["error_code"] == Errors.BROKER_NOT_AVAILABLE
+    assert partition_of(fetch(world, leader, fetch_body())[0])["error_code"] == Errors.BROKER_NOT_AVAILABLE
+    # Who does not lead says so first, as Kafka's does.
+    assert partition_of(fetch(world, follower, fetch_body())[0])["error_code"] == Errors.NOT_LEADER_OR_FOLLOWER
+    assert partition_of(fetch(world, leader, fetch_body(epoch=2))[0])["error_code"] == Errors.UNKNOWN_LEADER_EPOCH

@@ -144,6 +144,20 @@ def test_a_discarded_one_leaves_nothing(tmp_path: Path) -> None:
 # --- beside the log ---------------------------------------------------------------------------------
 
 
+def test_one_that_is_being_written_goes_when_a_newer_one_takes_the_place_of_all_before(tmp_path: Path) -> None:
+    store = SnapshotStore(FileStorage(), tmp_path)
+    older = store.create(SnapshotId(epoch=3, end_offset=10))
+    older.append(b"half")
+    newer = SnapshotId(epoch=3, end_offset=20)
+    write(store, newer, [b"x"])
+    assert older.is_open
+    store.remove_before(newer)
+    assert not older.is_open and [path.name for path in tmp_path.iterdir()] == [newer.file_name]
+    # Its writer may find out later.
+    older.discard()
+    assert store.ids == (newer,)
+
+
 def test_the_prefix_of_the_log_goes_with_the_snapshots_before_it(tmp_path: Path) -> None:
     replica_log = open_log(tmp_path)
     fill(replica_log, 12)

@@ -163,6 +163,28 @@ def test_a_quorum_whose_members_have_only_snapshots_elects_and_goes_on(files: Fi
         assert recorder.snapshots[0][1] + recorder.values == world.acknowledged
 
 
+def test_a_leader_is_announced_when_it_has_taken_up_its_own_snapshot(files: Files) -> None:
+    world = make_world(files, voters=1)
+    world.start()
+    leader = world.elect()
+    fill(world, 5)
+    snapshot_id = snapshot(world, leader, padding=2_000)
+    restart(world, files, 101)
+    leader, recorder = world.nodes[101], world.recorders[101]
+    assert leader.is_leader and recorder.leading is None and recorder.next_offset == 0
+    outcomes: list[bool] = []
+    leader.append([b"soon"], outcomes.append)
+    # It dies of no half of it, and its next life begins anew.
+    taken = sum(recorder.snapshot_parts)
+    restart(world, files, 101)
+    assert 0 < taken < 2_005 and not recorder.snapshots and outcomes == []
+    recorder = world.recorders[101]
+    world.run_until(lambda: world.leader() is not None)
+    assert [(end, len(values)) for end, values in recorder.snapshots] == [(snapshot_id.end_offset, 2_005)]
+    world.run(10)
+    assert recorder.values == [b"soon"] and recorder.next_offset == world.nodes[101].log_end_offset
+
+
 def test_a_snapshot_comes_in_parts_and_a_voter_that_fetches_one_follows(files: Files) -> None:
     world = make_world(files, config=RaftConfig(fetch_snapshot_max_bytes=500))
     world.start()

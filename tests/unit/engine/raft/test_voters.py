@@ -8,7 +8,11 @@ from random import Random
 import pytest
 
 from kafkalab.engine.common.errors import ApiError, Errors
-from kafkalab.engine.protocol.apis import ApiKey
+from kafkalab.engine.common.ids import METADATA_TOPIC
+from kafkalab.engine.protocol import codec
+from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
+from kafkalab.engine.raft import messages
+from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.raft.states import LeaderState
 from tests.unit.engine.raft.dynamic import DynamicWorld
 from tests.unit.engine.raft.simulation import CLUSTER_ID
@@ -272,7 +276,6 @@ def test_a_vote_goes_to_a_node_with_its_disk() -> None:
     leader = world.elect()
     follower = next(node for node in world.nodes.values() if node is not leader)
     candidate = next(one for one in (101, 102, 103) if one not in (leader.node_id, follower.node_id))
-    from kafkalab.engine.protocol import codec
 
     def vote(epoch: int, directory_id: uuid.UUID, voter_directory_id: uuid.UUID) -> tuple[Errors, bool]:
         body = {
@@ -308,6 +311,91 @@ def test_a_vote_goes_to_a_node_with_its_disk() -> None:
     assert vote(epoch, other, own) == (Errors.NONE, False), "the same node with another disk is another voter"
     state = world.stores[follower.node_id].state
     assert state is not None and state.voted_directory_id == world.directories[candidate]
+
+
+@pytest.mark.parametrize("is_twin", [True, False])
+@pytest.mark.parametrize("asks_for", [ApiKey.FETCH, ApiKey.FETCH_SNAPSHOT])
+def test_a_node_with_a_voters_id_and_another_disk_counts_for_nothing(
+    asks_for: ApiKey, is_twin: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SnapshottedLog, "snapshot_chunk", lambda *_: (10, b"0123456789"))
+    world = DynamicWorld(3, spares=0)
+    world.start()
+    leader = world.elect()
+    world.run(1_000)
+    followers = [one for one in (101, 102, 103) if one != leader.node_id]
+    for node_id in followers:
+        world.kill(node_id)
+    outcomes: list[bool] = []
+    leader.append([b"alone"], outcomes.append)
+    directory_id = uuid.UUID(int=77) if is_twin else world.directories[followers[0]]
+    answers: list[object] = []
+
+    def ask() -> None:
+        if asks_for is ApiKey.FETCH:
+            body = messages.fetch_request(
+                cluster_id=CLUSTER_ID,
+                replica_id=followers[0],
+                directory_id=directory_id,
+                epoch=leader.epoch,
+                offset=leader.log_end_offset,
+                last_fetched_epoch=leader.epoch,
+                high_watermark=leader.high_watermark,
+                max_wait_ms=0,
+                max_bytes=1_000,
+            )
+            version = API_SPECS[ApiKey.FETCH].max_version
+            encoded = codec.encode_request_body(ApiKey.FETCH, version, body)
+            leader.handle_fetch(codec.decode_request(ApiKey.FETCH, version, encoded), answers.append)
+            return
+        partition = {
+            "partition": 0,
+            "current_leader_epoch": leader.epoch,
+            "snapshot_id": {"end_offset": 1, "epoch": 1},
+            "position": 0,
+            "replica_directory_id": directory_id,
+        }
+        topics = [{"name": METADATA_TOPIC, "partitions": [partition]}]
+        body = {"cluster_id": CLUSTER_ID, "replica_id": followers[0], "max_bytes": 10, "topics": topics}
+        encoded = codec.encode_request_body(ApiKey.FETCH_SNAPSHOT, 1, body)
+        answers.append(leader.handle_fetch_snapshot(codec.decode_request(ApiKey.FETCH_SNAPSHOT, 1, encoded)))
+
+    for _ in range(100):
+        if leader.is_leader:
+            ask()
+            world.run(100)
+    assert len(answers) > 10, "it is answered"
+    assert leader.is_leader is not is_twin, "who is heard of by no majority leads no longer"
+    assert outcomes == ([False] if is_twin else [True] if asks_for is ApiKey.FETCH else [])
+
+
+def test_a_candidate_outside_the_voters_may_be_one_that_the_voter_has_not_heard_of() -> None:
+    world = DynamicWorld(3, spares=1)
+    world.start()
+    leader = world.elect()
+    caught_up(world, 201)
+    voter = next(node for node in world.nodes.values() if node.is_voter and node is not leader)
+    world.run(200)
+    last_epoch, end_offset = voter.log_position
+    vote = {
+        "replica_epoch": voter.epoch + 1,
+        "replica_id": 201,
+        "replica_directory_id": world.directories[201],
+        "voter_directory_id": world.directories[voter.node_id],
+        "last_offset_epoch": last_epoch,
+        "last_offset": end_offset,
+    }
+
+    def ask(**changes: object) -> tuple[Errors, bool]:
+        body = messages.partition_request(CLUSTER_ID, {**vote, **changes}, voter_id=voter.node_id)
+        request = codec.decode_request(ApiKey.VOTE, 2, codec.encode_request_body(ApiKey.VOTE, 2, body))
+        partition = voter.handle_vote(request)["topics"][0]["partitions"][0]
+        return Errors(partition["error_code"]), partition["vote_granted"]
+
+    # While its leader lives it would not, and says so without a new epoch.
+    assert ask(pre_vote=True, replica_epoch=leader.epoch) == (Errors.NONE, False) and voter.epoch == leader.epoch
+    assert ask(pre_vote=False, last_offset=end_offset - 1) == (Errors.NONE, False)
+    assert ask(pre_vote=False) == (Errors.NONE, True)
 
 
 @pytest.mark.parametrize("seed", range(40))
