@@ -31,6 +31,7 @@ from kafkalab.engine.cluster.health import hopeless, trouble
 from kafkalab.engine.cluster.layout import (
     BROKER,
     CONTROLLER,
+    LOG_DIRS_MAX,
     ClusterPlan,
     NodePlan,
     hold_port,
@@ -73,7 +74,6 @@ READY_TOPIC: Final = "__kafkalab_ready"
 """Written to once, to know that a record can be written, and deleted again."""
 BY_YOU: Final = "you"
 POWER_LOSS: Final = "a power cut"
-LOG_DIRS_MAX: Final = 16
 
 
 class NodeState(StrEnum):
@@ -665,6 +665,7 @@ class ClusterHost:
             port=self._port,
             host=self._host,
             rng=self._rng,
+            log_dirs=self._log_dirs,
         )
         for node_plan in cluster.nodes:
             self._nodes[node_plan.node_id] = _Node(node_plan, self._spec_of(cluster, node_plan))
