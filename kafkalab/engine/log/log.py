@@ -141,9 +141,9 @@ class Log:
         if config.preallocate:
             self._active.reserve(config.segment_bytes)
         self.on_storage_error: Callable[[Log, OSError], None] | None = None
-        self.on_recovery_point_lowered: Callable[[Log], None] | None = None
-        """Told when less is certain to be on the disk than was, before anything else is appended."""
         """Told of every error of the disk, besides the one who asked."""
+        self.on_cut: Callable[[Log], None] | None = None
+        """Told when the log was truncated, before anything else is appended: what was written down of it may say too much."""
         # Files were created whose names a power cut would take; the first time, the directory itself was.
         self._names_unsynced = True
         self._directory_unsynced = True
@@ -624,7 +624,6 @@ class Log:
         """
         if offset >= self.log_end_offset:
             return self.log_end_offset
-        recovery_point = self.recovery_point
         if offset < self._segments[0].base_offset:
             self.truncate_fully_and_start_at(offset)
             return offset
@@ -651,12 +650,11 @@ class Log:
         self._epochs.truncate_from_end(end_offset)
         if self._epochs.dirty:
             self._write_epochs()
-        self._tell_recovery_point(recovery_point)
+        self._tell_cut()
         return end_offset
 
     def truncate_fully_and_start_at(self, offset: int) -> None:
         """Remove everything; the next record gets ``offset``."""
-        recovery_point = self.recovery_point
         try:
             for segment in self._segments:
                 segment.remove_files()
@@ -676,11 +674,11 @@ class Log:
         self._epochs.clear()
         if self._epochs.dirty:
             self._write_epochs()
-        self._tell_recovery_point(recovery_point)
+        self._tell_cut()
 
-    def _tell_recovery_point(self, before: int) -> None:
-        if self.recovery_point < before and self.on_recovery_point_lowered is not None:
-            self.on_recovery_point_lowered(self)
+    def _tell_cut(self) -> None:
+        if self.on_cut is not None:
+            self.on_cut(self)
 
     def _end_at(self, offset: int) -> None:
         self._cuts += 1
