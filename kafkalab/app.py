@@ -67,6 +67,7 @@ class AppOptions:
     combined: bool = False
     config: Mapping[str, str] = field(default_factory=dict)
     isolation: Isolation = "thread"
+    log_dirs: int = 1
 
     @property
     def folder(self) -> Path:
@@ -148,6 +149,7 @@ class LateHost:
                 options.folder,
                 options.config,
                 options.isolation,
+                log_dirs=options.log_dirs,
                 process=process,
                 hub=self._hub,
                 on_ended=lambda why: self.on_ended(why),
@@ -492,6 +494,7 @@ def main(
     combined: bool = False,
     config: Mapping[str, str] | None = None,
     isolation: Isolation = "thread",
+    log_dirs: int = 1,
     process: subprocess.Popen[bytes] | None = None,
 ) -> int:
     """The program with what the command line says, and where that is silent, the environment."""
@@ -506,6 +509,7 @@ def main(
             combined=combined,
             config=dict(config or {}),
             isolation=isolation,
+            log_dirs=log_dirs,
         ),
         process=process,
     )

@@ -33,6 +33,7 @@ Combined = Annotated[bool, typer.Option("--combined", help="Each node is both br
 Config = Annotated[list[str] | None, typer.Option("--config", metavar="KEY=VALUE", help="A broker setting; may be repeated.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config-file", metavar="FILE", help="A server.properties; --config wins over it.")]
 IsolationOption = Annotated[str, typer.Option("--isolation", help="thread: all nodes in this process; process: each in its own.")]
+LogDirs = Annotated[int, typer.Option("--log-dirs", metavar="N", help="How many log directories each node has; one may fail by itself.")]
 LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error, on standard error.")]
 
 
@@ -65,6 +66,7 @@ def app(
     config: Config = None,
     config_file: ConfigFile = None,
     isolation: IsolationOption = "thread",
+    log_dirs: LogDirs = 1,
     log_level: LogLevel = "info",
 ) -> None:
     """The window, over a cluster that is kept in your user data folder unless --data-dir says otherwise."""
@@ -94,6 +96,7 @@ def app(
         data_dir=data_dir,
         config=settings,
         isolation=cast("Isolation", isolation),
+        log_dirs=log_dirs,
         process=process,
     )
     raise typer.Exit(code)
@@ -109,6 +112,7 @@ def serve(
     config: Config = None,
     config_file: ConfigFile = None,
     isolation: IsolationOption = "thread",
+    log_dirs: LogDirs = 1,
     orders: Annotated[bool, typer.Option("--orders", help="Read orders from standard input: isolate 1 2, kill 3, heal, …")] = False,
     log_level: LogLevel = "info",
 ) -> None:
@@ -125,6 +129,7 @@ def serve(
         config=tuple(config or ()),
         config_file=config_file,
         isolation=isolation,
+        log_dirs=log_dirs,
         orders=orders,
     )
     raise typer.Exit(run(options))

@@ -39,6 +39,7 @@ class ServeOptions:
     config: tuple[str, ...]
     config_file: Path | None
     isolation: str
+    log_dirs: int = 1
     orders: bool = False
     """Whether to be told on standard input what to do to the cluster."""
 
@@ -55,6 +56,7 @@ def run(options: ServeOptions) -> int:
             data_dir=options.data_dir,
             config=read_settings(options.config, options.config_file),
             isolation=cast(Isolation, options.isolation),
+            log_dirs=options.log_dirs,
         )
     except (ConfigError, HostError) as e:
         _say(f"kafkalab serve: {e}")

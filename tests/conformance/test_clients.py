@@ -14,7 +14,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import TopicPartition as KafkaPythonPartition
+from kafka.errors import GroupIdNotFoundError, GroupSubscribedToTopicError, NoError, UnknownTopicOrPartitionError
 
 from kafkalab import Lab
 from tests.support import apache_kafka
@@ -220,3 +222,27 @@ def test_groups_are_listed_described_and_deleted(lab: Lab, topic: str) -> None:
     admin.delete_consumer_groups([group])[group].result(WAIT_S)
     listed = admin.list_consumer_groups().result(WAIT_S)
     assert group not in {found.group_id for found in listed.valid}
+
+
+def test_offsets_of_a_group_are_deleted_where_nobody_reads(lab: Lab, topic: str) -> None:
+    lab.create_topic(topic, partitions=2, replication_factor=3)
+    places = [KafkaPythonPartition(topic, partition) for partition in range(2)]
+    nowhere = KafkaPythonPartition(topic, 7)
+    group = f"{topic}-group"
+    consumer = Consumer({"bootstrap.servers": lab.bootstrap_servers, "group.id": group})
+    consumer.commit(offsets=[TopicPartition(topic, partition, 5) for partition in range(2)], asynchronous=False)
+    consumer.subscribe([topic])
+    admin = KafkaAdminClient(bootstrap_servers=lab.bootstrap_servers)
+    try:
+        with pytest.raises(GroupIdNotFoundError):
+            admin.delete_group_offsets("nobody", places)
+        deadline = time.monotonic() + WAIT_S
+        while not consumer.assignment():
+            consumer.poll(0.1)
+            assert time.monotonic() < deadline, "it was given nothing to read"
+        assert admin.delete_group_offsets(group, places) == dict.fromkeys(places, GroupSubscribedToTopicError)
+        consumer.close()
+        assert admin.delete_group_offsets(group, [places[1], nowhere]) == {places[1]: NoError, nowhere: UnknownTopicOrPartitionError}
+        assert lab_committed(lab, group) == {(topic, 0): 5}
+    finally:
+        admin.close()

@@ -143,6 +143,13 @@ def test_records_and_consumer_groups(twins: Twins, tmp_path: Path) -> None:
     twins.alike("consumer-groups", AT_BROKERS, "--reset-offsets", *group, "--topic", "read", "--to-earliest", "--execute")
     assert "readers read 0 0 3 3" in twins.alike("consumer-groups", AT_BROKERS, "--describe", *group).out
     twins.alike("groups", AT_BROKERS, "--list")
+    delete = ("consumer-groups", AT_BROKERS, "--delete-offsets")
+    twins.alike(*delete, *group, "--topic", "read:7", "--topic", "nowhere:0")
+    assert "readers read 0 0 3 3" in twins.alike("consumer-groups", AT_BROKERS, "--describe", *group).out
+    assert "Successful" in twins.alike(*delete, *group, "--topic", "read").out
+    assert "readers read" not in twins.alike("consumer-groups", AT_BROKERS, "--describe", *group).out
+    twins.alike(*delete, *group, "--topic", "read:0")
+    twins.alike(*delete, "--group", "nobody", "--topic", "read")
     twins.alike("consumer-groups", AT_BROKERS, "--delete", *group)
     twins.alike("consumer-groups", AT_BROKERS, "--delete", *group)
 

@@ -99,6 +99,15 @@ def _same(told: str | None, given: str) -> bool:
         return False
 
 
+def _has_configs(connection: _Connection, topic: str, configs: Mapping[str, str | None]) -> bool:
+    """Whether a topic has these settings of its own, as a broker tells them, and with None that it has not."""
+    resource = {"resource_type": _TOPIC, "resource_name": topic, "configuration_keys": list(configs)}
+    result = connection.call(ApiKey.DESCRIBE_CONFIGS, {"resources": [resource], "include_synonyms": True}).results[0]
+    # A value is told in its plain form; whether it is the topic's own is what shows that a change arrived.
+    own = {config.name: config.value for config in result.configs if config.config_source == _TOPIC_CONFIG}
+    return all((key in own) == (value is not None) and (value is None or _same(own[key], value)) for key, value in configs.items())
+
+
 class AdminClient:
     """Asks any broker that answers, again and again until the deadline where trying again can help."""
 
@@ -113,6 +122,7 @@ class AdminClient:
         :raises RequestRefused: when the controller will not.
         """
         what = f"Creating topic {name!r}"
+        deadline = time.monotonic() + timeout_s
         entries = [{"name": key, "value": value} for key, value in configs.items()]
         topic = {
             "name": name,
@@ -127,7 +137,27 @@ class AdminClient:
             result = connection.call(ApiKey.CREATE_TOPICS, body).topics[0]
             return result.error_code, result.error_message
 
-        self._until_answered(what, ask, timeout_s)
+        def is_there(error: Errors) -> bool:
+            if error is not Errors.TOPIC_ALREADY_EXISTS:
+                return False
+            return self._is_topic(name, partitions, replication_factor, configs, max(0.1, deadline - time.monotonic()))
+
+        self._until_answered(what, ask, timeout_s, is_done=is_there)
+
+    def _is_topic(self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str], timeout_s: float) -> bool:
+        """Whether a topic that exists is what was to be created."""
+        found: list[bool] = []
+
+        def look(connection: _Connection) -> tuple[int, str | None]:
+            topic = connection.call(ApiKey.METADATA, {"topics": [{"name": name}], "allow_auto_topic_creation": False}).topics[0]
+            if not topic.error_code:
+                replicas = {len(partition.replica_nodes) for partition in topic.partitions}
+                is_so = partitions in (-1, len(topic.partitions)) and (replication_factor == -1 or replicas == {replication_factor})
+                found[:] = [is_so and _has_configs(connection, name, configs)]
+            return topic.error_code, None
+
+        self._until_answered(f"Looking at topic {name!r}", look, timeout_s)
+        return found[0]
 
     def delete_topic(self, name: str, *, timeout_s: float) -> None:
         """Delete a topic by name.
@@ -140,7 +170,7 @@ class AdminClient:
             result = connection.call(ApiKey.DELETE_TOPICS, body).responses[0]
             return result.error_code, result.error_message
 
-        self._until_answered(f"Deleting topic {name!r}", ask, timeout_s)
+        self._until_answered(f"Deleting topic {name!r}", ask, timeout_s, is_done=lambda error: error is Errors.UNKNOWN_TOPIC_OR_PARTITION)
 
     def alter_topic(self, name: str, configs: Mapping[str, str | None], *, timeout_s: float) -> None:
         """Change settings of a topic, None taking one back, and wait until each broker that answers goes by them.
@@ -166,16 +196,11 @@ class AdminClient:
 
     def _goes_by(self, address: Address, name: str, configs: Mapping[str, str | None], timeout_s: float) -> bool:
         """Whether a broker has a topic's settings from the metadata; one that does not answer is not waited for."""
-        keys = list(configs)
-        resource = {"resource_type": _TOPIC, "resource_name": name, "configuration_keys": keys}
         try:
             with _Connection(address, timeout_s) as connection:
-                result = connection.call(ApiKey.DESCRIBE_CONFIGS, {"resources": [resource], "include_synonyms": True}).results[0]
+                return _has_configs(connection, name, configs)
         except (OSError, DecodeError):
             return True
-        # A value is told in its plain form; whether it is the topic's own is what shows that the change arrived.
-        own = {config.name: config.value for config in result.configs if config.config_source == _TOPIC_CONFIG}
-        return all((key in own) == (value is not None) and (value is None or _same(own[key], value)) for key, value in configs.items())
 
     def elect_leaders(self, partitions: Sequence[tuple[str, int]] | None, *, unclean: bool, timeout_s: float) -> None:
         """Elect the preferred leaders, or any replica that is alive; of some partitions or, with None, of all.
@@ -211,6 +236,9 @@ class AdminClient:
         moved = {"partition_index": partition, "replicas": None if replicas is None else list(replicas)}
         body = {"timeout": int(timeout_s * 1000), "topics": [{"name": topic, "partitions": [moved]}]}
 
+        def is_taken_back(error: Errors) -> bool:
+            return replicas is None and error is Errors.NO_REASSIGNMENT_IN_PROGRESS
+
         def ask(connection: _Connection) -> tuple[int, str | None]:
             answer = connection.call(ApiKey.ALTER_PARTITION_REASSIGNMENTS, body)
             if answer.error_code:
@@ -218,7 +246,7 @@ class AdminClient:
             result = answer.responses[0].partitions[0]
             return result.error_code, result.error_message
 
-        self._until_answered(f"Moving {topic}-{partition}", ask, timeout_s)
+        self._until_answered(f"Moving {topic}-{partition}", ask, timeout_s, is_done=is_taken_back)
 
     def produce(self, topic: str, batch: bytes, *, timeout_s: float) -> None:
         """Write one batch to partition 0 with acks=all, and wait until every replica in sync has it.
@@ -270,8 +298,16 @@ class AdminClient:
         timeout_s: float,
         *,
         final: Collection[Errors] = (),
+        is_done: Callable[[Errors], bool] = lambda error: False,
     ) -> None:
+        """Ask one broker after another.
+
+        :param final: errors that asking again does not help, although others say that it may.
+        :param is_done: whether an error says that all is as it should be. It is asked only when somebody was asked before
+            and the answer did not come, or left it open: that time may have brought it about.
+        """
         deadline = time.monotonic() + timeout_s
+        in_doubt = False
         trouble = "no broker is running"
         for turn in itertools.count():
             addresses = self._addresses()
@@ -282,6 +318,7 @@ class AdminClient:
                 host, port = addresses[turn % len(addresses)]
                 try:
                     with _Connection((host, port), remaining_s) as connection:
+                        was_in_doubt, in_doubt = in_doubt, True
                         code, message = ask(connection)
                 except (OSError, DecodeError) as e:
                     trouble = f"{host}:{port}: {e}"
@@ -289,6 +326,8 @@ class AdminClient:
                     if not code:
                         return
                     error = Errors(code)
+                    if was_in_doubt and is_done(error):
+                        return
                     # A topic is known to brokers a moment after the controller has committed it.
                     if not error.retriable or error in final:
                         raise RequestRefused(what, error, message)

@@ -8,18 +8,13 @@ itself: that it was started, killed, stopped, paused, or ended. What the cluster
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import signal
-import socket
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final, Literal
@@ -31,39 +26,35 @@ from kafkalab.engine.cluster.health import hopeless, trouble
 from kafkalab.engine.cluster.layout import (
     BROKER,
     CONTROLLER,
+    LOG_DIRS_MAX,
     ClusterPlan,
     NodePlan,
-    hold_port,
     plan,
     roles_of_nodes,
     with_controller,
     without_controller,
 )
 from kafkalab.engine.cluster.links import LinkControl, Party
+from kafkalab.engine.cluster.node_lives import BY_YOU, GONE, STOP_TIMEOUT_S, HostNode, NodeLives, NodeState, seconds_left
 from kafkalab.engine.cluster.node_process import ProcessRunner
 from kafkalab.engine.cluster.quorum_admin import QuorumAdmin
-from kafkalab.engine.cluster.runner import Runner, RunnerFactory
+from kafkalab.engine.cluster.runner import RunnerFactory
 from kafkalab.engine.cluster.settings import node_settings
-from kafkalab.engine.cluster.snapshot import ClusterSnapshot, NodeFacts, active_controller, build_snapshot, keys_of_node
+from kafkalab.engine.cluster.snapshot import ClusterSnapshot, build_snapshot
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.log.dir_lock import DirLock, DirLocked
 from kafkalab.engine.record.batch import Record, build_batch
-from kafkalab.engine.server.node import NodeFailed, NodeRunner, NodeSpec
-from kafkalab.engine.telemetry.events import Event, NodeCrashed, NodeKilled, NodePaused, NodeResumed, NodeStopped
+from kafkalab.engine.server.node import NodeRunner, NodeSpec
 from kafkalab.engine.telemetry.hub import TelemetryHub
-from kafkalab.engine.telemetry.levels import BrokerKey, BrokerLevel, Level, LevelKey
+from kafkalab.engine.telemetry.levels import Level, LevelKey
 
 _log = logging.getLogger(__name__)
 
 Isolation = Literal["thread", "process"]
 ISOLATIONS: Final[tuple[str, ...]] = ("thread", "process")
 
-START_TIMEOUT_S: Final = 60.0
-STOP_TIMEOUT_S: Final = 30.0
 QUORUM_TIMEOUT_S: Final = 30.0
-QUICK_STOP_TIMEOUT_S: Final = 5.0
-"""Where no quorum is there to move leaders away, a controlled shutdown has nothing to wait for."""
 COMMAND_TIMEOUT_S: Final = 30.0
 LEVELS_WAIT_S: Final = 1.0
 SWITCH_INTERVAL_S: Final = 0.0001
@@ -71,63 +62,7 @@ SWITCH_INTERVAL_S: Final = 0.0001
 window's frames take several times as long (measured: p99 of 2.9 ms against 1.1, and 33 ms against 17)."""
 READY_TOPIC: Final = "__kafkalab_ready"
 """Written to once, to know that a record can be written, and deleted again."""
-BY_YOU: Final = "you"
 POWER_LOSS: Final = "a power cut"
-LOG_DIRS_MAX: Final = 16
-
-
-class NodeState(StrEnum):
-    """What the host has done with a node, or seen it do."""
-
-    NEW = "new"
-    STARTING = "starting"
-    RUNNING = "running"
-    PAUSED = "paused"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    KILLED = "killed"
-    CRASHED = "crashed"
-
-
-GONE: Final = frozenset({NodeState.NEW, NodeState.STOPPED, NodeState.KILLED, NodeState.CRASHED})
-
-
-class _NodeSink:
-    """One life of a node as seen by the hub: what comes after its end is not heard."""
-
-    def __init__(self, hub: TelemetryHub, true_time: Callable[[Event], Event]) -> None:
-        self._hub = hub
-        self._true_time = true_time
-        self._closed = False
-
-    def emit(self, event: Event) -> None:
-        if not self._closed:
-            self._hub.emit(self._true_time(event))
-
-    def level(self, key: LevelKey, value: Level | None) -> None:
-        if not self._closed:
-            self._hub.level(key, value)
-
-    def close(self) -> None:
-        self._closed = True
-
-
-class _Node:
-    """What the host keeps of one node. Guarded by the host's lock."""
-
-    def __init__(self, node_plan: NodePlan, spec: NodeSpec) -> None:
-        self.plan = node_plan
-        self.spec = spec
-        self.state = NodeState.NEW
-        self.failure: str | None = None
-        self.runner: Runner | None = None
-        self.sink: _NodeSink | None = None
-        self.faults: dict[str, DiskFault] = {}
-        """What is wrong with its disks, by directory; it outlives a restart."""
-        self.held_ports: list[socket.socket] = []
-        """Its ports, while it is gone."""
-        self.old_broker_epoch = -1
-        """The epoch of its last registration before this life: it is in service again with a newer one only."""
 
 
 class ClusterHost:
@@ -172,14 +107,11 @@ class ClusterHost:
         self._port = port
         self._host = host
         self._isolation = isolation
-        self._runner_factory: RunnerFactory = runner_factory or (ProcessRunner if isolation == "process" else NodeRunner)
         self._rng = rng or SystemRandom()
         self._given_dir = data_dir
         self._data_dir: Path | None = None
         self._dir_lock: DirLock | None = None
         self._plan: ClusterPlan | None = None
-        self._nodes: dict[int, _Node] = {}
-        self._changed = threading.Condition()
         self._closing = threading.Event()
         self._closed = False
         self._admin = AdminClient(self._reachable_brokers, self._closing)
@@ -187,6 +119,8 @@ class ClusterHost:
         self._old_switch_interval: float | None = None
         self._links = LinkControl(self.hub, lambda: self.node_ids, self._apply_link_faults, BY_YOU)
         self._clocks = ClockControl(self.hub, BY_YOU)
+        runners: RunnerFactory = runner_factory or (ProcessRunner if isolation == "process" else NodeRunner)
+        self._lives = NodeLives(self.hub, runners, self._links, self._clocks, self._closing)
 
     # --- the cluster as a whole ------------------------------------------------------------------
 
@@ -196,21 +130,21 @@ class ClusterHost:
         :raises ClusterStartError: when some did not; the others run.
         :raises HostError: when nothing was started: a busy port, a folder in use, a broken file.
         """
-        with self._changed:
+        with self._lives.changed:
             if self._plan is not None or self._closed:
                 raise HostError("The cluster was started before.")
             controllers = [node.node_id for node in self._prepare().controllers]
-            others = [node_id for node_id in self._nodes if node_id not in controllers]
+            others = [node_id for node_id in self._lives.nodes if node_id not in controllers]
         failures: dict[int, str] = {}
         for node_id in controllers:
-            self._launch(node_id)
+            self._lives.launch(node_id)
         if self._isolation == "thread":
             # A quorum that is there saves its brokers the first retry.
-            failures.update(self._await_started(controllers))
+            failures.update(self._lives.await_started(controllers))
             controllers = []
         for node_id in others:
-            self._launch(node_id)
-        failures.update(self._await_started([*controllers, *others]))
+            self._lives.launch(node_id)
+        failures.update(self._lives.await_started([*controllers, *others]))
         if failures and not self._closing.is_set():
             raise ClusterStartError(failures)
 
@@ -221,18 +155,18 @@ class ClusterHost:
         """
         deadline = time.monotonic() + timeout
         self._wait_until_no_trouble(deadline, partitions=False, only_running=True)
-        brokers = sum(1 for node in self._copy_of_nodes() if BROKER in node.roles and node.state == NodeState.RUNNING)
+        brokers = sum(1 for node in self._lives.facts() if BROKER in node.roles and node.state == NodeState.RUNNING)
         try:
-            self._admin.create_topic(READY_TOPIC, 1, min(3, brokers), {}, timeout_s=_left(deadline))
+            self._admin.create_topic(READY_TOPIC, 1, min(3, brokers), {}, timeout_s=seconds_left(deadline))
         except RequestRefused as e:
             # An earlier start may have been ended before it could tidy up.
             if e.error is not Errors.TOPIC_ALREADY_EXISTS:
                 raise
         try:
             record = Record(offset=0, timestamp=int(time.time() * 1000), key=None, value=b"ready", headers=())
-            self._admin.produce(READY_TOPIC, build_batch([record]), timeout_s=_left(deadline))
+            self._admin.produce(READY_TOPIC, build_batch([record]), timeout_s=seconds_left(deadline))
         finally:
-            self._admin.delete_topic(READY_TOPIC, timeout_s=max(1.0, _left(deadline)))
+            self._admin.delete_topic(READY_TOPIC, timeout_s=max(1.0, seconds_left(deadline)))
 
     def wait_until_healthy(self, timeout: float) -> None:
         """Wait until all nodes run, all brokers are in service, and all partitions are led and fully in sync.
@@ -243,16 +177,12 @@ class ClusterHost:
 
     def close(self) -> None:
         """Stop the brokers in order, then the controllers, and tidy up. Harmless when closed already."""
-        with self._changed:
+        with self._lives.changed:
             if self._closed:
                 return
             self._closed = True
             self._closing.set()
-            nodes = list(self._nodes.values())
-        for together, timeout in self._order_of_stopping(nodes):
-            self._stop_together(together, timeout)
-        for node in nodes:
-            self._let_go_of_ports(node)
+        self._lives.stop_all()
         if self._dir_lock is not None:
             self._dir_lock.release()
         if self._given_dir is None and self._data_dir is not None:
@@ -263,7 +193,7 @@ class ClusterHost:
     def kill_all(self) -> None:
         """Kill every node at once, as a power cut does to a machine."""
         for node_id in self.node_ids:
-            if self._node(node_id).state not in GONE:
+            if not self._lives.is_gone(node_id):
                 self.kill(node_id)
 
     @property
@@ -292,31 +222,30 @@ class ClusterHost:
     @property
     def node_ids(self) -> tuple[int, ...]:
         """All nodes, by id; there are none before the start."""
-        return tuple(self._nodes)
+        return tuple(self._lives.nodes)
 
     @property
     def broker_ids(self) -> tuple[int, ...]:
         """The nodes that serve clients."""
-        return tuple(node_id for node_id, node in self._nodes.items() if BROKER in node.plan.roles)
+        return tuple(node_id for node_id, node in self._lives.nodes.items() if BROKER in node.plan.roles)
 
     @property
     def controller_ids(self) -> tuple[int, ...]:
         """The nodes that vote."""
-        return tuple(node_id for node_id, node in self._nodes.items() if CONTROLLER in node.plan.roles)
+        return tuple(node_id for node_id, node in self._lives.nodes.items() if CONTROLLER in node.plan.roles)
 
     def describe(self) -> ClusterSnapshot:
         """The cluster as it is now, frozen."""
         return build_snapshot(
             cluster_id=self._planned().cluster_id,
             bootstrap_servers=self.bootstrap_servers,
-            nodes=self._copy_of_nodes(),
+            nodes=self._lives.facts(),
             levels=self.hub.levels(),
         )
 
     def wait_until_all_gone(self, timeout: float | None = None) -> bool:
         """Wait until no node is alive any more; False when the time was over before."""
-        with self._changed:
-            return self._changed.wait_for(lambda: all(node.state in GONE for node in self._nodes.values()), timeout)
+        return self._lives.wait_until_all_gone(timeout)
 
     # --- nodes -------------------------------------------------------------------------------------
 
@@ -325,20 +254,7 @@ class ClusterHost:
 
         :raises HostError: when it is not there, or does not run.
         """
-        self._end(node_id, lambda runner: runner.kill(), BY_YOU)
-
-    def _end(self, node_id: int, end: Callable[[Runner], None], cause: str) -> None:
-        with self._changed:
-            node = self._node(node_id)
-            if node.state in GONE:
-                raise HostError(f"Node {node_id} cannot be killed: it is {node.state}.")
-            self._move(node, NodeState.KILLED)
-            runner, at_ms = node.runner, _wall_ms()
-        assert runner is not None
-        end(runner)
-        self._bury(node, runner)
-        self.hub.emit(NodeKilled(at_ms=at_ms, node_id=node_id, cause=cause))
-        _log.info("node %s was killed: %s", node_id, cause)
+        self._lives.end(node_id, lambda runner: runner.kill(), BY_YOU)
 
     def power_loss(self, node_id: int, torn_tail_bytes: int = 0) -> None:
         """End a node, and with it everything that it had written and not synced.
@@ -346,7 +262,7 @@ class ClusterHost:
         :param torn_tail_bytes: so much of what was not synced is left at the end of each file.
         :raises HostError: when it is not there, or does not run.
         """
-        self._end(node_id, lambda runner: runner.power_loss(torn_tail_bytes), POWER_LOSS)
+        self._lives.end(node_id, lambda runner: runner.power_loss(torn_tail_bytes), POWER_LOSS)
 
     def fill_disk(self, node_id: int, directory: int | None = None, free_bytes: int = 0) -> None:
         """Let a node's disk be full after so many more bytes: that of one log directory, or of all.
@@ -371,14 +287,14 @@ class ClusterHost:
 
         :raises HostError: when there is no such node.
         """
-        with self._changed:
-            node = self._node(node_id)
+        with self._lives.changed:
+            node = self._lives.node(node_id)
             node.faults.clear()
         self._apply_faults(node)
 
     def _fault(self, node_id: int, directory: int | None, kind: DiskFaultKind, free_bytes: int) -> None:
-        with self._changed:
-            node = self._node(node_id)
+        with self._lives.changed:
+            node = self._lives.node(node_id)
             paths = node.spec.directories
             if directory is not None:
                 if not 1 <= directory <= len(paths):
@@ -389,8 +305,8 @@ class ClusterHost:
         _log.info("node %s: the disk of %s is %s", node_id, "all its directories" if directory is None else f"directory {directory}", kind)
         self._apply_faults(node)
 
-    def _apply_faults(self, node: _Node) -> None:
-        with self._changed:
+    def _apply_faults(self, node: HostNode) -> None:
+        with self._lives.changed:
             runner = None if node.state in GONE else node.runner
             faults = tuple(node.faults.values())
         if runner is not None:
@@ -401,34 +317,21 @@ class ClusterHost:
 
         :raises HostError: when it is not there, or does not run.
         """
-        with self._changed:
-            node = self._node(node_id)
-            if node.state in GONE or node.state is NodeState.STOPPING:
-                raise HostError(f"Node {node_id} cannot be stopped: it is {node.state}.")
-        self._stop(node, timeout)
+        self._lives.stop(node_id, timeout)
 
     def start_node(self, node_id: int) -> None:
         """Start a node that is gone, on its old address and files, and return when it listens.
 
         :raises HostError: when it runs, or does not start.
         """
-        with self._changed:
-            state = self._node(node_id).state
-            if state not in GONE:
-                raise HostError(f"Node {node_id} cannot be started: it is {state}.")
-        self._launch(node_id)
-        failures = self._await_started([node_id])
-        if failures:
-            raise ClusterStartError(failures)
+        self._lives.start(node_id)
 
     def restart(self, node_id: int) -> None:
         """Start a node again, on its old address and files; one that runs is stopped in order first.
 
         :raises HostError: when it is not there, or does not start.
         """
-        with self._changed:
-            gone = self._node(node_id).state in GONE
-        if not gone:
+        if not self._lives.is_gone(node_id):
             self.stop(node_id)
         self.start_node(node_id)
 
@@ -437,28 +340,14 @@ class ClusterHost:
 
         :raises HostError: when it is not there, or does not run.
         """
-        with self._changed:
-            node = self._node(node_id)
-            if node.state is not NodeState.RUNNING or node.runner is None:
-                raise HostError(f"Node {node_id} cannot be paused: it is {node.state}.")
-            self._move(node, NodeState.PAUSED)
-            runner, at_ms = node.runner, _wall_ms()
-        runner.pause()
-        self.hub.emit(NodePaused(at_ms=at_ms, node_id=node_id, cause=BY_YOU))
-        _log.info("node %s was paused", node_id)
+        self._lives.pause(node_id)
 
     def resume(self, node_id: int) -> None:
         """Let a paused node go on.
 
         :raises HostError: when it is not there, or is not paused.
         """
-        with self._changed:
-            node = self._node(node_id)
-            if node.state is not NodeState.PAUSED or node.runner is None:
-                raise HostError(f"Node {node_id} cannot be resumed: it is {node.state}.")
-            self._move(node, NodeState.RUNNING)
-            runner = node.runner
-        self._resume(node, runner)
+        self._lives.resume(node_id)
 
     # --- the quorum ------------------------------------------------------------------------------------
 
@@ -471,16 +360,16 @@ class ClusterHost:
         """
         deadline = time.monotonic() + timeout
         self._quorum.let_voters_change(timeout)
-        with self._changed:
+        with self._lives.changed:
             cluster = self._plan = with_controller(self.data_dir, self._planned(), self._rng)
             added = cluster.nodes[-1]
-            self._nodes[added.node_id] = _Node(added, self._spec_of(cluster, added))
-        self._launch(added.node_id)
-        failures = self._await_started([added.node_id])
+            self._lives.add(added, self._spec_of(cluster, added))
+        self._lives.launch(added.node_id)
+        failures = self._lives.await_started([added.node_id])
         if failures:
             raise ClusterStartError(failures)
         assert added.controller_port is not None
-        self._quorum.add(added.node_id, (cluster.host, added.controller_port), max(1.0, _left(deadline)))
+        self._quorum.add(added.node_id, (cluster.host, added.controller_port), max(1.0, seconds_left(deadline)))
         return added.node_id
 
     def remove_controller(self, node_id: int, timeout: float = QUORUM_TIMEOUT_S) -> None:
@@ -488,20 +377,17 @@ class ClusterHost:
 
         :raises HostError: when it is no controller or a broker too, or that was not possible in time.
         """
-        with self._changed:
-            node = self._node(node_id)
+        with self._lives.changed:
+            node = self._lives.node(node_id)
             if node.plan.roles != {CONTROLLER}:
                 raise HostError(f"Node {node_id} is a {node.plan.role}; only a node that is nothing but a controller can leave the quorum.")
         self._quorum.let_voters_change(timeout)
         self._quorum.remove(node_id, timeout)
-        with self._changed:
-            is_gone = node.state in GONE
-        if not is_gone:
+        if not self._lives.is_gone(node_id):
             self.stop(node_id)
-        with self._changed:
+        with self._lives.changed:
             self._plan = without_controller(self.data_dir, self._planned(), node_id)
-            self._let_go_of_ports(node)
-            del self._nodes[node_id]
+            self._lives.remove(node)
 
     # --- links and clocks ------------------------------------------------------------------------------
 
@@ -564,19 +450,15 @@ class ClusterHost:
 
         :raises HostError: when there is no such node.
         """
-        with self._changed:
-            node = self._node(node_id)
+        with self._lives.changed:
+            node = self._lives.node(node_id)
         offset_ms = self._clocks.jump(node_id, seconds)
-        if (runner := self._live_runner(node)) is not None:
+        if (runner := self._lives.live_runner(node)) is not None:
             runner.set_clock_offset(offset_ms)
 
     def _apply_link_faults(self, node_id: int) -> None:
-        if (runner := self._live_runner(self._node(node_id))) is not None:
+        if (runner := self._lives.live_runner(self._lives.node(node_id))) is not None:
             runner.set_link_faults(self._links.of(node_id))
-
-    def _live_runner(self, node: _Node) -> Runner | None:
-        with self._changed:
-            return None if node.state in GONE else node.runner
 
     # --- topics --------------------------------------------------------------------------------------
 
@@ -638,12 +520,6 @@ class ClusterHost:
             raise HostError("The cluster was not started.")
         return self._plan
 
-    def _node(self, node_id: int) -> _Node:
-        node = self._nodes.get(node_id)
-        if node is None:
-            raise HostError(f"There is no node {node_id}; there are {', '.join(str(known) for known in self._nodes) or 'none'}.")
-        return node
-
     def _prepare(self) -> ClusterPlan:
         """Folder, ids, ports: all that can go wrong before anything runs."""
         data_dir = self._given_dir or Path(tempfile.mkdtemp(prefix="kafkalab-"))
@@ -665,9 +541,10 @@ class ClusterHost:
             port=self._port,
             host=self._host,
             rng=self._rng,
+            log_dirs=self._log_dirs,
         )
         for node_plan in cluster.nodes:
-            self._nodes[node_plan.node_id] = _Node(node_plan, self._spec_of(cluster, node_plan))
+            self._lives.add(node_plan, self._spec_of(cluster, node_plan))
         if self._isolation == "thread" and sys.getswitchinterval() > SWITCH_INTERVAL_S:
             self._old_switch_interval = sys.getswitchinterval()
             sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -695,164 +572,9 @@ class ClusterHost:
             return self._settings
         return {**self._settings, "broker.rack": self._racks[(node_plan.node_id - 1) % len(self._racks)]}
 
-    def _launch(self, node_id: int) -> None:
-        with self._changed:
-            if self._closing.is_set():
-                return
-            node = self._node(node_id)
-            level = self.hub.levels().get(BrokerKey(node_id))
-            node.old_broker_epoch = level.broker_epoch if isinstance(level, BrokerLevel) else -1
-            sink = _NodeSink(self.hub, lambda event: self._clocks.true_time(node_id, event))
-            spec = replace(
-                node.spec,
-                disk_faults=tuple(node.faults.values()),
-                link_faults=self._links.of(node_id),
-                clock_offset_ms=self._clocks.offset_ms(node_id),
-            )
-            runner = self._runner_factory(spec, sink)
-            runner.on_exit = lambda reason: self._exited(node, runner, reason)
-            node.runner, node.sink, node.failure = runner, sink, None
-            self._move(node, NodeState.STARTING)
-            self._let_go_of_ports(node)
-            runner.start()
-
-    def _await_started(self, node_ids: Iterable[int]) -> dict[int, str]:
-        failures: dict[int, str] = {}
-        deadline = time.monotonic() + START_TIMEOUT_S
-        for node_id in node_ids:
-            node = self._node(node_id)
-            with self._changed:
-                runner = node.runner
-            if runner is None:
-                continue
-            try:
-                runner.wait_ready(max(0.0, _left(deadline)))
-            except NodeFailed as e:
-                failures[node_id] = str(e)
-                self._failed_to_start(node, runner, str(e))
-                continue
-            with self._changed:
-                if node.runner is runner and node.state is NodeState.STARTING:
-                    self._move(node, NodeState.RUNNING)
-            # It may have ended between the two lines above, when its end was still the business of this start.
-            if not runner.is_alive:
-                self._exited(node, runner, runner.failure)
-        return failures
-
-    def _failed_to_start(self, node: _Node, runner: Runner, message: str) -> None:
-        with self._changed:
-            ours = node.runner is runner and node.state is NodeState.STARTING
-            if ours:
-                node.failure = message
-                self._move(node, NodeState.CRASHED)
-        if runner.is_alive:
-            runner.kill()
-        if ours:
-            self._bury(node, runner)
-            self.hub.emit(NodeCrashed(at_ms=_wall_ms(), node_id=node.plan.node_id, cause=message))
-            _log.error("node %s did not start: %s", node.plan.node_id, message)
-
-    def _exited(self, node: _Node, runner: Runner, reason: str | None) -> None:
-        """A node is gone. Whoever ordered that has moved it on already; here are the ends that nobody ordered."""
-        node_id = node.plan.node_id
-        sent = runner.exit_signal if isinstance(runner, ProcessRunner) else None
-        event: Event
-        with self._changed:
-            # A start that fails is told by whoever waits for it.
-            if node.runner is not runner or node.state not in (NodeState.RUNNING, NodeState.PAUSED):
-                return
-            if reason is None and sent == signal.SIGTERM:
-                event = NodeStopped(at_ms=_wall_ms(), node_id=node_id, cause=f"signal {sent}")
-                state = NodeState.STOPPED
-            elif reason is None and sent is not None:
-                event = NodeKilled(at_ms=_wall_ms(), node_id=node_id, cause=f"signal {sent}")
-                state = NodeState.KILLED
-            else:
-                node.failure = reason or "it ended by itself"
-                event = NodeCrashed(at_ms=_wall_ms(), node_id=node_id, cause=node.failure)
-                state = NodeState.CRASHED
-            self._move(node, state)
-        self._bury(node, runner)
-        self.hub.emit(event)
-        _log.warning("node %s is gone: %s", node_id, event.cause)
-
-    def _stop(self, node: _Node, timeout: float) -> None:
-        with self._changed:
-            runner, paused = node.runner, node.state is NodeState.PAUSED
-            if node.state in GONE or runner is None:
-                return
-            self._move(node, NodeState.STOPPING)
-        if paused:
-            self._resume(node, runner)
-        runner.stop(timeout)
-        with self._changed:
-            # It may have been killed while it was stopping.
-            if node.runner is not runner or node.state is not NodeState.STOPPING:
-                return
-            self._move(node, NodeState.STOPPED)
-        self._bury(node, runner)
-        self.hub.emit(NodeStopped(at_ms=_wall_ms(), node_id=node.plan.node_id, cause=BY_YOU))
-        _log.info("node %s was stopped", node.plan.node_id)
-
-    def _order_of_stopping(self, nodes: Sequence[_Node]) -> Iterator[tuple[Sequence[_Node], float]]:
-        """Groups of nodes that stop together, one after another, so that nobody waits for one that is gone."""
-        active_id, _ = active_controller(self.hub.levels())
-        only_brokers = [node for node in nodes if CONTROLLER not in node.plan.roles]
-        active = [node for node in nodes if node.plan.node_id == active_id]
-        others = [node for node in nodes if CONTROLLER in node.plan.roles and node not in active]
-        orderly_s = STOP_TIMEOUT_S if self._has_majority() else QUICK_STOP_TIMEOUT_S
-        yield only_brokers, orderly_s
-        if any(BROKER in node.plan.roles for node in (*active, *others)):
-            # These ask the active controller for leave; itself it has nobody to ask, once they are gone.
-            yield others, orderly_s
-            yield active, orderly_s if not others else QUICK_STOP_TIMEOUT_S
-        else:
-            # A leader hands over before it goes, to those who are still there.
-            yield active, QUICK_STOP_TIMEOUT_S
-            yield others, QUICK_STOP_TIMEOUT_S
-
-    def _stop_together(self, nodes: Sequence[_Node], timeout: float) -> None:
-        threads = [threading.Thread(target=self._stop, args=(node, timeout), name=f"kafkalab-stop-{node.plan.node_id}") for node in nodes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    def _resume(self, node: _Node, runner: Runner) -> None:
-        runner.resume()
-        self.hub.emit(NodeResumed(at_ms=_wall_ms(), node_id=node.plan.node_id, cause=BY_YOU))
-        _log.info("node %s was resumed", node.plan.node_id)
-
-    def _move(self, node: _Node, state: NodeState) -> None:
-        node.state = state
-        self._changed.notify_all()
-
-    def _bury(self, node: _Node, runner: Runner) -> None:
-        """What a node reported of itself goes with it."""
-        with self._changed:
-            if node.runner is not runner:
-                return
-            if node.sink is not None:
-                node.sink.close()
-            self.hub.forget(keys_of_node(node.plan.node_id, self.hub.levels()))
-            if not self._closed:
-                ports = [port for port in (node.plan.broker_port, node.plan.controller_port) if port is not None]
-                node.held_ports = [held for port in ports if (held := hold_port(node.spec.host, port)) is not None]
-
-    @staticmethod
-    def _let_go_of_ports(node: _Node) -> None:
-        for held in node.held_ports:
-            held.close()
-        node.held_ports = []
-
-    def _has_majority(self) -> bool:
-        controllers = [node for node in self._nodes.values() if CONTROLLER in node.plan.roles]
-        running = [node for node in controllers if node.state is NodeState.RUNNING]
-        return len(running) > len(controllers) // 2
-
     def _reachable_brokers(self) -> list[Address]:
-        with self._changed:
-            running = [node for node in self._nodes.values() if node.state is NodeState.RUNNING]
+        with self._lives.changed:
+            running = [node for node in self._lives.nodes.values() if node.state is NodeState.RUNNING]
             ports = [(node, node.plan.broker_port) for node in running]
             return [
                 (node.spec.host, port)
@@ -860,27 +582,12 @@ class ClusterHost:
                 if port is not None and not self._links.is_cut_from_clients(node.plan.node_id)
             ]
 
-    def _copy_of_nodes(self) -> list[NodeFacts]:
-        with self._changed:
-            return [
-                NodeFacts(
-                    node_id=node.plan.node_id,
-                    roles=node.plan.roles,
-                    state=str(node.state),
-                    address=f"{node.spec.host}:{node.plan.port}",
-                    pid=None if node.state in GONE else (node.runner.pid if isinstance(node.runner, ProcessRunner) else os.getpid()),
-                    failure=node.failure,
-                    old_broker_epoch=node.old_broker_epoch,
-                )
-                for node in self._nodes.values()
-            ]
-
     def _wait_until_no_trouble(self, deadline: float, *, partitions: bool, only_running: bool) -> None:
-        timeout = max(0.0, _left(deadline))
+        timeout = max(0.0, seconds_left(deadline))
         found = "nothing is known of it"
         with self._levels_until(deadline) as versions:
             for levels in versions:
-                nodes = self._copy_of_nodes()
+                nodes = self._lives.facts()
                 found = trouble(nodes, levels, partitions=partitions, only_running=only_running) or ""
                 if not found:
                     return
@@ -897,7 +604,7 @@ class ClusterHost:
             while not self._closing.is_set():
                 reader.drain()
                 yield self.hub.levels()
-                remaining_s = _left(deadline)
+                remaining_s = seconds_left(deadline)
                 if remaining_s <= 0:
                     return
                 # The host's own changes of state come as events too; the bound is for the end of the host.
@@ -907,11 +614,3 @@ class ClusterHost:
             yield versions()
         finally:
             reader.close()
-
-
-def _left(deadline: float) -> float:
-    return deadline - time.monotonic()
-
-
-def _wall_ms() -> float:
-    return time.time() * 1000

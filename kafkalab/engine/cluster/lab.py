@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from kafkalab.engine.cluster.errors import HostError
-from kafkalab.engine.cluster.host import COMMAND_TIMEOUT_S, QUORUM_TIMEOUT_S, STOP_TIMEOUT_S, ClusterHost, Isolation
+from kafkalab.engine.cluster.host import COMMAND_TIMEOUT_S, QUORUM_TIMEOUT_S, ClusterHost, Isolation
 from kafkalab.engine.cluster.links import Party
+from kafkalab.engine.cluster.node_lives import STOP_TIMEOUT_S
 from kafkalab.engine.cluster.snapshot import ClusterSnapshot, TopicSnapshot
 from kafkalab.engine.telemetry.hub import TelemetryHub
 from kafkalab.engine.telemetry.levels import Level, LevelKey, PartitionKey, PartitionLevel, ReplicaKey, ReplicaLevel, TopicKey

@@ -20,12 +20,14 @@ from typing import Any, Final
 
 from kafkalab.engine.cluster.errors import HostError, PortInUse
 from kafkalab.engine.common.ids import random_uuid, uuid_from_text, uuid_to_text
+from kafkalab.engine.log.meta_properties import META_PROPERTIES_FILE, log_directories
 
 FILE_NAME: Final = "cluster.json"
 FILE_VERSION: Final = 1
 FIRST_CONTROLLER_ID: Final = 101
 NODES_MAX: Final = 99
 """Of each kind: broker ids stay below the first controller's."""
+LOG_DIRS_MAX: Final = 16
 PORT_MAX: Final = 65_535
 FREE_PORTS: Final = range(20_000, 32_000)
 PROPOSAL_STEP: Final = 10
@@ -123,6 +125,7 @@ def plan(
     port: int,
     host: str,
     rng: Random,
+    log_dirs: int = 1,
 ) -> ClusterPlan:
     """The cluster of this folder: remembered where it ran before, new where not. Writes the folder's file.
 
@@ -137,6 +140,7 @@ def plan(
     if known is not None:
         roles |= {node.node_id: node.roles for node in known.nodes if node.has_joined}
         gone = {node.node_id for node in known.nodes if node.has_left}
+        _check_log_dirs(data_dir, known, log_dirs)
         _check_same_quorum(data_dir, known, {node_id for node_id, names in roles.items() if CONTROLLER in names}, roles)
     remembered = {node.node_id: node for node in known.nodes} if known is not None else {}
 
@@ -274,6 +278,23 @@ def _check_same_quorum(data_dir: Path, known: ClusterPlan, voters: Collection[in
             f"Its quorum cannot be changed so: start it with {first} controllers{', combined' if combined else ', not combined'}, "
             "or choose another folder."
         )
+
+
+def _check_log_dirs(data_dir: Path, known: ClusterPlan, asked: int) -> None:
+    # What lies where nobody looks would seem to be lost. One that is new is made, as on a broker that is given one more.
+    for node in known.nodes:
+        folder = data_dir / node.directory_name
+        found = max((count for count in range(1, LOG_DIRS_MAX + 1) if _holds_a_log_dir(log_directories(folder, count)[-1])), default=0)
+        if found > asked or (found == 1 and asked > 1):
+            raise HostError(
+                f"The data folder {data_dir} holds nodes with {found} log {'directory' if found == 1 else 'directories'} each; "
+                f"asked for {'was' if asked == 1 else 'were'} {asked}. What is in them would not be found: start it with {found}"
+                f"{'' if found == 1 else ' or more'}, or choose another folder."
+            )
+
+
+def _holds_a_log_dir(folder: Path) -> bool:
+    return (folder / META_PROPERTIES_FILE).exists()
 
 
 def _listed(ids: Collection[int]) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -64,9 +64,21 @@ class CleanerConfig:
 
 
 class LogCleaner:
-    """Works on the logs of ``logs`` whose ``cleanup.policy`` has ``compact``, from :meth:`start` to :meth:`stop`."""
+    """Works on the logs of ``logs`` whose ``cleanup.policy`` has ``compact``, from :meth:`start` to :meth:`stop`.
 
-    def __init__(self, logs: Mapping[TopicPartition, Log], clock: Clock, storage: Storage, config: CleanerConfig) -> None:
+    :param moving: logs that are left as they are, because they are being copied: a copy of which the first part was made
+        before a compaction and the rest after it would pass for compacted, and its first part never be compacted again.
+    """
+
+    def __init__(
+        self,
+        logs: Mapping[TopicPartition, Log],
+        clock: Clock,
+        storage: Storage,
+        config: CleanerConfig,
+        *,
+        moving: Container[TopicPartition] = frozenset(),
+    ) -> None:
         self.config = config
         """May be replaced at any time; a compaction that is under way ends with what it began with, but for the rate."""
         self.uncleanable: dict[TopicPartition, str] = {}
@@ -75,6 +87,7 @@ class LogCleaner:
         """Told of each compaction, when ``first_dirty_offset`` has moved: to write it down."""
         self.on_uncleanable: Callable[[Log, str], None] | None = None
         self._logs = logs
+        self._moving = moving
         self._clock = clock
         self._storage = storage
         self._last_stable_offset: Callable[[Log], int | None] = lambda log: None
@@ -127,6 +140,10 @@ class LogCleaner:
     def forget(self, tp: TopicPartition) -> None:
         """A log is about to be deleted, or its place to be taken by another."""
         self.uncleanable.pop(tp, None)
+        self.interrupt(tp)
+
+    def interrupt(self, tp: TopicPartition) -> None:
+        """A log is to be left as it is from now on: what is under way on it is given up, and nothing of it stays."""
         if self._cleaning is not None and self._cleaning.log.topic_partition == tp:
             self._give_up()
             self._later(0.0, self._look_for_work)
@@ -147,7 +164,7 @@ class LogCleaner:
         self._timer = None
         dirtiest = self._dirtiest() if self.config.enabled else None
         if self.config.enabled:
-            for log in [log for log in self._logs.values() if log.config.compacted and log.topic_partition not in self.uncleanable]:
+            for log in [log for tp, log in self._logs.items() if self._may_touch(tp, log)]:
                 if dirtiest is None or log is not dirtiest.log:
                     # The disk's refusal was told to whoever keeps the directory.
                     with contextlib.suppress(ApiError):
@@ -175,11 +192,14 @@ class LogCleaner:
         self._paid_ms = self._began_ms = self._clock.now_ms()
         self._later(0.0, self._work)
 
+    def _may_touch(self, tp: TopicPartition, log: Log) -> bool:
+        return log.config.compacted and tp not in self.uncleanable and tp not in self._moving
+
     def _dirtiest(self) -> LogToClean | None:
         found: LogToClean | None = None
         wall_ms = self._clock.wall_ms()
         for tp, log in self._logs.items():
-            if not log.config.compacted or tp in self.uncleanable:
+            if not self._may_touch(tp, log):
                 continue
             last_stable_offset = self._last_stable_offset(log)
             if last_stable_offset is None:

@@ -13,19 +13,17 @@ from __future__ import annotations
 import contextlib
 import uuid
 import zlib
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
-from zlib import crc32
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import TopicPartition
-from kafkalab.engine.common.time import Clock, Timer
-from kafkalab.engine.log.checkpoint import LEADER_EPOCH_FILE, write_leader_epochs
+from kafkalab.engine.common.time import Clock
 from kafkalab.engine.log.config import LONG_MAX, LogConfig
 from kafkalab.engine.log.deleted_segments import DeletedSegments
+from kafkalab.engine.log.epoch_file import LeaderEpochFile
+from kafkalab.engine.log.flusher import LogFlusher
 from kafkalab.engine.log.partition_metadata import TopicIdFile
 from kafkalab.engine.log.producer_state import ProducerState
 from kafkalab.engine.log.recovery import load_log, producers_from
@@ -39,6 +37,7 @@ from kafkalab.engine.log.segment import (
     SegmentInfo,
     segment_file_name,
 )
+from kafkalab.engine.log.segments import LogSegments, TimestampOffset
 from kafkalab.engine.log.storage import Storage, StorageError
 from kafkalab.engine.log.txn_index import AbortedTransaction
 from kafkalab.engine.log.validator import BytesBehind, check_client_batch, prepare_client_batch
@@ -48,7 +47,6 @@ from kafkalab.engine.record.batch import (
     STAMP_BYTES,
     BatchHeader,
     iter_headers,
-    records_of,
     stamp,
     stamped_head,
     validate,
@@ -56,11 +54,6 @@ from kafkalab.engine.record.batch import (
 
 DELETE_SUFFIX: Final = "-delete"
 FUTURE_SUFFIX: Final = "-future"
-INDEXED_SEGMENTS_MAX: Final = 2
-"""Sealed segments of one log of which the indexes stay in memory: those that were searched last."""
-EPOCHS_DELAY_MS: Final = 100
-"""How long the file of leader epochs may be behind; a log's place within the spread depends on its name."""
-EPOCHS_SPREAD_MS: Final = 1_000
 _NAME_LENGTH_MAX: Final = 255
 
 
@@ -74,14 +67,6 @@ class AppendInfo(NamedTuple):
     duplicate: bool
     size_bytes: int
     record_count: int
-
-
-class TimestampOffset(NamedTuple):
-    """A record found by its timestamp."""
-
-    timestamp: int
-    offset: int
-    leader_epoch: int
 
 
 class Log:
@@ -117,8 +102,6 @@ class Log:
         self.config = config
         self.log_start_offset = max(log_start_offset, loaded.segments[0].base_offset)
         self.log_end_offset = loaded.end_offset
-        # Everything below was synced; never above the log end.
-        self.recovery_point = loaded.end_offset if clean and not loaded.recovered else min(recovery_point, loaded.end_offset)
         self.recovered = loaded.recovered
         """The log was validated again because its last stop was unclean."""
         self.recovered_cut_bytes = loaded.cut_bytes
@@ -126,34 +109,30 @@ class Log:
         self.producer_state: ProducerState = loaded.producer_state
         self._clock = clock
         self._storage = storage
-        self._segments = loaded.segments
-        self._active = loaded.segments[-1]
-        # Sealed segments of which the indexes are in memory, the last used one last.
-        self._indexed: list[Segment] = []
-        for segment in loaded.segments[:-1]:
-            segment.forget_indexes()
+        self._segments = LogSegments(loaded.segments)
+        self._active = self._segments[-1]
         self._deleted = DeletedSegments(clock)
         self.first_dirty_offset: int | None = None
         """Up to here the log was compacted; None when it never was."""
         self._epochs = loaded.epochs
         self._snapshots = loaded.snapshots
-        self._flushed_at_ms = clock.now_ms()
+        self._epoch_file = LeaderEpochFile(storage, clock, directory, loaded.epochs, unsynced=loaded.recovered)
+        self._flusher = LogFlusher(
+            self,
+            self._segments,
+            self._epoch_file,
+            storage,
+            clock,
+            recovery_point=loaded.end_offset if clean and not loaded.recovered else min(recovery_point, loaded.end_offset),
+            failed=self._storage_error,
+        )
         if config.preallocate:
             self._active.reserve(config.segment_bytes)
         self.on_storage_error: Callable[[Log, OSError], None] | None = None
-        self.on_recovery_point_lowered: Callable[[Log], None] | None = None
-        """Told when less is certain to be on the disk than was, before anything else is appended."""
         """Told of every error of the disk, besides the one who asked."""
-        # Files were created whose names a power cut would take; the first time, the directory itself was.
-        self._names_unsynced = True
-        self._directory_unsynced = True
-        # What an earlier life wrote may be in the page cache still.
-        self._epochs_unsynced = loaded.recovered
-        self._cuts = 0  # Counts truncations: what was under way to the disk before one says nothing after it.
-        self._flush_timer: Timer | None = None
-        self._epochs_timer: Timer | None = None
+        self.on_cut: Callable[[Log], None] | None = None
+        """Told when the log was truncated, before anything else is appended: what was written down of it may say too much."""
         self._topic_id_file = topic_id_file
-        self._is_closed = False
         if self._epochs.dirty:
             self._write_epochs()
 
@@ -202,6 +181,11 @@ class Log:
     def topic_id(self) -> uuid.UUID | None:
         """Which topic the records belong to; None when nobody has said so."""
         return self._topic_id_file.topic_id
+
+    @property
+    def recovery_point(self) -> int:
+        """Everything below was synced; never above the log end."""
+        return self._flusher.recovery_point
 
     @property
     def latest_epoch(self) -> int:
@@ -277,7 +261,7 @@ class Log:
             self.producer_state.update(header, first_offset)
         self.log_end_offset = last_offset + 1
         if config.flush_messages != LONG_MAX or config.flush_ms != LONG_MAX:
-            self._flush_if_due()
+            self._flusher.flush_if_due()
         append_time_ms = now_ms if header.is_log_append_time else -1
         return AppendInfo(first_offset, last_offset, append_time_ms, self.log_start_offset, False, size, header.record_count)
 
@@ -337,7 +321,7 @@ class Log:
             if run:
                 self._append_run(segment, data, run_start, run_end, run)
         if config.flush_messages != LONG_MAX or config.flush_ms != LONG_MAX:
-            self._flush_if_due()
+            self._flusher.flush_if_due()
         if first_offset < 0:
             first_offset = self.log_end_offset
         return AppendInfo(first_offset, self.log_end_offset - 1, -1, self.log_start_offset, False, run_end, record_count)
@@ -361,7 +345,7 @@ class Log:
             segment.add_aborted(aborted)
         except OSError as error:
             raise self._storage_error("writing the transaction index of", error) from error
-        self._names_unsynced = True
+        self._flusher.names_unsynced = True
 
     def _write(self, segment: Segment, head: bytes, body: bytes | memoryview) -> None:
         if self._topic_id_file.is_unsynced:
@@ -407,9 +391,7 @@ class Log:
         try:
             if old.size:
                 old.become_inactive()
-                self._indexed.append(old)
-                if len(self._indexed) > INDEXED_SEGMENTS_MAX:
-                    self._indexed.pop(0).forget_indexes()
+                self._segments.sealed(old)
                 self._write_snapshot(base_offset)
             else:
                 # Nothing was written since its base was chosen, and now the base lies too far back.
@@ -424,7 +406,7 @@ class Log:
             raise self._storage_error("rolling", error) from error
         self._segments.append(segment)
         self._active = segment
-        self._names_unsynced = True
+        self._flusher.names_unsynced = True
         if old.unsynced and len(self._segments) > 1:
             # What will not change any more goes to the disk now, so that little is left to validate after a kill.
             self.flush_later()
@@ -462,9 +444,9 @@ class Log:
         segment = self._active
         number = len(self._segments) - 1
         if offset < segment.base_offset:
-            number = self._segment_number(offset)
+            number = self._segments.number_of(offset)
             segment = self._segments[number]
-            self._use_indexes(segment)
+            self._segments.use_indexes(segment)
         try:
             start = segment.locate(offset)
             while start >= segment.size:
@@ -487,89 +469,24 @@ class Log:
 
     def aborted_transactions(self, offset: int, chunk: bytes | FileRegion) -> list[AbortedTransaction]:
         """The aborted transactions with records among those that were just read at ``offset``, and perhaps a few others."""
-        number = self._segment_number(offset)
-        found: list[AbortedTransaction] = []
         try:
-            # Most logs know of none, and then it does not matter how far the chunk reaches.
-            with_any = [segment for segment in self._segments[number:] if segment.transactions.entries]
-            if with_any:
-                to_offset = self._upper_bound(number, offset, len(chunk))
-                for segment in with_any:
-                    if segment.transactions.collect(offset, to_offset, found):
-                        break
+            return self._segments.aborted_among(offset, len(chunk), self.log_end_offset)
         except OSError as error:
             raise self._storage_error("reading the transaction index of", error) from error
-        return found
-
-    def _upper_bound(self, number: int, offset: int, size: int) -> int:
-        """An offset after all batches in ``size`` bytes that were read at ``offset``."""
-        segments = self._segments
-        segment = segments[number]
-        start = segment.locate(offset)
-        while start >= segment.size and number + 1 < len(segments):
-            number += 1
-            segment, start = segments[number], 0
-        bound = segment.upper_bound(start + size)
-        if bound is not None:
-            return bound
-        return segments[number + 1].base_offset if number + 1 < len(segments) else self.log_end_offset
 
     def iter_batches(self, from_offset: int) -> Iterator[tuple[BatchHeader, bytes]]:
         """Every batch from the one that contains ``from_offset`` on, up to the end as it is now."""
         end_offset = self.log_end_offset
-        if from_offset >= end_offset:
-            return
-        for segment in self._segments[self._segment_number(max(from_offset, self.log_start_offset)) :]:
-            position = segment.locate(from_offset) if from_offset > segment.base_offset else 0
-            for _, header, data in segment.batches(position):
-                if header.base_offset >= end_offset:
-                    return
-                yield header, data
+        if from_offset < end_offset:
+            yield from self._segments.batches(from_offset, self.log_start_offset, end_offset)
 
     def offset_for_timestamp(self, timestamp: int) -> TimestampOffset | None:
         """The first record whose timestamp is at least this."""
-        for segment in self._segments:
-            if segment.max_timestamp < timestamp:
-                continue
-            self._use_indexes(segment)
-            position = segment.position_before(timestamp)
-            for _, header, data in segment.batches(position):
-                if header.max_timestamp < timestamp or header.last_offset < self.log_start_offset:
-                    continue
-                for record in records_of(data, 0, header):
-                    if record.timestamp >= timestamp and record.offset >= self.log_start_offset:
-                        return TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
-        return None
+        return self._segments.offset_for_timestamp(timestamp, self.log_start_offset)
 
     def max_timestamp(self) -> TimestampOffset | None:
         """The first record with the largest timestamp of all."""
-        newest = max(self._segments, key=lambda segment: segment.max_timestamp)
-        if newest.max_timestamp < 0:
-            return None
-        self._use_indexes(newest)
-        position = newest.locate(newest.max_timestamp_offset)
-        for _, header, data in newest.batches(position):
-            if header.max_timestamp == newest.max_timestamp:
-                for record in records_of(data, 0, header):
-                    if record.timestamp == header.max_timestamp:
-                        return TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
-        return None
-
-    def _use_indexes(self, segment: Segment) -> None:
-        """A sealed segment is searched: of those that were searched before, only a few keep their indexes in memory."""
-        indexed = self._indexed
-        if segment is self._active or (indexed and indexed[-1] is segment):
-            return
-        if segment in indexed:
-            indexed.remove(segment)
-        indexed.append(segment)
-        if len(indexed) > INDEXED_SEGMENTS_MAX:
-            oldest = indexed.pop(0)
-            if oldest is not self._active:
-                oldest.forget_indexes()
-
-    def _segment_number(self, offset: int) -> int:
-        return max(0, bisect_right(self._segments, offset, key=_base_offset) - 1)
+        return self._segments.max_timestamp()
 
     # --- epochs -------------------------------------------------------------------------------------
 
@@ -589,31 +506,20 @@ class Log:
 
     def _assign_epoch(self, epoch: int, start_offset: int) -> None:
         self._epochs.assign(epoch, start_offset)
-        # Its file follows, or a broker that comes to lead a thousand partitions would write a thousand files
-        # while their clients wait. Until then the batches say it, for a kill; and a flush writes it, for a power cut.
-        self._epochs_unsynced = True
-        self._names_unsynced = True
-        if self._epochs_timer is None:
-            spread_ms = crc32(self.directory.name.encode()) % EPOCHS_SPREAD_MS
-            self._epochs_timer = self._clock.call_later(EPOCHS_DELAY_MS + spread_ms, self._write_epochs_late)
+        self._epoch_file.write_soon(self._write_epochs_late)
+        self._flusher.names_unsynced = True
 
     def _write_epochs_late(self) -> None:
-        self._epochs_timer = None
-        if self._epochs.dirty:
-            # As with a flush in time: the disk's refusal was told to whoever keeps the directory.
-            with contextlib.suppress(ApiError):
-                self._write_epochs()
+        # As with a flush in time: the disk's refusal was told to whoever keeps the directory.
+        with contextlib.suppress(ApiError):
+            self._write_epochs()
 
     def _write_epochs(self) -> None:
-        # Not synced: what a power cut takes from this file is still in the batches.
-        path = self.directory / LEADER_EPOCH_FILE
         try:
-            write_leader_epochs(self._storage, path, self._epochs.entries, sync=False)
+            self._epoch_file.write()
         except OSError as error:
             raise self._storage_error("writing the leader epochs of", error) from error
-        self._epochs.dirty = False
-        self._epochs_unsynced = True
-        self._names_unsynced = True
+        self._flusher.names_unsynced = True
 
     # --- cut ----------------------------------------------------------------------------------------
 
@@ -624,12 +530,11 @@ class Log:
         """
         if offset >= self.log_end_offset:
             return self.log_end_offset
-        recovery_point = self.recovery_point
         if offset < self._segments[0].base_offset:
             self.truncate_fully_and_start_at(offset)
             return offset
         try:
-            keep = self._segment_number(offset) + 1
+            keep = self._segments.number_of(offset) + 1
             for segment in self._segments[keep:]:
                 segment.remove_files()
             del self._segments[keep:]
@@ -651,12 +556,11 @@ class Log:
         self._epochs.truncate_from_end(end_offset)
         if self._epochs.dirty:
             self._write_epochs()
-        self._tell_recovery_point(recovery_point)
+        self._tell_cut()
         return end_offset
 
     def truncate_fully_and_start_at(self, offset: int) -> None:
         """Remove everything; the next record gets ``offset``."""
-        recovery_point = self.recovery_point
         try:
             for segment in self._segments:
                 segment.remove_files()
@@ -666,9 +570,9 @@ class Log:
             active.file.truncate(0)
         except OSError as error:
             raise self._storage_error("truncating", error) from error
-        self._segments = [active]
+        self._segments[:] = [active]
         self._active = active
-        self._names_unsynced = True
+        self._flusher.names_unsynced = True
         self._snapshots = []
         self.producer_state.clear()
         self.log_start_offset = offset
@@ -676,17 +580,16 @@ class Log:
         self._epochs.clear()
         if self._epochs.dirty:
             self._write_epochs()
-        self._tell_recovery_point(recovery_point)
+        self._tell_cut()
 
-    def _tell_recovery_point(self, before: int) -> None:
-        if self.recovery_point < before and self.on_recovery_point_lowered is not None:
-            self.on_recovery_point_lowered(self)
+    def _tell_cut(self) -> None:
+        if self.on_cut is not None:
+            self.on_cut(self)
 
     def _end_at(self, offset: int) -> None:
-        self._cuts += 1
         self.log_end_offset = offset
         self.log_start_offset = min(self.log_start_offset, offset)
-        self.recovery_point = min(self.recovery_point, offset)
+        self._flusher.cut(offset)
         if self.first_dirty_offset is not None:
             self.first_dirty_offset = min(self.first_dirty_offset, offset)
 
@@ -729,7 +632,7 @@ class Log:
     def _delete_segments(self, gone: list[Segment]) -> None:
         """Take sealed segments out of the log; their files go after a while."""
         leaving = set(gone)
-        self._segments = [segment for segment in self._segments if segment not in leaving]
+        self._segments[:] = [segment for segment in self._segments if segment not in leaving]
         try:
             for segment in gone:
                 self._deleted.add(segment, self.config.file_delete_delay_ms)
@@ -756,20 +659,16 @@ class Log:
 
     def aborted_between(self, from_offset: int, to_offset: int) -> list[AbortedTransaction]:
         """The aborted transactions with records among these offsets, and perhaps a few others."""
-        found: list[AbortedTransaction] = []
-        for segment in self._segments[self._segment_number(from_offset) :]:
-            if segment.transactions.collect(from_offset, to_offset, found):
-                break
-        return found
+        return self._segments.aborted_between(from_offset, to_offset)
 
     @property
     def truncations(self) -> int:
         """How often the log was cut in this life; what was learnt of its segments before one may not hold after it."""
-        return self._cuts
+        return self._flusher.cuts
 
     def is_sealed(self, segment: Segment) -> bool:
         """Whether this very segment is still part of the log and does not grow."""
-        number = self._segment_number(segment.base_offset)
+        number = self._segments.number_of(segment.base_offset)
         return self._segments[number] is segment and segment is not self._active
 
     def replace_segments(self, cleaned: Segment, replaced: list[Segment]) -> None:
@@ -797,124 +696,23 @@ class Log:
 
         :raises ApiError: KAFKA_STORAGE_ERROR when the disk refuses.
         """
-        if self.recovery_point != self.log_end_offset:
-            self._flush_segments(self._segments)
-            self.recovery_point = self.log_end_offset
-            self._flushed_at_ms = self._clock.now_ms()
+        self._flusher.flush()
 
     def flush_inactive(self) -> None:
         """Sync all but the active segment, so that little is left to validate after a kill."""
-        if self.recovery_point < self._active.base_offset:
-            self._flush_segments(self._segments[:-1])
-            self.recovery_point = self._active.base_offset
+        self._flusher.flush_inactive()
 
     def maybe_flush(self) -> None:
         """Flush when ``flush.ms`` says that it is time."""
-        if self.config.flush_ms != LONG_MAX and self._clock.now_ms() - self._flushed_at_ms >= self.config.flush_ms:
-            self.flush()
-
-    def _flush_segments(self, segments: list[Segment]) -> None:
-        try:
-            pending = []
-            for segment in reversed(segments):
-                pending.append(segment)
-                if segment.base_offset <= self.recovery_point:
-                    break
-            # The oldest first: power that goes amid this leaves no hole.
-            while pending:
-                pending.pop().sync()
-            if self._names_unsynced:
-                self._sync_names()
-        except OSError as error:
-            raise self._storage_error("flushing", error) from error
-
-    def _sync_names(self) -> None:
-        """A synced file is lost all the same when its directory does not know it."""
-        if self._epochs_unsynced:
-            # Recovery finds newer epochs in the batches from the recovery point on only.
-            write_leader_epochs(self._storage, self.directory / LEADER_EPOCH_FILE, self._epochs.entries, sync=True)
-            self._epochs.dirty = False
-            self._epochs_unsynced = False
-        else:
-            self._storage.sync_dir(self.directory)
-        if self._directory_unsynced:
-            self._storage.sync_dir(self.directory.parent)
-            self._directory_unsynced = False
-        self._names_unsynced = False
+        self._flusher.maybe_flush()
 
     def flush_later(self) -> None:
         """As :meth:`flush_inactive`, without waiting for the disk: the recovery point follows when it is done."""
-        segments = self._segments[:-1]
-        first = bisect_right(segments, self.recovery_point, key=_base_offset) - 1
-        for segment in segments[max(0, first) :]:
-            if segment.unsynced:
-                self._storage.sync_later(segment.file, partial(self._synced_later, segment, self._cuts))
+        self._flusher.flush_later()
 
     def flush_all_later(self, done: Callable[[], None]) -> None:
         """As :meth:`flush`, without waiting for the disk; ``done`` is called, perhaps at once, when what is there now is on it."""
-        end_offset, cuts = self.log_end_offset, self._cuts
-        pending = {segment: segment.size for segment in self._segments if segment.unsynced}
-
-        def synced(segment: Segment, error: OSError | None) -> None:
-            size = pending.pop(segment)
-            if self._is_closed or cuts != self._cuts:
-                return
-            if error is not None:
-                self._storage_error("flushing", error)
-                return
-            if segment.size == size:
-                segment.unsynced = False
-            if not pending:
-                finish()
-
-        def finish() -> None:
-            try:
-                if self._names_unsynced:
-                    self._sync_names()
-            except OSError as failure:
-                self._storage_error("flushing", failure)
-                return
-            self.recovery_point = max(self.recovery_point, end_offset)
-            done()
-
-        if not pending:
-            finish()
-        for segment in list(pending):
-            self._storage.sync_later(segment.file, partial(synced, segment))
-
-    def _synced_later(self, segment: Segment, cuts: int, error: OSError | None) -> None:
-        if self._is_closed:
-            return
-        if error is not None:
-            self._storage_error("flushing", error)
-            return
-        if cuts != self._cuts:
-            return
-        segment.unsynced = False
-        try:
-            if self._names_unsynced:
-                self._sync_names()
-        except OSError as failure:
-            self._storage_error("flushing", failure)
-            return
-        # Up to the first segment that is not on the disk.
-        for one in self._segments:
-            if one.unsynced or one is self._active:
-                self.recovery_point = max(self.recovery_point, one.base_offset)
-                break
-
-    def _flush_if_due(self) -> None:
-        config = self.config
-        if self.log_end_offset - self.recovery_point >= config.flush_messages:
-            self.flush()
-        elif config.flush_ms != LONG_MAX and self._flush_timer is None:
-            self._flush_timer = self._clock.call_later(config.flush_ms, self._flush_in_time)
-
-    def _flush_in_time(self) -> None:
-        self._flush_timer = None
-        # The disk's refusal was told to whoever keeps the directory; nobody else waits for this.
-        with contextlib.suppress(ApiError):
-            self.flush()
+        self._flusher.flush_all_later(done)
 
     def expire_producers(self, expiration_ms: int) -> None:
         """Forget producers that have been silent that long."""
@@ -957,12 +755,9 @@ class Log:
     def abandon(self) -> None:
         """Let go of the files as a killed process does: nothing is written."""
         self._deleted.close()
-        self._is_closed = True
+        self._flusher.abandon()
+        self._epoch_file.abandon()
         self._topic_id_file.abandon()
-        for timer in (self._flush_timer, self._epochs_timer):
-            if timer is not None:
-                timer.cancel()
-        self._flush_timer = self._epochs_timer = None
         for segment in self._segments:
             segment.close()
 
@@ -990,6 +785,7 @@ class Log:
             raise self._storage_error("renaming", error) from error
         self.directory = renamed
         self._topic_id_file.moved(renamed)
+        self._epoch_file.moved(renamed)
         for segment in self._segments:
             segment.moved(renamed)
 
@@ -1017,7 +813,3 @@ class Log:
 
 
 _NO_TOPIC_ID: Final = uuid.UUID(int=0)
-
-
-def _base_offset(segment: Segment) -> int:
-    return segment.base_offset

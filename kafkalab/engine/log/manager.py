@@ -99,7 +99,7 @@ class LogManager:
         self._sink = sink
         self._node_id = node_id
         self._logs: dict[TopicPartition, Log] = {}
-        self.cleaner = LogCleaner(self._logs, clock, storage, CleanerConfig())
+        self.cleaner = LogCleaner(self._logs, clock, storage, CleanerConfig(), moving=self._futures)
         self.cleaner.on_compacted = self._compacted
         self.cleaner.on_uncleanable = self._uncleanable
         self.on_segments_changed: Callable[[TopicPartition], None] | None = None
@@ -183,7 +183,8 @@ class LogManager:
                 continue
             recovery_point = recovery_points.get(tp, 0)
             log = self._open(directory / name, tp, self.defaults, None, recovery_point, clean, start_offsets.get(tp, 0))
-            log.first_dirty_offset = first_dirty_offsets.get(tp)
+            if tp in first_dirty_offsets:
+                log.first_dirty_offset = min(first_dirty_offsets[tp], log.log_end_offset)
             if log.recovered and (log.recovered_cut_bytes or log.log_end_offset > recovery_point):
                 self._sink.emit(
                     LogRecovered(
@@ -196,15 +197,17 @@ class LogManager:
                     )
                 )
         for log in self._logs_in(directory):
-            self._check_recovery_point(log)
+            self._check_checkpoints(log)
 
     def _read_first_dirty_offsets(self, path: Path) -> dict[TopicPartition, int]:
         try:
-            return read_offsets(self._storage, path)
+            offsets = read_offsets(self._storage, path)
         except StorageError as error:
             # Without it everything counts as dirty: more work, and nothing else.
             _log.warning("%s", error)
             return {}
+        self._written[path] = offsets
+        return offsets
 
     def _read_marker(self, marker: Path) -> int:
         try:
@@ -239,7 +242,7 @@ class LogManager:
             log_start_offset=log_start_offset,
         )
         log.on_storage_error = self._log_failed
-        log.on_recovery_point_lowered = self._check_recovery_point
+        log.on_cut = self._check_checkpoints
         (self._futures if future else self._logs)[tp] = log
         return log
 
@@ -314,7 +317,7 @@ class LogManager:
         try:
             log = self._open(directory / str(tp), tp, config, topic_id, 0, False, 0)
             # One of this name that was deleted may have had more on the disk.
-            self._check_recovery_point(log)
+            self._check_checkpoints(log)
             return log
         except StorageError as error:
             if isinstance(error.__cause__, OSError):
@@ -362,10 +365,12 @@ class LogManager:
         unique = uuid.uuid5(log.topic_id or uuid.UUID(int=0), f"{directory}/{self._clock.wall_ms()}").hex
         path = directory / f"{tp}.{unique}{FUTURE_SUFFIX}"
         try:
-            return self._open(path, tp, log.config, log.topic_id, 0, False, log.log_start_offset, future=True)
+            copy = self._open(path, tp, log.config, log.topic_id, 0, False, log.log_start_offset, future=True)
         except StorageError as error:
             self.fail_directory(directory, str(error))
             raise
+        self.cleaner.interrupt(tp)
+        return copy
 
     def drop_future(self, tp: TopicPartition) -> None:
         """Give a copy up.
@@ -388,13 +393,17 @@ class LogManager:
         new.take_its_place()
         del self._futures[tp]
         self._logs[tp] = new
-        self._check_recovery_point(new)
         new.config = old.config
         if old.first_dirty_offset is not None:
-            # A copy has what the original has.
+            # A copy has what the original has, which was not compacted since the copy was begun.
             new.first_dirty_offset = min(old.first_dirty_offset, new.log_end_offset)
+        self._check_checkpoints(new)
         # From here on two directories hold it until the old one is renamed, which a start after a crash refuses to guess about.
         self._delete_later(old)
+        # How far it is compacted moves with it. The disk's refusal was told to whoever keeps the directory.
+        with contextlib.suppress(StorageError):
+            self._write_first_dirty_offsets(old.directory.parent)
+            self._write_first_dirty_offsets(new.directory.parent)
         return new
 
     # --- directories that fail --------------------------------------------------------------------------
@@ -546,13 +555,19 @@ class LogManager:
     def _write_recovery_points_of(self, directory: Path) -> None:
         self._write(directory / RECOVERY_POINT_FILE, {log.topic_partition: log.recovery_point for log in self._logs_in(directory)})
 
-    def _check_recovery_point(self, log: Log) -> None:
-        """What the checkpoint says is on the disk must be, or a recovery would not look at what has come in its place."""
-        path = log.directory.parent / RECOVERY_POINT_FILE
-        if self._written.get(path, _NOTHING).get(log.topic_partition, 0) > log.recovery_point:
-            # The disk's refusal was told to whoever keeps the directory.
-            with contextlib.suppress(StorageError):
-                self._write_recovery_points_of(log.directory.parent)
+    def _check_checkpoints(self, log: Log) -> None:
+        """What the checkpoints say is on the disk must be, or a recovery would not look at what has come in its place;
+        and what they say is compacted must be, or it would never be."""
+        directory = log.directory.parent
+        # The disk's refusal was told to whoever keeps the directory.
+        with contextlib.suppress(StorageError):
+            if self._written_of(log, RECOVERY_POINT_FILE) > log.recovery_point:
+                self._write_recovery_points_of(directory)
+            if self._written_of(log, CLEANER_OFFSET_FILE) > (log.first_dirty_offset or 0):
+                self._write_first_dirty_offsets(directory)
+
+    def _written_of(self, log: Log, checkpoint: str) -> int:
+        return self._written.get(log.directory.parent / checkpoint, _NOTHING).get(log.topic_partition, 0)
 
     def read_high_watermarks(self) -> dict[TopicPartition, int]:
         """The high watermarks as last written, at the start.

@@ -14,6 +14,13 @@ META_PROPERTIES_FILE: Final = "meta.properties"
 _VERSION: Final = "1"
 
 
+def log_directories(folder: Path, count: int) -> tuple[Path, ...]:
+    """Where a node with this folder keeps its logs: there, or in so many folders in it."""
+    if count == 1:
+        return (folder,)
+    return tuple(folder / f"dir-{number}" for number in range(1, count + 1))
+
+
 @dataclass(frozen=True, slots=True)
 class MetaProperties:
     """The file's content, version 1."""

@@ -45,6 +45,7 @@ class ApiKey(IntEnum):
     INCREMENTAL_ALTER_CONFIGS = 44
     ALTER_PARTITION_REASSIGNMENTS = 45
     LIST_PARTITION_REASSIGNMENTS = 46
+    OFFSET_DELETE = 47
     DESCRIBE_CLIENT_QUOTAS = 48
     ALTER_CLIENT_QUOTAS = 49
     DESCRIBE_USER_SCRAM_CREDENTIALS = 50
@@ -91,6 +92,8 @@ class ApiSpec:
 
 
 _B, _C, _BC = (True, False), (False, True), (True, True)
+_NEVER: Final = 0x7FFF
+"""Above every version: an API whose messages are flexible in none."""
 
 # key: versions, flexible from, listeners, forwarded
 _TABLE: Final[Mapping[ApiKey, tuple[int, int, int, tuple[bool, bool], bool]]] = {
@@ -124,6 +127,7 @@ _TABLE: Final[Mapping[ApiKey, tuple[int, int, int, tuple[bool, bool], bool]]] = 
     ApiKey.INCREMENTAL_ALTER_CONFIGS: (0, 1, 1, _BC, True),
     ApiKey.ALTER_PARTITION_REASSIGNMENTS: (0, 1, 0, _BC, True),
     ApiKey.LIST_PARTITION_REASSIGNMENTS: (0, 0, 0, _BC, True),
+    ApiKey.OFFSET_DELETE: (0, 0, _NEVER, _B, False),
     ApiKey.DESCRIBE_CLIENT_QUOTAS: (0, 1, 1, _B, False),
     ApiKey.ALTER_CLIENT_QUOTAS: (0, 1, 1, _BC, True),
     ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS: (0, 0, 0, _B, False),

@@ -20,7 +20,7 @@ from kafkalab.engine.broker.context import ConnectionInfo, RequestContext
 from kafkalab.engine.log.region import FileRegion
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.server.file_sender import FileSender, can_send_files
-from kafkalab.engine.server.links import party_of_client_id, party_of_first_bytes
+from kafkalab.engine.server.links import party_of, party_of_first_bytes
 
 if TYPE_CHECKING:
     from kafkalab.engine.server.listener import Listener
@@ -103,7 +103,9 @@ class Connection(asyncio.Protocol):
     def party(self) -> int | None:
         """Which node is at the other end, or that none is; None while nothing has come that would tell."""
         if self.info.stats.requests:
-            return party_of_client_id(self.client_id, on_controller=self.is_on_controller)
+            # Counted in the order in which they first came.
+            first_api_key, _ = next(iter(self.info.stats.apis))
+            return party_of(self.client_id, first_api_key, on_controller=self.is_on_controller)
         return party_of_first_bytes(self.first_bytes, on_controller=self.is_on_controller)
 
     @property

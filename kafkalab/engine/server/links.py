@@ -9,10 +9,12 @@ closed or killed, and the sender finds out by its timeouts only. What goes to cl
 as they are. A client's connection is accepted by the system before anybody can prevent it: a client that is cut off
 connects and then hears nothing. A node's connection to a node that is cut off is not made at all.
 
-Who is at the other end of an accepted connection is told by the client id of its first request, for nodes call
-themselves ``broker-N``, ``broker-N-…`` or ``raft-client-N``, and on a controller's listener also ``N`` as Apache
-Kafka's brokers do; until then a new connection is not listened to. A client that gives itself such a name is taken for
-that node.
+Who is at the other end of an accepted connection is told by its first request; until then a new connection is not
+listened to. The name alone, its client id, says nothing, for a client may call itself ``broker-2`` too. What a node asks
+first says it: at a broker's listener only replicas connect, and they ask what only replicas ask; clients begin with the
+versions or with the metadata. At a controller's listener nodes ask for versions only of one that wants to vote. Nodes of
+Apache Kafka ask for versions first, as clients do: they are no nodes of this cluster's host, and nothing is wrong with
+their links.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from typing import Any, Final, Protocol, cast
 from kafkalab.engine.common.time import Clock
 from kafkalab.engine.faults.network import CLIENTS, GIVEN_UP, SYN_FIRST_MS, Chance, LinkFault, LinkFaults, LinkQueue, giving_up_ms
 from kafkalab.engine.log.region import FileRegion
+from kafkalab.engine.protocol.apis import ApiKey
 
 log = logging.getLogger(__name__)
 
@@ -36,28 +39,34 @@ HELD_BYTES_MAX: Final = 262_144
 """A connection of which more is held back than this is not read from, or not written to, until some has left."""
 CLIENT_ID_MAX: Final = 64
 _FIRST: Final = struct.Struct(">ihhih")
-_NODE: Final = re.compile(r"(?:broker|raft-client)-(\d+)(?:-.*)?")
+_REPLICA: Final = re.compile(r"broker-(\d+)-fetcher-\d+")
+_REPLICA_ASKS: Final = frozenset({ApiKey.FETCH, ApiKey.LIST_OFFSETS, ApiKey.OFFSET_FOR_LEADER_EPOCH})
+_MEMBER: Final = re.compile(r"(?:broker|controller)-(\d+)-[a-z-]+|raft-client-(\d+)")
+_CLIENT_ASKS: Final = frozenset({ApiKey.API_VERSIONS, ApiKey.METADATA, ApiKey.DESCRIBE_CLUSTER})
 
 
-def party_of_client_id(client_id: str, *, on_controller: bool) -> int:
-    """Which node calls itself so, or :data:`CLIENTS`."""
-    named = _NODE.fullmatch(client_id)
-    if named is not None:
-        return int(named[1])
-    return int(client_id) if on_controller and client_id.isdecimal() and client_id.isascii() else CLIENTS
+def party_of(client_id: str, api_key: int, *, on_controller: bool) -> int:
+    """Which node calls itself so and begins with such a request, or :data:`CLIENTS`."""
+    if not on_controller:
+        replica = _REPLICA.fullmatch(client_id) if api_key in _REPLICA_ASKS else None
+        return CLIENTS if replica is None else int(replica[1])
+    member = _MEMBER.fullmatch(client_id)
+    if member is None or (api_key in _CLIENT_ASKS and not (member[2] and api_key == ApiKey.API_VERSIONS)):
+        return CLIENTS
+    return int(member[1] or member[2])
 
 
 def party_of_first_bytes(data: bytes, *, on_controller: bool) -> int | None:
     """Who has sent these first bytes of a connection; None while they do not suffice."""
     if len(data) < _FIRST.size:
         return None
-    *_, length = _FIRST.unpack_from(data)
+    _, api_key, *_, length = _FIRST.unpack_from(data)
     if not 0 <= length <= CLIENT_ID_MAX:
         return CLIENTS
     if len(data) < _FIRST.size + length:
         return None
     client_id = data[_FIRST.size : _FIRST.size + length].decode("utf-8", "replace")
-    return party_of_client_id(client_id, on_controller=on_controller)
+    return party_of(client_id, api_key, on_controller=on_controller)
 
 
 class Subject(Protocol):

@@ -15,6 +15,7 @@ from typing import Any, Final
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.faults.disk import DiskFault
 from kafkalab.engine.faults.network import LinkFault
+from kafkalab.engine.log.meta_properties import log_directories
 from kafkalab.engine.server.assembly import Node, NodeFailed
 from kafkalab.engine.telemetry.hub import TelemetrySink
 
@@ -56,9 +57,7 @@ class NodeSpec:
     @property
     def directories(self) -> tuple[Path, ...]:
         """The log directories; the first one holds the metadata log."""
-        if self.log_dirs == 1:
-            return (self.data_dir,)
-        return tuple(self.data_dir / f"dir-{number}" for number in range(1, self.log_dirs + 1))
+        return log_directories(self.data_dir, self.log_dirs)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

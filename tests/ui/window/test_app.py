@@ -52,6 +52,13 @@ def test_a_busy_port_is_told_and_another_start_can_be_tried(tmp_path: Path) -> N
     host.close()
 
 
+def test_the_options_of_the_command_line_reach_the_cluster(tmp_path: Path) -> None:
+    host = LateHost(AppOptions(data_dir=tmp_path, port=0, brokers=1, controllers=1, combined=True, log_dirs=2), LateReader())
+    host.start()
+    host.close()
+    assert sorted(path.parent.name for path in (tmp_path / "node-1").glob("*/meta.properties")) == ["dir-1", "dir-2"]
+
+
 @pytest.mark.expects_warnings  # the broker's own, of the registration that has to expire before it may come back
 def test_a_run_over_a_real_cluster(qtbot: QtBot, tmp_path: Path) -> None:
     """Start, traffic, a kill and a restart in the window, and an orderly end."""

@@ -38,6 +38,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         ({"config": ("num.partitions",)}, "KEY=VALUE"),
         ({"config": ("num.partitions=many",)}, "many"),
         ({"brokers": 0}, "The number of brokers was 0; it can be 1 to 99."),
+        ({"log_dirs": 17}, "The number of log directories was 17; it can be 1 to 16."),
         ({"isolation": "fibre"}, "The isolation was 'fibre'; it can be 'thread' or 'process'."),
     ],
 )
@@ -75,6 +76,7 @@ def test_the_package_alone_loads_nothing_heavy_and_gives_lab() -> None:
 
 def test_help_and_version_are_quick_and_whole() -> None:
     done = python("-m", "kafkalab", "serve", "--help")
-    for option in ("--brokers", "--controllers", "--combined", "--port", "--data-dir", "--config", "--config-file", "--isolation"):
+    options = "--brokers --controllers --combined --port --data-dir --config --config-file --isolation --log-dirs --orders"
+    for option in options.split():
         assert option in done.stdout
     assert python("-m", "kafkalab", "--version").stdout.startswith("kafkalab 0.")

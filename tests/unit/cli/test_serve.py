@@ -120,3 +120,19 @@ def test_brokers_listen_from_the_port_that_was_given(tmp_path: Path) -> None:
         process.terminate()
         process.communicate(timeout=30)
     assert f"bootstrap=127.0.0.1:{port},127.0.0.1:{port + 1} " in ready
+
+
+def test_nodes_have_as_many_log_directories_as_asked_for(tmp_path: Path) -> None:
+    arguments = ("--port", "0", "--brokers", "1", "--controllers", "1", "--combined", "--data-dir", str(tmp_path))
+    for count in (2, 3):
+        with serve(*arguments, "--log-dirs", str(count)) as process:
+            until_ready(process)
+            process.terminate()
+            _, err = process.communicate(timeout=30)
+        assert process.returncode == 0, err
+        found = sorted(path.parent.name for path in (tmp_path / "node-1").glob("*/meta.properties"))
+        assert found == [f"dir-{number}" for number in range(1, count + 1)]
+    with serve(*arguments) as process:
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "holds nodes with 3 log directories each; asked for was 1." in err

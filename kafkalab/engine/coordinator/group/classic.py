@@ -101,8 +101,8 @@ class ClassicGroup:
         """Members of this generation whose SyncGroup has not come."""
         self.new_member_added = False
         """Somebody joined since the initial rebalance's delay began: it is extended."""
-        self.subscribed_topics: frozenset[str] | None = frozenset()
-        """Topics that members read; None where their subscriptions are not to be understood."""
+        self.subscribed_topics: frozenset[str] | None = None
+        """Topics that members read; None before the first generation, and where their subscriptions are not to be understood."""
         self._static: dict[str, str] = {}
 
     @classmethod
@@ -235,6 +235,14 @@ class ClassicGroup:
         if self.state is GroupState.COMPLETING_REBALANCE:
             # The member has the new generation but no assignment: what it commits is not its own yet.
             raise ApiError(Errors.REBALANCE_IN_PROGRESS)
+
+    def validate_offset_delete(self) -> None:
+        """Refuse deletions of offsets whose topics' readers are not to be made out.
+
+        :raises ApiError: NON_EMPTY_GROUP.
+        """
+        if not self.is_empty and self.protocol_type != CONSUMER_PROTOCOL_TYPE:
+            raise ApiError(Errors.NON_EMPTY_GROUP)
 
     # --- changes -------------------------------------------------------------------------------
 

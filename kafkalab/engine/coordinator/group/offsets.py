@@ -59,6 +59,7 @@ class OffsetCommit:
 
 CommitAnswer = Callable[[Mapping[TopicPartition, Errors]], None]
 FetchAnswer = Callable[[Errors, Mapping[TopicPartition, OffsetCommitValue]], None]
+DeleteAnswer = Callable[[Errors, Mapping[TopicPartition, Errors]], None]
 
 
 class GroupOffsets:
@@ -173,6 +174,33 @@ class GroupOffsets:
             self._log.when_settled(settled)
         else:
             settled(Errors.NONE)
+
+    # --- OffsetDelete --------------------------------------------------------------------------
+
+    def delete(self, group_id: str, partitions: Sequence[TopicPartition], answer: DeleteAnswer) -> None:
+        """Forget offsets, also those on their way; the answer comes when that is committed.
+
+        Where there is no offset nothing is left to do, and that is no error.
+
+        :raises ApiError: when there is no such group, or its members alone decide on its offsets.
+        """
+        group = self._groups.by_id.get(group_id)
+        if group is None:
+            raise ApiError(Errors.GROUP_ID_NOT_FOUND)
+        group.validate_offset_delete()
+        known = self._by_group.get(group_id, {})
+        under_way = self._under_way(group_id)
+        results: dict[TopicPartition, Errors] = {}
+        records: Records = []
+        for tp in dict.fromkeys(partitions):
+            if group.is_subscribed_to(tp.topic):
+                results[tp] = Errors.GROUP_SUBSCRIBED_TO_TOPIC
+                continue
+            results[tp] = Errors.NONE
+            key = OffsetCommitKey(group_id, tp.topic, tp.partition)
+            if tp in known or key in under_way:
+                records.append((key, None))
+        self._log.write(records, apply=self.apply, answer=lambda error: answer(error, results))
 
     # --- forgetting ----------------------------------------------------------------------------
 

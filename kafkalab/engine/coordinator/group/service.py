@@ -16,7 +16,7 @@ from kafkalab.engine.common.ids import OFFSETS_TOPIC, TopicPartition
 from kafkalab.engine.common.time import Clock
 from kafkalab.engine.coordinator.group.caller import Caller, Respond
 from kafkalab.engine.coordinator.group.classic import GROUP_TYPE, ClassicGroup
-from kafkalab.engine.coordinator.group.offsets import CommitAnswer, FetchAnswer, OffsetCommit
+from kafkalab.engine.coordinator.group.offsets import CommitAnswer, DeleteAnswer, FetchAnswer, OffsetCommit
 from kafkalab.engine.coordinator.group.shard import GroupShard
 from kafkalab.engine.coordinator.group.states import GroupState
 from kafkalab.engine.coordinator.runtime import CoordinatorLog
@@ -241,6 +241,13 @@ class GroupCoordinator:
         :raises ApiError: when this broker does not coordinate the group.
         """
         self._shard_or_raise(group_id).offsets.fetch(group_id, partitions, require_stable=require_stable, answer=answer)
+
+    def delete_offsets(self, group_id: str, partitions: Sequence[TopicPartition], answer: DeleteAnswer) -> None:
+        """Handle an OffsetDelete; the answer comes when the deletion is committed.
+
+        :raises ApiError: when this broker does not coordinate the group, or nobody may delete its offsets now.
+        """
+        self._shard_of_members(group_id).offsets.delete(group_id, partitions, answer)
 
     # --- administration --------------------------------------------------------------------------
 

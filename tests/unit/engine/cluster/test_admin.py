@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -55,6 +56,79 @@ def test_what_may_pass_is_tried_again_and_another_broker_is_asked() -> None:
     with FakeBroker({ApiKey.CREATE_TOPICS: lambda _: next(answers)}) as broker:
         client(nobody, broker.address).create_topic("orders", 1, 1, {}, timeout_s=10)
         assert broker.asked == [ApiKey.CREATE_TOPICS] * 3
+
+
+def metadata_of(partitions: int, replicas: int, *errors: Errors) -> Callable[[Any], dict[str, Any]]:
+    """What a broker tells of the topic, after it has refused some times."""
+    refusals = list(errors)
+
+    def tell(_request: Any) -> dict[str, Any]:
+        places = [
+            {"partition_index": index, "error_code": 0, "leader_id": 1, "replica_nodes": range(replicas), "isr_nodes": range(replicas)}
+            for index in range(partitions)
+        ]
+        error = refusals.pop(0) if refusals else Errors.NONE
+        return {"brokers": [], "topics": [{"name": "orders", "error_code": error, "topic_id": None, "partitions": places}]}
+
+    return tell
+
+
+def configs_of(**own: str) -> Callable[[Any], dict[str, Any]]:
+    entries = [{"name": name.replace("_", "."), "value": value, "config_source": 1, "synonyms": []} for name, value in own.items()]
+    result = {"error_code": 0, "error_message": None, "resource_type": 2, "resource_name": "orders", "configs": entries}
+    return lambda _request: {"results": [result]}
+
+
+LOST: list[dict[str, Any] | None] = [None, created(Errors.REQUEST_TIMED_OUT)]
+"""Answers that leave open what came of a request: none at all, and a broker's that had none from the controller."""
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_topic_that_an_earlier_request_may_have_made_is_looked_at(lost: dict[str, Any] | None) -> None:
+    """On a busy machine an answer may come too late, and the next one then says that the topic is there already."""
+    answers: list[dict[str, Any] | None] = []
+    scripts = {
+        ApiKey.CREATE_TOPICS: lambda _: answers.pop(0),
+        ApiKey.METADATA: metadata_of(3, 2, Errors.UNKNOWN_TOPIC_OR_PARTITION),
+        ApiKey.DESCRIBE_CONFIGS: configs_of(retention_ms="1000"),
+    }
+    with FakeBroker(scripts) as broker:
+        for partitions, replication_factor, retention_ms, is_ours in (
+            (3, 2, "1000", True),
+            (-1, -1, "1000", True),
+            (4, 2, "1000", False),
+            (3, 1, "1000", False),
+            (3, 2, "2000", False),
+        ):
+            answers[:] = [lost, created(Errors.TOPIC_ALREADY_EXISTS)]
+            with nullcontext() if is_ours else pytest.raises(RequestRefused, match="TOPIC_ALREADY_EXISTS"):
+                client(broker.address).create_topic("orders", partitions, replication_factor, {"retention.ms": retention_ms}, timeout_s=5)
+
+
+def test_a_topic_that_was_there_before_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = closed.getsockname()
+    answer = created(Errors.TOPIC_ALREADY_EXISTS)
+    with FakeBroker({ApiKey.CREATE_TOPICS: lambda _: answer}) as broker, pytest.raises(RequestRefused, match="TOPIC_ALREADY_EXISTS"):
+        client(nobody, broker.address).create_topic("orders", 1, 1, {}, timeout_s=5)
+    assert broker.asked == [ApiKey.CREATE_TOPICS]
+
+
+def test_what_an_earlier_request_may_have_taken_away_need_not_be_there() -> None:
+    gone = {"name": "orders", "topic_id": None, "error_code": Errors.UNKNOWN_TOPIC_OR_PARTITION, "error_message": None}
+    deletions = iter([None, {"responses": [gone]}])
+    ended = {"partition_index": 2, "error_code": Errors.NO_REASSIGNMENT_IN_PROGRESS, "error_message": None}
+    answer = {"error_code": 0, "error_message": None, "responses": [{"name": "orders", "partitions": [ended]}]}
+    cancellations = iter([None, answer, answer])
+    scripts = {
+        ApiKey.DELETE_TOPICS: lambda _: next(deletions),
+        ApiKey.ALTER_PARTITION_REASSIGNMENTS: lambda _: next(cancellations),
+    }
+    with FakeBroker(scripts) as broker:
+        client(broker.address).delete_topic("orders", timeout_s=5)
+        client(broker.address).reassign("orders", 2, None, timeout_s=5)
+        with pytest.raises(RequestRefused, match="NO_REASSIGNMENT_IN_PROGRESS"):
+            client(broker.address).reassign("orders", 2, None, timeout_s=5)
 
 
 def test_the_deadline_tells_the_last_trouble() -> None:

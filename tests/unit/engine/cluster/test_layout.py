@@ -121,3 +121,23 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "cluster.json").write_text(text)
     with pytest.raises(HostError, match=r"cluster\.json is not what KafkaLab wrote there"):
         planned(tmp_path)
+
+
+def test_nodes_are_not_looked_for_in_other_log_directories(tmp_path: Path) -> None:
+    """What lies where nobody looks would be as good as lost, and the node would begin anew."""
+    one, three = tmp_path / "one", tmp_path / "three"
+    for folder, directories in ((one, ["."]), (three, ["dir-1", "dir-2", "dir-3"])):
+        folder.mkdir()
+        planned(folder)
+        for directory in directories:
+            (folder / "broker-2" / directory).mkdir(parents=True)
+            (folder / "broker-2" / directory / "meta.properties").touch()
+    for folder, log_dirs in ((one, 1), (three, 3), (three, 4)):
+        planned(folder, log_dirs=log_dirs)
+    remembered = (one / "cluster.json").read_text()
+    with pytest.raises(HostError, match=r"1 log directory each; asked for were 2\. .* start it with 1, or choose another folder"):
+        planned(one, log_dirs=2, brokers=4)
+    assert (one / "cluster.json").read_text() == remembered
+    for fewer in (1, 2):
+        with pytest.raises(HostError, match=rf"3 log directories each; asked for w\w+ {fewer}\. .* start it with 3 or more,"):
+            planned(three, log_dirs=fewer)

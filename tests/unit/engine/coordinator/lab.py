@@ -19,6 +19,7 @@ from kafkalab.engine.broker.apis import (
     leave_group,
     list_groups,
     offset_commit,
+    offset_delete,
     offset_fetch,
     sync_group,
 )
@@ -43,6 +44,7 @@ HANDLERS: Mapping[ApiKey, Any] = {
     ApiKey.LEAVE_GROUP: leave_group,
     ApiKey.OFFSET_COMMIT: offset_commit,
     ApiKey.OFFSET_FETCH: offset_fetch,
+    ApiKey.OFFSET_DELETE: offset_delete,
     ApiKey.LIST_GROUPS: list_groups,
     ApiKey.DESCRIBE_GROUPS: describe_groups,
     ApiKey.DELETE_GROUPS: delete_groups,

@@ -184,6 +184,108 @@ def test_a_commit_that_too_few_replicas_took_is_as_visible_as_the_log_has_it() -
     assert lab.committed("g") == before == {("orders", 0): 5}
 
 
+# --- deleting single offsets --------------------------------------------------------------------
+
+
+def delete_offsets(lab: Lab, group: str, *places: tuple[str, int]) -> Answer:
+    topics: dict[str, list[dict[str, int]]] = {}
+    for topic, partition in places:
+        topics.setdefault(topic, []).append({"partition_index": partition})
+    body = {"group_id": group, "topics": [{"name": topic, "partitions": partitions} for topic, partitions in topics.items()]}
+    return lab.call(ApiKey.OFFSET_DELETE, 0, body)
+
+
+def deleted(answer: Answer) -> tuple[Errors, list[tuple[str, int, Errors]]]:
+    results = [(topic.name, p.partition_index, Errors(p.error_code)) for topic in answer.topics for p in topic.partitions]
+    return Errors(answer.error_code), results
+
+
+def test_offsets_are_deleted_one_by_one_and_stay_deleted() -> None:
+    lab = Lab()
+    lab.add_topic("other", 1)
+    lab.commit("g", {("orders", 0): 5, ("orders", 1): 6, ("other", 0): 7})
+    # Where there is no offset there is nothing to delete, and that is no error.
+    assert deleted(delete_offsets(lab, "g", ("orders", 1), ("other", 0), ("orders", 2), ("orders", 1))) == (
+        Errors.NONE,
+        [("orders", 1, Errors.NONE), ("orders", 2, Errors.NONE), ("orders", 1, Errors.NONE), ("other", 0, Errors.NONE)],
+    )
+    assert lab.committed("g") == {("orders", 0): 5}
+    lab.clock.advance(50)
+    assert lab.sink.levels[GroupOffsetKey("g", "orders", 1)] is None
+    lab.restart()
+    assert lab.committed("g") == {("orders", 0): 5}
+    assert deleted(delete_offsets(lab, "g", ("orders", 0)))[0] is Errors.NONE
+    assert (lab.state("g"), lab.committed("g")) == ("Empty", {}), "the group outlives its last offset"
+
+
+def test_offsets_of_partitions_that_are_not_there_cannot_be_deleted() -> None:
+    lab = Lab()
+    lab.commit("g", {("orders", 0): 5})
+    unknown = Errors.UNKNOWN_TOPIC_OR_PARTITION
+    assert deleted(delete_offsets(lab, "g", ("nothing", 0), ("orders", 0), ("orders", 9))) == (
+        Errors.NONE,
+        [("nothing", 0, unknown), ("orders", 9, unknown), ("orders", 0, Errors.NONE)],
+    )
+    assert deleted(delete_offsets(lab, "g", ("nothing", 0))) == (Errors.NONE, [("nothing", 0, unknown)])
+
+
+def test_whose_offsets_cannot_be_deleted() -> None:
+    lab = Lab()
+    assert deleted(delete_offsets(lab, "unknown", ("orders", 0))) == (Errors.GROUP_ID_NOT_FOUND, [])
+    assert deleted(delete_offsets(lab, "unknown", ("nothing", 0))) == (Errors.GROUP_ID_NOT_FOUND, []), "the group comes first"
+    assert deleted(delete_offsets(lab, "", ("orders", 0))) == (Errors.INVALID_GROUP_ID, [])
+    lab.join_twice("workers", protocol_type="connect")
+    assert deleted(delete_offsets(lab, "workers", ("orders", 0))) == (Errors.NON_EMPTY_GROUP, [])
+    lab.commit("g", {("orders", 0): 5})
+    lab.coordinator.on_resigned(lab.coordinator.partition_for("g"))
+    assert deleted(delete_offsets(lab, "g", ("orders", 0))) == (Errors.NOT_COORDINATOR, [])
+    lab.log.is_tail_committed = False
+    lab.coordinator.on_leader(lab.coordinator.partition_for("g"), 1)
+    assert deleted(delete_offsets(lab, "g", ("orders", 0))) == (Errors.COORDINATOR_LOAD_IN_PROGRESS, [])
+    lab.coordinator.shutdown()
+    assert deleted(delete_offsets(lab, "g", ("orders", 0))) == (Errors.COORDINATOR_NOT_AVAILABLE, [])
+
+
+def test_offsets_of_topics_that_members_read_cannot_be_deleted() -> None:
+    lab = Lab()
+    lab.add_topic("old", 1)
+    lab.commit("g", {("orders", 0): 5, ("old", 0): 6, ("orders", 1): 7})
+    member, _ = lab.join_twice(protocols={"range": subscription("orders")})
+    # Who joins has a subscription, yet nobody has read it so far.
+    assert deleted(delete_offsets(lab, "g", ("old", 0))) == (Errors.NONE, [("old", 0, Errors.GROUP_SUBSCRIBED_TO_TOPIC)])
+    lab.clock.advance(0)
+    lab.sync("g", 1, member, {})
+    assert deleted(delete_offsets(lab, "g", ("orders", 0), ("old", 0))) == (
+        Errors.NONE,
+        [("orders", 0, Errors.GROUP_SUBSCRIBED_TO_TOPIC), ("old", 0, Errors.NONE)],
+    )
+    assert lab.committed("g") == {("orders", 0): 5, ("orders", 1): 7}
+    lab.leave("g", (member, None))
+    assert deleted(delete_offsets(lab, "g", ("orders", 0))) == (Errors.NONE, [("orders", 0, Errors.NONE)])
+    assert lab.committed("g") == {("orders", 1): 7}
+
+
+def test_a_deletion_of_offsets_takes_commits_on_their_way_with_it() -> None:
+    lab = Lab()
+    lab.commit("g", {("orders", 1): 4})
+    lab.log.is_held = True
+    lab.commit("g", {("orders", 0): 5})
+    answer = delete_offsets(lab, "g", ("orders", 0))
+    assert not answer.is_there, "the answer waits until it is committed"
+    lab.log.commit()
+    assert deleted(answer) == (Errors.NONE, [("orders", 0, Errors.NONE)])
+    lab.restart()
+    assert lab.committed("g") == {("orders", 1): 4}
+
+
+def test_a_deletion_of_offsets_that_fails_leaves_them() -> None:
+    lab = Lab()
+    lab.commit("g", {("orders", 0): 5})
+    lab.log.error = Errors.NOT_ENOUGH_REPLICAS
+    assert deleted(delete_offsets(lab, "g", ("orders", 0))) == (Errors.COORDINATOR_NOT_AVAILABLE, [])
+    assert lab.committed("g") == {("orders", 0): 5}
+
+
 # --- deleting and expiring ---------------------------------------------------------------------
 
 

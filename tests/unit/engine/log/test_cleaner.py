@@ -12,6 +12,7 @@ from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.common.time import ManualClock
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
+from kafkalab.engine.log.checkpoint import read_offsets
 from kafkalab.engine.log.cleanable import log_to_clean
 from kafkalab.engine.log.cleaner import CleanerConfig
 from kafkalab.engine.log.cleaning import Cleaning, CleaningAborted, SyncFiles, group_segments
@@ -47,6 +48,8 @@ class House:
 
     def __init__(self, root: Path, **settings: object) -> None:
         self.root = root
+        self.others: list[Path] = []
+        """More log directories."""
         self.clock = ManualClock()
         self.sink = RecordingSink()
         self.storage = FileStorage()
@@ -56,7 +59,7 @@ class House:
         self.open()
 
     def open(self) -> None:
-        self.manager = LogManager([self.root], LogConfig(), self.clock, self.storage, self.sink, 4)
+        self.manager = LogManager([self.root, *self.others], LogConfig(), self.clock, self.storage, self.sink, 4)
         self.manager.load()
         self.log = self.manager.get_or_create(TP, None, LogConfig(**self.settings))  # type: ignore[arg-type]
         self.manager.start(high_watermark=lambda tp: self.high_watermark, cleaner=self.cleaner_config)
@@ -578,6 +581,90 @@ def test_a_log_that_changes_meanwhile_is_left_as_it_is(tmp_path: Path, how: str)
         assert [offset for offset, _, _ in house.pairs()] == [0, 1]
     assert house.manager.cleaner.is_cleaning is None
     house.manager.abandon()
+
+
+def first_dirty_offsets(directory: Path) -> dict[TopicPartition, int]:
+    return read_offsets(FileStorage(), directory / "cleaner-offset-checkpoint")
+
+
+def copy_all(house: House, copy: Log) -> None:
+    while copy.log_end_offset < house.log.log_end_offset:
+        copy.append_as_follower(house.log.read(copy.log_end_offset, 1 << 20))
+
+
+def test_a_log_is_not_compacted_while_it_is_copied_to_another_directory(tmp_path: Path) -> None:
+    """What was copied before would keep what a compaction takes, and never be looked at again."""
+    house = House(tmp_path / "one", min_cleanable_dirty_ratio=0.0)
+    house.manager.abandon()
+    house.others = [tmp_path / "two"]
+    house.open()
+    here = house.log.directory.parent
+    there = next(path for path in (house.root, *house.others) if path != here)
+    house.put(("a", "1"), ("b", "1"), ("c", "1"))
+    house.clean()
+    house.put(("a", "2"), ("b", "2"))
+    house.log.roll()
+    copy = house.manager.create_future(TP, there)
+    copy_all(house, copy)
+    house.put(("a", "3"), ("b", "3"))
+    house.clean()
+    assert house.log.first_dirty_offset == 3, "the copy is under way"
+    house.manager.close(1)
+    house.storage = FileStorage()
+    house.open()
+    house.clean()
+    assert house.log.first_dirty_offset == 3, "a copy is found again at the start, and goes on"
+    copy = house.manager.future(TP) or copy
+    copy_all(house, copy)
+    house.log = house.manager.promote_future(TP)
+    assert house.log.directory.parent == there
+    assert (first_dirty_offsets(here), first_dirty_offsets(there)) == ({}, {TP: 3}), "what is compacted is known where the log is now"
+    house.clean()
+    assert house.pairs() == [(2, "c", "1"), (5, "a", "3"), (6, "b", "3")]
+    assert first_dirty_offsets(there) == {TP: 7}
+    house.manager.abandon()
+
+
+def test_a_copy_that_is_begun_ends_a_compaction_and_one_that_is_given_up_lets_it_begin_again(tmp_path: Path) -> None:
+    house, later = waiting_house(tmp_path / "one")
+    house.manager.abandon()
+    house.others = [tmp_path / "two"]
+    house.open()
+    house.put(("a", "1"))
+    house.put(("a", "2"))
+    house.clean()
+    assert house.manager.cleaner.is_cleaning == TP
+    there = next(path for path in (house.root, *house.others) if path != house.log.directory.parent)
+    house.manager.create_future(TP, there)
+    assert house.manager.cleaner.is_cleaning is None
+    assert not [name for name in house.names() if name.endswith(".cleaned")]
+    later.run()
+    house.clock.advance(5000)
+    assert len(house.pairs()) == 2 and house.log.first_dirty_offset is None
+    house.manager.drop_future(TP)
+    house.clock.advance(1000)
+    later.run()
+    house.clock.advance(0)
+    assert house.pairs() == [(1, "a", "2")]
+    house.manager.abandon()
+
+
+def test_what_was_compacted_is_not_said_of_what_comes_in_its_place(house: House) -> None:
+    """Neither of records after a truncation nor of a log of the same name nor of one that lost its end, even after a kill."""
+    for number in range(10):
+        house.put((f"k{number}", "1"))
+        house.log.roll()
+    house.clean()
+    assert first_dirty_offsets(house.root) == {TP: 10}
+    house.log.truncate_to(4)
+    assert first_dirty_offsets(house.root) == {TP: 4}, "before anything is appended"
+    house.manager.abandon()
+    (house.root / "cleaner-offset-checkpoint").write_text("0\n1\norders 0 10\n")
+    house.open()
+    assert house.log.first_dirty_offset == 4 and first_dirty_offsets(house.root) == {TP: 4}, "the log ends there"
+    house.manager.delete(TP)
+    house.log = house.manager.get_or_create(TP, None, house.log.config)
+    assert first_dirty_offsets(house.root) == {}
 
 
 def test_truncation_below_the_compacted_part_makes_it_dirty_again(house: House) -> None:

@@ -14,8 +14,9 @@ from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.common.time import ManualClock
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind, DiskFaults
 from kafkalab.engine.log.config import LogConfig
+from kafkalab.engine.log.epoch_file import EPOCHS_DELAY_MS, EPOCHS_SPREAD_MS
 from kafkalab.engine.log.faulty_storage import FaultyStorage
-from kafkalab.engine.log.log import EPOCHS_DELAY_MS, EPOCHS_SPREAD_MS, Log
+from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.partition_metadata import TOPIC_ID_DELAY_MS, TOPIC_ID_SPREAD_MS
 from kafkalab.engine.log.storage import Done, StorageError
 from kafkalab.engine.record.batch import Record, build_batch, iter_records

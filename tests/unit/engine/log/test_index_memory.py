@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from kafkalab.engine.log.index import OffsetIndex, TimeIndex
-from kafkalab.engine.log.log import INDEXED_SEGMENTS_MAX, Log
+from kafkalab.engine.log.log import Log
+from kafkalab.engine.log.segments import INDEXED_SEGMENTS_MAX
 from kafkalab.engine.record.batch import Record, build_batch, iter_records
 
 OpenLog = Callable[..., Log]

@@ -27,7 +27,7 @@ MAX_REQUEST_BYTES = 1_000_000
 
 @dataclass
 class Served:
-    """A running listener; requests for metadata of topic "wait" are kept until the test answers them."""
+    """A running listener; requests about topic "wait" are kept until the test answers them."""
 
     port: int
     hub: TelemetryHub
@@ -64,6 +64,15 @@ def _metadata(served: Served, ctx: RequestContext, request: Any) -> Mapping[str,
     return {"brokers": [], "cluster_id": ",".join(names), "controller_id": len(names), "topics": []}
 
 
+def _list_offsets(served: Served, ctx: RequestContext, request: Any) -> Mapping[str, Any] | None:
+    names = [topic.name for topic in request.topics]
+    if "wait" in names:
+        served.kept.append(ctx)
+        served.arrived.set()
+        return None
+    return {"topics": [{"name": name, "partitions": []} for name in names]}
+
+
 def _error(request: Any, error: Errors, message: str | None, version: int) -> Mapping[str, Any]:
     return {"brokers": [], "topics": [], "error_code": error, "cluster_id": error.name}
 
@@ -75,8 +84,13 @@ async def serving() -> AsyncIterator[Served]:
     clock = LoopClock(loop)
     hub = TelemetryHub()
     sampler = LevelSampler(1, clock, hub, lambda: (0, 0))
-    specs = [API_SPECS[ApiKey.API_VERSIONS], API_SPECS[ApiKey.METADATA], API_SPECS[ApiKey.FETCH]]
-    handlers = {ApiKey.API_VERSIONS: (_api_versions, _error), ApiKey.METADATA: (_metadata, _error), ApiKey.FETCH: (_fetch, _error)}
+    handlers = {
+        ApiKey.API_VERSIONS: (_api_versions, _error),
+        ApiKey.METADATA: (_metadata, _error),
+        ApiKey.FETCH: (_fetch, _error),
+        ApiKey.LIST_OFFSETS: (_list_offsets, _error),
+    }
+    specs = [API_SPECS[key] for key in handlers]
     links = NodeLinks(1, loop, clock, Random(1), lambda: listener.connections)
     services = Served(0, hub, sampler, None, links)  # type: ignore[arg-type]
     router = Router(services, handlers, specs, node_id=1, clock=clock, sink=hub)

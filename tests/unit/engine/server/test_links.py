@@ -22,7 +22,7 @@ from kafkalab.engine.log.storage import FileStorage
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.server.client import NodeNetwork
-from kafkalab.engine.server.links import HELD_BYTES_MAX, NodeLinks, party_of_client_id, party_of_first_bytes
+from kafkalab.engine.server.links import HELD_BYTES_MAX, NodeLinks, party_of, party_of_first_bytes
 from kafkalab.engine.server.loop_clock import LoopClock
 from kafkalab.engine.server.node import new_event_loop
 
@@ -35,6 +35,11 @@ SOON_MS = 60.0
 """How long a test waits for what is not to happen."""
 FILE_BYTES = 8 << 20
 LOOPS = {"asyncio": asyncio.new_event_loop, "fastest": new_event_loop}
+
+
+def offsets_of(topic: str) -> dict[str, Any]:
+    """What a replica may begin with."""
+    return {"replica_id": 2, "isolation_level": 0, "topics": [{"name": topic, "partitions": []}]}
 
 
 class World:
@@ -56,9 +61,9 @@ class World:
         def take(response: Any) -> None:
             # A test that has ended does not wait any more.
             if not answered.done():
-                answered.set_result(None if response is None else response.cluster_id)
+                answered.set_result(None if response is None else response.topics[0].name)
 
-        self.network.send(1, ApiKey.METADATA, {"topics": [{"name": name}]}, take, timeout_ms=timeout_ms)
+        self.network.send(1, ApiKey.LIST_OFFSETS, offsets_of(name), take, timeout_ms=timeout_ms)
         return await answered
 
     def close(self) -> None:
@@ -139,7 +144,7 @@ def test_one_way_only_requests_arrive_and_answers_do_not(run: Callable[[Scenario
         world.wrong(*cut((1, 2)))
         asking = asyncio.create_task(world.ask("wait", SOON_MS))
         await world.served.arrived.wait()
-        world.served.kept[0].respond({"cluster_id": "too late", "brokers": [], "topics": []})
+        world.served.kept[0].respond({"topics": [{"name": "too late", "partitions": []}]})
         assert await asking is None
 
     run(scenario)
@@ -379,7 +384,7 @@ def test_bad_input_is_refused_behind_a_broken_link_too(run: Callable[[Scenario],
 
 def test_a_node_amid_its_first_request_is_known_when_the_link_is_cut(run: Callable[[Scenario], None]) -> None:
     async def scenario(world: World) -> None:
-        request = b"".join(codec.encode_request(ApiKey.METADATA, 9, 1, "broker-2-fetcher-0", {"topics": [{"name": "a"}]}))
+        request = b"".join(codec.encode_request(ApiKey.LIST_OFFSETS, 6, 1, "broker-2-fetcher-0", offsets_of("a")))
         for part in (3, 20, len(request) - 3):
             reader, writer = await connect(world)
             writer.write(request[:part])
@@ -389,7 +394,7 @@ def test_a_node_amid_its_first_request_is_known_when_the_link_is_cut(run: Callab
             writer.write(request[part:])
             assert await nothing_comes(reader)
             world.wrong()
-            assert (await answer(reader))[1].cluster_id == "a"
+            assert (await frame_of(reader)).endswith(b"a\x01\0\0")
             writer.close()
             await until(lambda: not world.served.listener.connections)
 
@@ -443,29 +448,64 @@ def test_records_that_were_leaving_from_a_file_arrive_whole(run: Callable[[Scena
 # --- who is who ---------------------------------------------------------------------------------------
 
 
+def test_a_client_that_calls_itself_like_a_node_is_a_client(run: Callable[[Scenario], None]) -> None:
+    async def scenario(world: World) -> None:
+        talks = []
+        for client_id in ("broker-2", "broker-2-fetcher-0", "raft-client-2"):
+            reader, writer = await connect(world)
+            writer.write(b"".join(codec.encode_request(ApiKey.METADATA, 9, 1, client_id, {"topics": [{"name": "a"}]})))
+            assert (await answer(reader))[0] == 1
+            talks.append((reader, writer))
+        world.wrong(*cut((1, 2), (2, 1)))
+        reader, writer = await connect(world)
+        writer.write(b"".join(codec.encode_request(ApiKey.API_VERSIONS, 0, 1, "broker-2", {})))
+        assert await frame_of(reader)
+        talks.append((reader, writer))
+        for reader, writer in talks:
+            writer.write(metadata(2, "b"))
+            assert (await answer(reader))[1].cluster_id == "b"
+        asking = asyncio.create_task(world.ask("c"))
+        done, _ = await asyncio.wait([asking], timeout=SOON_MS / 1000)
+        assert not done, "the node itself is cut off"
+        world.wrong()
+        assert await asking == "c"
+        for _, writer in talks:
+            writer.close()
+
+    run(scenario)
+
+
 @pytest.mark.parametrize(
-    ("client_id", "party", "on_controller"),
+    ("client_id", "api_key", "party", "on_controller"),
     [
-        ("broker-2", 2, 2),
-        ("broker-12-fetcher-0", 12, 12),
-        ("raft-client-101", 101, 101),
-        ("3", CLIENTS, 3),
-        ("broker-", CLIENTS, CLIENTS),
-        ("my-broker-2", CLIENTS, CLIENTS),
-        ("broker-2x", CLIENTS, CLIENTS),
-        ("", CLIENTS, CLIENTS),
-        ("٣", CLIENTS, CLIENTS),
+        ("broker-12-fetcher-0", ApiKey.FETCH, 12, CLIENTS),
+        ("broker-12-fetcher-3", ApiKey.OFFSET_FOR_LEADER_EPOCH, 12, CLIENTS),
+        ("broker-12-fetcher-0", ApiKey.API_VERSIONS, CLIENTS, CLIENTS),
+        ("broker-12-fetcher-0", ApiKey.METADATA, CLIENTS, CLIENTS),
+        ("broker-12-fetcher-0", ApiKey.PRODUCE, CLIENTS, CLIENTS),
+        ("broker-2", ApiKey.FETCH, CLIENTS, CLIENTS),
+        ("broker-2-heartbeat", ApiKey.BROKER_HEARTBEAT, CLIENTS, 2),
+        ("broker-2-alter-partition", ApiKey.ALTER_PARTITION, CLIENTS, 2),
+        ("broker-2-forwarding", ApiKey.CREATE_TOPICS, CLIENTS, 2),
+        ("broker-2-forwarding", ApiKey.API_VERSIONS, CLIENTS, CLIENTS),
+        ("controller-101-registration", ApiKey.CONTROLLER_REGISTRATION, CLIENTS, 101),
+        ("raft-client-101", ApiKey.FETCH, CLIENTS, 101),
+        ("raft-client-101", ApiKey.API_VERSIONS, CLIENTS, 101),
+        ("raft-client-101", ApiKey.DESCRIBE_CLUSTER, CLIENTS, CLIENTS),
+        ("3", ApiKey.BROKER_HEARTBEAT, CLIENTS, CLIENTS),
+        ("my-broker-2-heartbeat", ApiKey.BROKER_HEARTBEAT, CLIENTS, CLIENTS),
+        ("", ApiKey.FETCH, CLIENTS, CLIENTS),
     ],
 )
-def test_nodes_are_known_by_their_client_ids(client_id: str, party: int, on_controller: int) -> None:
-    assert party_of_client_id(client_id, on_controller=False) == party
-    assert party_of_client_id(client_id, on_controller=True) == on_controller
+def test_nodes_are_known_by_what_they_ask_first(client_id: str, api_key: ApiKey, party: int, on_controller: int) -> None:
+    assert party_of(client_id, api_key, on_controller=False) == party
+    assert party_of(client_id, api_key, on_controller=True) == on_controller
 
 
 def test_the_first_bytes_tell_who_it_is_as_soon_as_they_can() -> None:
-    first = struct.pack(">ihhih", 100, 3, 4, 1, 8) + b"broker-7" + b"more"
+    first = struct.pack(">ihhih", 100, ApiKey.FETCH, 4, 1, 18) + b"broker-7-fetcher-0" + b"more"
     known = [party_of_first_bytes(first[:size], on_controller=False) for size in range(len(first))]
-    assert known[:22] == [None] * 22 and set(known[22:]) == {7}
+    assert known[:32] == [None] * 32 and set(known[32:]) == {7}
     nobody = struct.pack(">ihhih", 100, 3, 4, 1, -1)
     assert party_of_first_bytes(nobody, on_controller=False) == CLIENTS
     assert party_of_first_bytes(b"GET / HTTP/1.1\r\n", on_controller=False) == CLIENTS
