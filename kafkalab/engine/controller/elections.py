@@ -10,11 +10,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Final
 
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.controller.levels import metadata_version_of
-from kafkalab.engine.controller.partition_change import Circumstances, Election, Target, partition_change
+from kafkalab.engine.controller.partition_change import Circumstances, Election, Target, difference, partition_change
 from kafkalab.engine.metadata.image import CONFIG_BROKER, MetadataImage, PartitionRegistration, TopicImage
 from kafkalab.engine.protocol.metadata_records import (
     DIRECTORY_MIGRATING,
@@ -57,15 +58,15 @@ class Elections:
             return DIRECTORY_MIGRATING
         return broker.log_dirs[0] if len(broker.log_dirs) == 1 else DIRECTORY_UNASSIGNED
 
-    def may_lead(self, partition: PartitionRegistration, *, but: int = NO_LEADER, also: int = NO_LEADER) -> Callable[[int], bool]:
+    def may_lead(self, partition: PartitionRegistration, *, but: Collection[int] = (), also: int = NO_LEADER) -> Callable[[int], bool]:
         """Whether a broker may lead this partition: active, with its replica in a directory that can be used.
 
-        :param but: a broker that may not, whatever it looks like.
+        :param but: brokers that may not, whatever they look like.
         :param also: a broker that is about to become active.
         """
 
         def is_acceptable(broker_id: int) -> bool:
-            if broker_id == but or not (broker_id == also or self.is_active(broker_id)):
+            if broker_id in but or not (broker_id == also or self.is_active(broker_id)):
                 return False
             broker = self._image.brokers.get(broker_id)
             return broker is not None and broker.has_online_directory(partition.directory_of(broker_id))
@@ -98,54 +99,96 @@ class Elections:
         election: Election = Election.ONLINE,
         *,
         is_acceptable: Callable[[int], bool] | None = None,
+        min_isr: int | None = None,
+        partition: PartitionRegistration | None = None,
     ) -> PartitionChangeRecord | None:
-        """The change of one partition under the present circumstances."""
-        partition = topic.partitions[partition_id]
+        """The change of one partition under the present circumstances.
+
+        :param min_isr: of its topic, from whoever knows it already.
+        :param partition: what the partition is, where that is not what the image says.
+        """
+        if partition is None:
+            partition = topic.partitions[partition_id]
         given = Circumstances(
             is_acceptable=self.may_lead(partition) if is_acceptable is None else is_acceptable,
-            min_isr=self.min_isr(topic),
+            min_isr=self.min_isr(topic) if min_isr is None else min_isr,
             elr_enabled=self.elr_enabled,
             metadata_version=metadata_version_of(self._image),
             directory_of_new=self.default_directory,
         )
         return partition_change(topic.topic_id, partition_id, partition, given, target, election)
 
+    def _rules(self) -> Callable[[TopicImage], tuple[Election, int]]:
+        """How far elections of a topic go and its smallest ISR, found out once for each topic of a pass over many partitions."""
+
+        @cache
+        def rules_of(topic_id: uuid.UUID) -> tuple[Election, int]:
+            topic = self._image.topics_by_id[topic_id]
+            return self.election_for(topic.name), self.min_isr(topic)
+
+        return lambda topic: rules_of(topic.topic_id)
+
     # --- brokers that go -----------------------------------------------------------------------
 
-    def without(self, broker_id: int) -> list[PartitionChangeRecord]:
-        """Changes that take a broker out of every ISR and every leadership, as far as possible."""
-        return self._without(broker_id, lambda partition: True)
+    def without(self, *broker_ids: int) -> list[PartitionChangeRecord]:
+        """Changes that take brokers out of every ISR and every leadership, as far as possible.
+
+        Several go one after the other, in this order, so that the last member of an ISR is the one to come back;
+        yet each partition changes once.
+        """
+        if len(broker_ids) == 1:
+            return self._without(broker_ids[0], lambda partition: True)
+        rules = self._rules()
+        left: dict[tuple[uuid.UUID, int], PartitionRegistration] = {}
+        for number, broker_id in enumerate(broker_ids):
+            gone = broker_ids[: number + 1]
+            for topic, partition_id, known in self._partitions_of(broker_id):
+                key = topic.topic_id, partition_id
+                partition = left.get(key, known)
+                if broker_id not in partition.isr and partition.leader != broker_id:
+                    continue
+                election, min_isr = rules(topic)
+                record = self.change(
+                    topic,
+                    partition_id,
+                    Target(isr=_but(partition.isr, broker_id)),
+                    election,
+                    is_acceptable=self.may_lead(partition, but=gone),
+                    min_isr=min_isr,
+                    partition=partition,
+                )
+                if record is not None:
+                    left[key] = partition.changed_by(record)
+        topics = self._image.topics_by_id
+        return [
+            difference(topic_id, partition_id, topics[topic_id].partitions[partition_id], partition)
+            for (topic_id, partition_id), partition in left.items()
+        ]
 
     def without_directories(self, broker_id: int, directories: Collection[uuid.UUID]) -> list[PartitionChangeRecord]:
         """Changes that take a broker's replicas in these directories out of every ISR and every leadership, as far as possible."""
         return self._without(broker_id, lambda partition: partition.directory_of(broker_id) in directories)
 
-    def _without(self, broker_id: int, is_concerned: Callable[[PartitionRegistration], bool]) -> list[PartitionChangeRecord]:
-        records = []
-        for topic, partition_id, partition in self._partitions_of(broker_id):
-            if (broker_id in partition.isr or partition.leader == broker_id) and is_concerned(partition):
-                record = self.change(
-                    topic,
-                    partition_id,
-                    Target(isr=_but(partition.isr, broker_id)),
-                    self.election_for(topic.name),
-                    is_acceptable=self.may_lead(partition, but=broker_id),
-                )
-                if record is not None:
-                    records.append(record)
-        return records
-
     def without_lost(self, broker_id: int) -> list[PartitionChangeRecord]:
         """Changes that take a broker out of ISRs and eligible leaders, because it stopped without a word and may lack records."""
+        return self._without(broker_id, lambda partition: True, is_lost=True)
+
+    def _without(
+        self, broker_id: int, is_concerned: Callable[[PartitionRegistration], bool], *, is_lost: bool = False
+    ) -> list[PartitionChangeRecord]:
         records = []
+        rules = self._rules()
         for topic, partition_id, partition in self._partitions_of(broker_id):
-            if broker_id in partition.isr or broker_id in partition.eligible_leader_replicas or partition.leader == broker_id:
+            is_eligible = is_lost and broker_id in partition.eligible_leader_replicas
+            if (broker_id in partition.isr or partition.leader == broker_id or is_eligible) and is_concerned(partition):
+                election, min_isr = rules(topic)
                 record = self.change(
                     topic,
                     partition_id,
-                    Target(isr=_but(partition.isr, broker_id), lost_by=broker_id),
-                    self.election_for(topic.name),
-                    is_acceptable=self.may_lead(partition, but=broker_id),
+                    Target(isr=_but(partition.isr, broker_id), lost_by=broker_id if is_lost else NO_LEADER),
+                    election,
+                    is_acceptable=self.may_lead(partition, but=(broker_id,)),
+                    min_isr=min_isr,
                 )
                 if record is not None:
                     records.append(record)
@@ -156,10 +199,16 @@ class Elections:
     def with_unfenced(self, broker_id: int) -> list[PartitionChangeRecord]:
         """Changes that give a leader to partitions that waited for this broker."""
         records = []
+        rules = self._rules()
         for topic, partition_id, partition in self._partitions_of(broker_id):
             if partition.leader == NO_LEADER:
+                election, min_isr = rules(topic)
                 record = self.change(
-                    topic, partition_id, election=self.election_for(topic.name), is_acceptable=self.may_lead(partition, also=broker_id)
+                    topic,
+                    partition_id,
+                    election=election,
+                    is_acceptable=self.may_lead(partition, also=broker_id),
+                    min_isr=min_isr,
                 )
                 if record is not None:
                     records.append(record)

@@ -29,7 +29,8 @@ class Plan:
     causes: Mapping[tuple[uuid.UUID, int], str] = field(default_factory=dict)
     """Causes of single partitions, where they differ."""
     fence_cause: str = ""
-    silent_ms: float = 0.0
+    silent_ms: Mapping[int, float] = field(default_factory=dict)
+    """How long brokers that are fenced for their silence have been silent."""
     on_committed: Callable[[int], None] | None = None
     """Called with the last record's offset before the answer goes out."""
 
