@@ -103,7 +103,9 @@ def partition_change(
     return _Change(partition, given, target, election).record(topic_id, partition_id)
 
 
-def difference(topic_id: uuid.UUID, partition_id: int, before: PartitionRegistration, after: PartitionRegistration) -> PartitionChangeRecord:
+def difference(
+    topic_id: uuid.UUID, partition_id: int, before: PartitionRegistration, after: PartitionRegistration
+) -> PartitionChangeRecord:
     """The one record that makes of a partition what several changes made of it; epochs rise by one all the same."""
     return PartitionChangeRecord(
         partition_id=partition_id,

@@ -195,8 +195,9 @@ class LogManager:
                         cut_bytes=log.recovered_cut_bytes,
                     )
                 )
-        for log in self._logs_in(directory):
-            self._check_recovery_point(log)
+        if any(log.recovery_point < recovery_points.get(log.topic_partition, 0) for log in self._logs_in(directory)):
+            with contextlib.suppress(StorageError):
+                self._write_recovery_points_of(directory)
 
     def _read_first_dirty_offsets(self, path: Path) -> dict[TopicPartition, int]:
         try:
