@@ -114,6 +114,8 @@ class Log:
         )
         self.topic_partition = topic_partition
         self.directory = directory
+        self.log_dir = directory.parent
+        """The broker's log directory in which it lies, under whatever name. Asked for at each change of a leader."""
         self.config = config
         self.log_start_offset = max(log_start_offset, loaded.segments[0].base_offset)
         self.log_end_offset = loaded.end_offset
@@ -838,7 +840,7 @@ class Log:
         else:
             self._storage.sync_dir(self.directory)
         if self._directory_unsynced:
-            self._storage.sync_dir(self.directory.parent)
+            self._storage.sync_dir(self.log_dir)
             self._directory_unsynced = False
         self._names_unsynced = False
 

@@ -145,7 +145,7 @@ class LogManager:
         _log.error("log directory %s is not used: %s", directory, why)
         self.directories.fail(directory, why)
         for logs in (self._logs, self._futures):
-            for tp in [tp for tp, log in logs.items() if log.directory.parent == directory]:
+            for tp in [tp for tp, log in logs.items() if log.log_dir == directory]:
                 logs.pop(tp).abandon()
 
     def _load_dir(self, directory: Path) -> None:
@@ -359,7 +359,7 @@ class LogManager:
         """
         log = self._logs[tp]
         assert tp not in self._futures, "a replica moves to one place at a time"
-        assert log.directory.parent != directory, "a replica moves somewhere else"
+        assert log.log_dir != directory, "a replica moves somewhere else"
         unique = uuid.uuid5(log.topic_id or uuid.UUID(int=0), f"{directory}/{self._clock.wall_ms()}").hex
         path = directory / f"{tp}.{unique}{FUTURE_SUFFIX}"
         try:
@@ -401,7 +401,7 @@ class LogManager:
     # --- directories that fail --------------------------------------------------------------------------
 
     def _log_failed(self, log: Log, error: OSError) -> None:
-        self.fail_directory(log.directory.parent, f"{error.filename or log.directory}: {error.strerror or error}")
+        self.fail_directory(log.log_dir, f"{error.filename or log.directory}: {error.strerror or error}")
 
     def fail_directory(self, directory: Path, why: str) -> None:
         """A disk refused: its directory is used no longer. What that means for others is told in the next turn of the loop."""
@@ -410,8 +410,8 @@ class LogManager:
             self._clock.call_later(0.0, partial(self._leave_directory, directory, why))
 
     def _leave_directory(self, directory: Path, why: str) -> None:
-        replicas = [tp for tp, log in self._logs.items() if log.directory.parent == directory]
-        copies = [tp for tp, log in self._futures.items() if log.directory.parent == directory]
+        replicas = [tp for tp, log in self._logs.items() if log.log_dir == directory]
+        copies = [tp for tp, log in self._futures.items() if log.log_dir == directory]
         if self.directory_listener is not None:
             self.directory_listener.directory_failed(directory, replicas, why)
         for tp in copies:
@@ -419,7 +419,7 @@ class LogManager:
         for tp in replicas:
             self.cleaner.forget(tp)
             self._logs.pop(tp).abandon()
-        for log in [log for log in self._deleting if log.directory.parent == directory]:
+        for log in [log for log in self._deleting if log.log_dir == directory]:
             self._deleting.pop(log).cancel()
 
     # --- deleting -------------------------------------------------------------------------------------
@@ -460,7 +460,7 @@ class LogManager:
         return removed
 
     def _delete_old(self, log: Log, high_watermark: int | None) -> int:
-        if high_watermark is None or log.directory.parent in self.directories.failures:
+        if high_watermark is None or log.log_dir in self.directories.failures:
             return 0
         return log.delete_old_segments(high_watermark, partial(self._segments_deleted, log))
 
@@ -485,7 +485,7 @@ class LogManager:
     # --- compaction -----------------------------------------------------------------------------------
 
     def _compacted(self, log: Log, stats: CleaningStats) -> None:
-        directory = log.directory.parent
+        directory = log.log_dir
         if directory not in self.directories.failures:
             # The disk's refusal was told: its directory goes out of use.
             with contextlib.suppress(StorageError):
@@ -530,7 +530,7 @@ class LogManager:
         :raises StorageError: when a checkpoint cannot be written.
         """
         for log in list(self._logs.values()):
-            if log.directory.parent not in self.directories.failures:
+            if log.log_dir not in self.directories.failures:
                 log.maybe_flush()
                 log.flush_inactive()
         self._write_recovery_points()
@@ -549,11 +549,11 @@ class LogManager:
 
     def _check_recovery_point(self, log: Log) -> None:
         """What the checkpoint says is on the disk must be, or a recovery would not look at what has come in its place."""
-        path = log.directory.parent / RECOVERY_POINT_FILE
+        path = log.log_dir / RECOVERY_POINT_FILE
         if self._written.get(path, _NOTHING).get(log.topic_partition, 0) > log.recovery_point:
             # The disk's refusal was told to whoever keeps the directory.
             with contextlib.suppress(StorageError):
-                self._write_recovery_points_of(log.directory.parent)
+                self._write_recovery_points_of(log.log_dir)
 
     def read_high_watermarks(self) -> dict[TopicPartition, int]:
         """The high watermarks as last written, at the start.
@@ -594,7 +594,7 @@ class LogManager:
         self._written[path] = offsets
 
     def _logs_in(self, directory: Path) -> Iterable[Log]:
-        return [log for log in self._logs.values() if log.directory.parent == directory]
+        return [log for log in self._logs.values() if log.log_dir == directory]
 
     # --- the end ------------------------------------------------------------------------------------
 
@@ -607,7 +607,7 @@ class LogManager:
         self._cancel_timers()
         failed = []
         for log in (*self._logs.values(), *self._futures.values()):
-            if log.directory.parent in self.directories.failures:
+            if log.log_dir in self.directories.failures:
                 log.abandon()
                 continue
             try:

@@ -499,7 +499,7 @@ class ReplicaManager:
         """A log could not be read or written: its directory is not used any more."""
         log.error("broker %d: the log of %s cannot be used: %s", self.node_id, partition.topic_partition, error)
         if isinstance(error, DISK_ERRORS):
-            self._log_manager.fail_directory(partition.log.directory.parent, str(error))
+            self._log_manager.fail_directory(partition.log.log_dir, str(error))
 
     # --- log directories -------------------------------------------------------------------------
 
@@ -536,7 +536,7 @@ class ReplicaManager:
 
     def _report_directory(self, partition: Partition, registration: PartitionRegistration) -> None:
         """Let the controller know where a replica is, if it thinks otherwise."""
-        directory_id = self._log_manager.directories.id_of(partition.log.directory.parent)
+        directory_id = self._log_manager.directories.id_of(partition.log.log_dir)
         if directory_id is not None and partition.future_log is None and registration.directory_of(self.node_id) != directory_id:
             self._assignments.report((partition.topic_id, partition.topic_partition.partition), directory_id)
 
