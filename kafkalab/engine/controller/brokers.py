@@ -213,7 +213,7 @@ class BrokerLifecycles:
                 return self._let_go(broker, is_caught_up)
             return self._start_controlled_shutdown(broker, session, is_caught_up)
         if request.want_fence:
-            plan = self._fence(f"broker {broker.broker_id} asked for it", broker)
+            plan = self._fence(broker, f"broker {broker.broker_id} asked for it")
             plan.response = self._reply(broker, is_caught_up, fenced=True).response
             return plan
         return self._reply(broker, is_caught_up)
@@ -264,7 +264,7 @@ class BrokerLifecycles:
         return True
 
     def _let_go(self, broker: BrokerRegistration, is_caught_up: bool) -> Plan:
-        plan = self._fence(CONTROLLED_SHUTDOWN, broker)
+        plan = self._fence(broker, CONTROLLED_SHUTDOWN)
         plan.cause = f"broker {broker.broker_id} shut down"
         plan.response = self._reply(broker, is_caught_up, fenced=True, may_go=True).response
 
@@ -277,41 +277,26 @@ class BrokerLifecycles:
 
     # --- fencing -------------------------------------------------------------------------------
 
-    def _fence(self, cause: str, *brokers: BrokerRegistration) -> Plan:
-        ids = [broker.broker_id for broker in brokers]
-        who = f"broker {ids[0]} was" if len(ids) == 1 else f"brokers {', '.join(map(str, ids[:-1]))} and {ids[-1]} were"
+    def _fence(self, broker: BrokerRegistration, cause: str, silent_ms: float = 0.0) -> Plan:
         return Plan(
-            records=[*self._elections.without(*ids), *(_fence_record(broker, _FENCE) for broker in brokers)],
-            cause=f"{who} fenced",
+            records=[*self._elections.without(broker.broker_id), _fence_record(broker, _FENCE)],
+            cause=f"broker {broker.broker_id} was fenced",
             fence_cause=cause,
+            silent_ms=silent_ms,
         )
 
     def fence_silent(self, broker_id: int, broker_epoch: int) -> Plan:
-        """A session ran out; it may have come back, or the broker be gone, since that was noticed.
-
-        Brokers that fell silent together are fenced together: else each partition would change once for each of
-        them, and those that will not lead for long would be told to.
-        """
+        """A session ran out; it may have come back, or the broker be gone, since that was noticed."""
         broker = self._image.brokers.get(broker_id)
         if broker is None or broker.broker_epoch != broker_epoch or self._sessions.is_valid(broker_id, broker_epoch):
             return Plan()
+        silent_ms = self._sessions.silent_ms(broker_id)
         if broker.fenced:
             self._sessions.remove(broker_id)
             return Plan()
-        silent = {broker_id: broker}
-        for other_id in self._sessions.over():
-            other = self._image.brokers.get(other_id)
-            if other is not None and not other.fenced and not self._sessions.is_valid(other_id, other.broker_epoch):
-                silent[other_id] = other
         timeout = f"{self._session_timeout_ms:,}".replace(",", " ")
-        plan = self._fence(f"no heartbeat for {timeout} ms (broker.session.timeout.ms)", *silent.values())
-        plan.silent_ms = {one: self._sessions.silent_ms(one) for one in silent}
-
-        def forget(_last_offset: int) -> None:
-            for one in silent:
-                self._sessions.remove(one)
-
-        plan.on_committed = forget
+        plan = self._fence(broker, f"no heartbeat for {timeout} ms (broker.session.timeout.ms)", silent_ms)
+        plan.on_committed = lambda _last_offset: self._sessions.remove(broker_id)
         return plan
 
     # --- leaving for good ----------------------------------------------------------------------

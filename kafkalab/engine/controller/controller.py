@@ -128,7 +128,10 @@ class QuorumController:
         assert not self.is_active, f"already active in epoch {self._epoch}"
         self._epoch = epoch
         # Nobody knows when a broker was last heard of by the controller before: all start afresh.
-        self.sessions.start_afresh((broker.broker_id, broker.broker_epoch) for broker in self.image.brokers.values() if not broker.fenced)
+        self.sessions.clear()
+        for broker in self.image.brokers.values():
+            if not broker.fenced:
+                self.sessions.touch(broker.broker_id, broker.broker_epoch)
         self._telemetry.take_over(self.image)
         self._submit_internal("activation", self._plan_activation)
         self._periodic.start()

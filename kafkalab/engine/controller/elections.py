@@ -15,7 +15,7 @@ from typing import Final
 
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.controller.levels import metadata_version_of
-from kafkalab.engine.controller.partition_change import Circumstances, Election, Target, difference, partition_change
+from kafkalab.engine.controller.partition_change import Circumstances, Election, Target, partition_change
 from kafkalab.engine.metadata.image import CONFIG_BROKER, MetadataImage, PartitionRegistration, TopicImage
 from kafkalab.engine.protocol.metadata_records import (
     DIRECTORY_MIGRATING,
@@ -58,15 +58,15 @@ class Elections:
             return DIRECTORY_MIGRATING
         return broker.log_dirs[0] if len(broker.log_dirs) == 1 else DIRECTORY_UNASSIGNED
 
-    def may_lead(self, partition: PartitionRegistration, *, but: Collection[int] = (), also: int = NO_LEADER) -> Callable[[int], bool]:
+    def may_lead(self, partition: PartitionRegistration, *, but: int = NO_LEADER, also: int = NO_LEADER) -> Callable[[int], bool]:
         """Whether a broker may lead this partition: active, with its replica in a directory that can be used.
 
-        :param but: brokers that may not, whatever they look like.
+        :param but: a broker that may not, whatever it looks like.
         :param also: a broker that is about to become active.
         """
 
         def is_acceptable(broker_id: int) -> bool:
-            if broker_id in but or not (broker_id == also or self.is_active(broker_id)):
+            if broker_id == but or not (broker_id == also or self.is_active(broker_id)):
                 return False
             broker = self._image.brokers.get(broker_id)
             return broker is not None and broker.has_online_directory(partition.directory_of(broker_id))
@@ -100,15 +100,12 @@ class Elections:
         *,
         is_acceptable: Callable[[int], bool] | None = None,
         min_isr: int | None = None,
-        partition: PartitionRegistration | None = None,
     ) -> PartitionChangeRecord | None:
         """The change of one partition under the present circumstances.
 
         :param min_isr: of its topic, from whoever knows it already.
-        :param partition: what the partition is, where that is not what the image says.
         """
-        if partition is None:
-            partition = topic.partitions[partition_id]
+        partition = topic.partitions[partition_id]
         given = Circumstances(
             is_acceptable=self.may_lead(partition) if is_acceptable is None else is_acceptable,
             min_isr=self.min_isr(topic) if min_isr is None else min_isr,
@@ -130,40 +127,9 @@ class Elections:
 
     # --- brokers that go -----------------------------------------------------------------------
 
-    def without(self, *broker_ids: int) -> list[PartitionChangeRecord]:
-        """Changes that take brokers out of every ISR and every leadership, as far as possible.
-
-        Several go one after the other, in this order, so that the last member of an ISR is the one to come back;
-        yet each partition changes once.
-        """
-        if len(broker_ids) == 1:
-            return self._without(broker_ids[0], lambda partition: True)
-        rules = self._rules()
-        left: dict[tuple[uuid.UUID, int], PartitionRegistration] = {}
-        for number, broker_id in enumerate(broker_ids):
-            gone = broker_ids[: number + 1]
-            for topic, partition_id, known in self._partitions_of(broker_id):
-                key = topic.topic_id, partition_id
-                partition = left.get(key, known)
-                if broker_id not in partition.isr and partition.leader != broker_id:
-                    continue
-                election, min_isr = rules(topic)
-                record = self.change(
-                    topic,
-                    partition_id,
-                    Target(isr=_but(partition.isr, broker_id)),
-                    election,
-                    is_acceptable=self.may_lead(partition, but=gone),
-                    min_isr=min_isr,
-                    partition=partition,
-                )
-                if record is not None:
-                    left[key] = partition.changed_by(record)
-        topics = self._image.topics_by_id
-        return [
-            difference(topic_id, partition_id, topics[topic_id].partitions[partition_id], partition)
-            for (topic_id, partition_id), partition in left.items()
-        ]
+    def without(self, broker_id: int) -> list[PartitionChangeRecord]:
+        """Changes that take a broker out of every ISR and every leadership, as far as possible."""
+        return self._without(broker_id, lambda partition: True)
 
     def without_directories(self, broker_id: int, directories: Collection[uuid.UUID]) -> list[PartitionChangeRecord]:
         """Changes that take a broker's replicas in these directories out of every ISR and every leadership, as far as possible."""
@@ -187,7 +153,7 @@ class Elections:
                     partition_id,
                     Target(isr=_but(partition.isr, broker_id), lost_by=broker_id if is_lost else NO_LEADER),
                     election,
-                    is_acceptable=self.may_lead(partition, but=(broker_id,)),
+                    is_acceptable=self.may_lead(partition, but=broker_id),
                     min_isr=min_isr,
                 )
                 if record is not None:

@@ -29,8 +29,7 @@ class Plan:
     causes: Mapping[tuple[uuid.UUID, int], str] = field(default_factory=dict)
     """Causes of single partitions, where they differ."""
     fence_cause: str = ""
-    silent_ms: Mapping[int, float] = field(default_factory=dict)
-    """How long brokers that are fenced for their silence have been silent."""
+    silent_ms: float = 0.0
     on_committed: Callable[[int], None] | None = None
     """Called with the last record's offset before the answer goes out."""
 

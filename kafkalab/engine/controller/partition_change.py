@@ -103,27 +103,6 @@ def partition_change(
     return _Change(partition, given, target, election).record(topic_id, partition_id)
 
 
-def difference(
-    topic_id: uuid.UUID, partition_id: int, before: PartitionRegistration, after: PartitionRegistration
-) -> PartitionChangeRecord:
-    """The one record that makes of a partition what several changes made of it; epochs rise by one all the same."""
-    return PartitionChangeRecord(
-        partition_id=partition_id,
-        topic_id=topic_id,
-        isr=after.isr if after.isr != before.isr else None,
-        leader=after.leader if after.leader_epoch != before.leader_epoch else LEADER_UNCHANGED,
-        replicas=after.replicas if after.replicas != before.replicas else None,
-        removing_replicas=after.removing_replicas if after.removing_replicas != before.removing_replicas else None,
-        adding_replicas=after.adding_replicas if after.adding_replicas != before.adding_replicas else None,
-        leader_recovery_state=after.leader_recovery_state if after.leader_recovery_state != before.leader_recovery_state else -1,
-        directories=after.directories if after.directories != before.directories else None,
-        eligible_leader_replicas=after.eligible_leader_replicas
-        if after.eligible_leader_replicas != before.eligible_leader_replicas
-        else None,
-        last_known_elr=after.last_known_elr if after.last_known_elr != before.last_known_elr else None,
-    )
-
-
 class _Change:
     """One partition's way from what it is to what it will be."""
 

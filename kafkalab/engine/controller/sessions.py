@@ -7,7 +7,7 @@ the session is over and else waits for the rest. So a silent broker is noticed e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from kafkalab.engine.common.time import Clock, Timer
@@ -48,13 +48,6 @@ class BrokerSessions:
         """A broker's session, over or not."""
         return self._sessions.get(broker_id)
 
-    def start_afresh(self, brokers: Iterable[tuple[int, int]]) -> None:
-        """All these brokers, by id and epoch, count as heard of at this one moment, and no others."""
-        self.clear()
-        now_ms = self._clock.now_ms()
-        for broker_id, broker_epoch in brokers:
-            self.touch(broker_id, broker_epoch).last_contact_ms = now_ms
-
     def touch(self, broker_id: int, broker_epoch: int) -> BrokerSession:
         """A broker was heard of."""
         session = self._sessions.get(broker_id)
@@ -75,17 +68,6 @@ class BrokerSessions:
         """Whether that very registration was heard of recently enough."""
         session = self._sessions.get(broker_id)
         return session is not None and session.broker_epoch == broker_epoch and self.silent_ms(broker_id) < self._timeout_ms
-
-    def over(self) -> list[int]:
-        """Brokers whose sessions are over, whether or not :attr:`on_expired` was called for them yet."""
-        now_ms = self._clock.now_ms()
-        return [broker_id for broker_id, session in self._sessions.items() if self._is_over(session, now_ms)]
-
-    def _is_over(self, session: BrokerSession, now_ms: float) -> bool:
-        if now_ms - session.last_contact_ms < self._timeout_ms:
-            return False
-        # Its timer fired, or is about to, and is not so late that this node must be the one that stood still.
-        return session.timer is None or -TIMER_RESOLUTION_MS <= now_ms - session.timer_due_ms <= STALL_MS
 
     def remove(self, broker_id: int) -> None:
         """Forget a broker's session."""

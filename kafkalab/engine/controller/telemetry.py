@@ -116,13 +116,7 @@ class ControllerTelemetry:
         was_fenced = old is None or old.fenced
         if new.fenced and not was_fenced:
             self._sink.emit(
-                BrokerFenced(
-                    at_ms=at_ms,
-                    node_id=self._node_id,
-                    broker_id=new.broker_id,
-                    cause=plan.fence_cause,
-                    silent_ms=plan.silent_ms.get(new.broker_id, 0.0),
-                )
+                BrokerFenced(at_ms=at_ms, node_id=self._node_id, broker_id=new.broker_id, cause=plan.fence_cause, silent_ms=plan.silent_ms)
             )
         elif was_fenced and not new.fenced:
             self._sink.emit(BrokerUnfenced(at_ms=at_ms, node_id=self._node_id, broker_id=new.broker_id))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.controller.elections import Elections
+from kafkalab.engine.metadata.image import TopicImage
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.protocol.metadata_records import BrokerRegistrationChangeRecord, PartitionChangeRecord, RegisterBrokerRecord
 from kafkalab.engine.telemetry.events import BrokerFenced, BrokerRegistered, BrokerUnfenced, PartitionChanged
@@ -116,48 +117,6 @@ def test_a_silent_broker_is_fenced_at_the_end_of_its_session() -> None:
     assert (alone.leader, alone.isr, alone.leader_epoch) == (1, (1,), 2)
     assert lab.partition("orders", 0).leader == 2, "who has a leader keeps it"
     lab.check_invariants()
-
-
-@pytest.mark.parametrize("elr", [True, False])
-@pytest.mark.parametrize("unclean", ["true", "false"])
-def test_brokers_that_fall_silent_together_are_fenced_together(elr: bool, unclean: str) -> None:
-    def silenced(apart_ms: float) -> ControllerHarness:
-        lab = ControllerHarness(elr=elr)
-        lab.start_brokers(1, 2, 3, 4)
-        lab.assigned("orders", (1, 2, 3), (2, 3, 1), (3, 4, 1), (4, 2, 3), unclean_leader_election_enable=unclean)
-        lab.assigned("strict", (1, 2, 3), (3, 2, 4), min_insync_replicas="2")
-        for broker_id in (1, 2, 3):
-            lab.heartbeat(broker_id)
-            lab.clock.advance(apart_ms)
-        lab.clock.advance(5_000)
-        lab.heartbeat(4)
-        lab.clock.advance(4_000)
-        assert [lab.image.brokers[broker_id].fenced for broker_id in (1, 2, 3, 4)] == [True, True, True, False]
-        lab.check_invariants()
-        return lab
-
-    together, one_by_one = silenced(0), silenced(10)
-    for topic, count in (("orders", 4), ("strict", 2)):
-        for partition_id in range(count):
-            a, b = together.partition(topic, partition_id), one_by_one.partition(topic, partition_id)
-            assert replace(a, leader_epoch=0, partition_epoch=0) == replace(b, leader_epoch=0, partition_epoch=0)
-            assert a.partition_epoch == 1 < b.partition_epoch, "one change of each"
-    assert {event.cause for event in together.sink.of(PartitionChanged)} == {"brokers 1, 2 and 3 were fenced"}
-    assert [(event.broker_id, event.silent_ms) for event in together.sink.of(BrokerFenced)] == [(1, 9_000), (2, 9_000), (3, 9_000)]
-
-
-def test_who_has_just_been_heard_of_is_not_fenced_with_others() -> None:
-    lab = ControllerHarness()
-    lab.start_brokers(1, 2, 3)
-    lab.clock.advance(8_000)
-    lab.raft.commits_at_once = False
-    slow = lab.send(ApiKey.ALLOCATE_PRODUCER_IDS, 0, {"broker_id": 2, "broker_epoch": lab.image.brokers[2].broker_epoch})
-    lab.clock.advance(1_000)
-    lab.send(ApiKey.BROKER_HEARTBEAT, 1, lab.heartbeat_body(3))
-    lab.raft.commits_at_once = True
-    lab.raft.commit()
-    assert slow[0].error_code == 0
-    assert [lab.image.brokers[broker_id].fenced for broker_id in (1, 2, 3)] == [True, True, False]
 
 
 def test_a_heartbeat_that_waits_in_the_queue_still_counts_from_its_arrival() -> None:
@@ -345,3 +304,23 @@ def test_a_controller_registers() -> None:
     assert lab.ask(ApiKey.CONTROLLER_REGISTRATION, 0, body | {"incarnation_id": None}).error_code == Errors.INVALID_REQUEST
     lab.resign()
     assert lab.ask(ApiKey.CONTROLLER_REGISTRATION, 0, body).error_code == Errors.NOT_CONTROLLER
+
+
+def test_a_topics_rules_are_asked_for_once_however_many_partitions_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = ControllerHarness()
+    lab.start_brokers(1, 2, 3)
+    lab.assigned("orders", *[(1, 2, 3)] * 20, min_insync_replicas="2")
+    lab.assigned("bold", *[(1,)] * 20, unclean_leader_election_enable="true")
+    asked: list[str] = []
+    min_isr = Elections.min_isr
+
+    def counted(self: Elections, topic: TopicImage) -> int:
+        asked.append(topic.name)
+        return min_isr(self, topic)
+
+    monkeypatch.setattr(Elections, "min_isr", counted)
+    lab.heartbeat(1, want_fence=True)
+    assert sorted(asked) == ["bold", "orders"]
+    assert {lab.partition("orders", index).leader for index in range(20)} == {2}
+    monkeypatch.undo()
+    lab.check_invariants()

@@ -63,35 +63,3 @@ def test_brokers_are_not_blamed_for_a_stall_of_this_node() -> None:
     known.touch(1, 7)
     clock.advance(STALL_GRACE_MS)
     assert expired == [2]
-
-
-def test_sessions_that_start_together_end_together() -> None:
-    clock = ManualClock()
-    seen: list[list[int]] = []
-    known = BrokerSessions(clock, timeout_ms=9_000, on_expired=lambda _broker_id, _epoch: seen.append(known.over()))
-    known.touch(9, 1)
-    known.start_afresh([(1, 7), (2, 8), (3, 9)])
-    assert known.get(9) is None
-    clock.advance(4_000)
-    known.touch(2, 8)
-    clock.advance(4_999)
-    assert known.over() == []
-    clock.advance(1)
-    assert seen[0] == [1, 3], "the first of them is told of the others at once"
-
-
-def test_who_has_grace_after_a_stall_is_not_over() -> None:
-    class StallingClock(ManualClock):
-        def stall(self, delta_ms: float) -> None:
-            """Time goes by while no timer can run."""
-            self._now_ms += delta_ms
-
-    clock = StallingClock()
-    known = BrokerSessions(clock, timeout_ms=9_000, on_expired=lambda _broker_id, _epoch: None)
-    known.start_afresh([(1, 7), (2, 7)])
-    clock.stall(20_000)
-    assert known.over() == [], "this node stood still, whether or not its timers have seen that yet"
-    clock.advance(0)
-    assert known.over() == []
-    clock.advance(STALL_GRACE_MS)
-    assert known.over() == [1, 2]
