@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Final
 
 from kafkalab.engine.common.config import BrokerConfig
@@ -98,17 +99,31 @@ class Elections:
         election: Election = Election.ONLINE,
         *,
         is_acceptable: Callable[[int], bool] | None = None,
+        min_isr: int | None = None,
     ) -> PartitionChangeRecord | None:
-        """The change of one partition under the present circumstances."""
+        """The change of one partition under the present circumstances.
+
+        :param min_isr: of its topic, from whoever knows it already.
+        """
         partition = topic.partitions[partition_id]
         given = Circumstances(
             is_acceptable=self.may_lead(partition) if is_acceptable is None else is_acceptable,
-            min_isr=self.min_isr(topic),
+            min_isr=self.min_isr(topic) if min_isr is None else min_isr,
             elr_enabled=self.elr_enabled,
             metadata_version=metadata_version_of(self._image),
             directory_of_new=self.default_directory,
         )
         return partition_change(topic.topic_id, partition_id, partition, given, target, election)
+
+    def _rules(self) -> Callable[[TopicImage], tuple[Election, int]]:
+        """How far elections of a topic go and its smallest ISR, found out once for each topic of a pass over many partitions."""
+
+        @cache
+        def rules_of(topic_id: uuid.UUID) -> tuple[Election, int]:
+            topic = self._image.topics_by_id[topic_id]
+            return self.election_for(topic.name), self.min_isr(topic)
+
+        return lambda topic: rules_of(topic.topic_id)
 
     # --- brokers that go -----------------------------------------------------------------------
 
@@ -132,14 +147,17 @@ class Elections:
         self, broker_id: int, is_concerned: Callable[[PartitionRegistration], bool], *, lost_by: int = NO_LEADER
     ) -> list[PartitionChangeRecord]:
         records = []
+        rules = self._rules()
         for topic, partition_id, partition in self._partitions_of(broker_id):
             if is_concerned(partition):
+                election, min_isr = rules(topic)
                 record = self.change(
                     topic,
                     partition_id,
                     Target(isr=_but(partition.isr, broker_id), lost_by=lost_by),
-                    self.election_for(topic.name),
+                    election,
                     is_acceptable=self.may_lead(partition, but=broker_id),
+                    min_isr=min_isr,
                 )
                 if record is not None:
                     records.append(record)
@@ -150,10 +168,16 @@ class Elections:
     def with_unfenced(self, broker_id: int) -> list[PartitionChangeRecord]:
         """Changes that give a leader to partitions that waited for this broker."""
         records = []
+        rules = self._rules()
         for topic, partition_id, partition in self._partitions_of(broker_id):
             if partition.leader == NO_LEADER:
+                election, min_isr = rules(topic)
                 record = self.change(
-                    topic, partition_id, election=self.election_for(topic.name), is_acceptable=self.may_lead(partition, also=broker_id)
+                    topic,
+                    partition_id,
+                    election=election,
+                    is_acceptable=self.may_lead(partition, also=broker_id),
+                    min_isr=min_isr,
                 )
                 if record is not None:
                     records.append(record)

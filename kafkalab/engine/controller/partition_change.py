@@ -211,6 +211,8 @@ class _Change:
         if self._given.metadata_version < DIRECTORIES_SINCE:
             return None
         before = self._partition
+        if not self._target.directories and self._replicas == before.replicas:
+            return None
         recorded = before.directories or (DIRECTORY_MIGRATING,) * len(before.replicas)
         known = dict(zip(before.replicas, recorded, strict=True))
         known.update(self._target.directories or {})

@@ -60,6 +60,8 @@ class DiskFaults:
             self._left[fault] = left.get(fault, fault.free_bytes)
 
     def _of(self, path: str | Path) -> DiskFault | None:
+        if not self._faults:
+            return None
         text = f"{path}{os.sep}"
         return next((fault for prefix, fault in self._faults if text.startswith(prefix)), None)
 

@@ -17,7 +17,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 
 from kafkalab.engine.faults.disk import DiskFault, DiskFaults, disk_full
@@ -116,7 +116,7 @@ class FaultyStorage(FileStorage):
 
     def make_dirs(self, path: Path) -> None:
         self.faults.check_read(path)
-        missing = [parent for parent in (path, *path.parents) if not os.path.exists(parent)]
+        missing = list(takewhile(lambda parent: not os.path.exists(parent), (path, *path.parents)))
         if missing:
             self.faults.check_change(path)
             if self.faults.left(path) == 0:

@@ -32,6 +32,9 @@ class FlushedLog(Protocol):
     def directory(self) -> Path: ...
 
     @property
+    def log_dir(self) -> Path: ...
+
+    @property
     def log_end_offset(self) -> int: ...
 
 
@@ -147,7 +150,7 @@ class LogFlusher:
         else:
             self._storage.sync_dir(self._log.directory)
         if self._directory_unsynced:
-            self._storage.sync_dir(self._log.directory.parent)
+            self._storage.sync_dir(self._log.log_dir)
             self._directory_unsynced = False
         self.names_unsynced = False
 

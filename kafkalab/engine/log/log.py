@@ -99,6 +99,8 @@ class Log:
         )
         self.topic_partition = topic_partition
         self.directory = directory
+        self.log_dir = directory.parent
+        """The broker's log directory in which it lies, under whatever name. Asked for at each change of a leader."""
         self.config = config
         self.log_start_offset = max(log_start_offset, loaded.segments[0].base_offset)
         self.log_end_offset = loaded.end_offset

@@ -145,7 +145,7 @@ class LogManager:
         _log.error("log directory %s is not used: %s", directory, why)
         self.directories.fail(directory, why)
         for logs in (self._logs, self._futures):
-            for tp in [tp for tp, log in logs.items() if log.directory.parent == directory]:
+            for tp in [tp for tp, log in logs.items() if log.log_dir == directory]:
                 logs.pop(tp).abandon()
 
     def _load_dir(self, directory: Path) -> None:
@@ -196,8 +196,13 @@ class LogManager:
                         cut_bytes=log.recovered_cut_bytes,
                     )
                 )
-        for log in self._logs_in(directory):
-            self._check_checkpoints(log)
+        logs = self._logs_in(directory)
+        # The disk's refusal was told to whoever keeps the directory.
+        with contextlib.suppress(StorageError):
+            if any(log.recovery_point < recovery_points.get(log.topic_partition, 0) for log in logs):
+                self._write_recovery_points_of(directory)
+            if any((log.first_dirty_offset or 0) < first_dirty_offsets.get(log.topic_partition, 0) for log in logs):
+                self._write_first_dirty_offsets(directory)
 
     def _read_first_dirty_offsets(self, path: Path) -> dict[TopicPartition, int]:
         try:
@@ -361,7 +366,7 @@ class LogManager:
         """
         log = self._logs[tp]
         assert tp not in self._futures, "a replica moves to one place at a time"
-        assert log.directory.parent != directory, "a replica moves somewhere else"
+        assert log.log_dir != directory, "a replica moves somewhere else"
         unique = uuid.uuid5(log.topic_id or uuid.UUID(int=0), f"{directory}/{self._clock.wall_ms()}").hex
         path = directory / f"{tp}.{unique}{FUTURE_SUFFIX}"
         try:
@@ -402,14 +407,14 @@ class LogManager:
         self._delete_later(old)
         # How far it is compacted moves with it. The disk's refusal was told to whoever keeps the directory.
         with contextlib.suppress(StorageError):
-            self._write_first_dirty_offsets(old.directory.parent)
-            self._write_first_dirty_offsets(new.directory.parent)
+            self._write_first_dirty_offsets(old.log_dir)
+            self._write_first_dirty_offsets(new.log_dir)
         return new
 
     # --- directories that fail --------------------------------------------------------------------------
 
     def _log_failed(self, log: Log, error: OSError) -> None:
-        self.fail_directory(log.directory.parent, f"{error.filename or log.directory}: {error.strerror or error}")
+        self.fail_directory(log.log_dir, f"{error.filename or log.directory}: {error.strerror or error}")
 
     def fail_directory(self, directory: Path, why: str) -> None:
         """A disk refused: its directory is used no longer. What that means for others is told in the next turn of the loop."""
@@ -418,8 +423,8 @@ class LogManager:
             self._clock.call_later(0.0, partial(self._leave_directory, directory, why))
 
     def _leave_directory(self, directory: Path, why: str) -> None:
-        replicas = [tp for tp, log in self._logs.items() if log.directory.parent == directory]
-        copies = [tp for tp, log in self._futures.items() if log.directory.parent == directory]
+        replicas = [tp for tp, log in self._logs.items() if log.log_dir == directory]
+        copies = [tp for tp, log in self._futures.items() if log.log_dir == directory]
         if self.directory_listener is not None:
             self.directory_listener.directory_failed(directory, replicas, why)
         for tp in copies:
@@ -427,7 +432,7 @@ class LogManager:
         for tp in replicas:
             self.cleaner.forget(tp)
             self._logs.pop(tp).abandon()
-        for log in [log for log in self._deleting if log.directory.parent == directory]:
+        for log in [log for log in self._deleting if log.log_dir == directory]:
             self._deleting.pop(log).cancel()
 
     # --- deleting -------------------------------------------------------------------------------------
@@ -468,7 +473,7 @@ class LogManager:
         return removed
 
     def _delete_old(self, log: Log, high_watermark: int | None) -> int:
-        if high_watermark is None or log.directory.parent in self.directories.failures:
+        if high_watermark is None or log.log_dir in self.directories.failures:
             return 0
         return log.delete_old_segments(high_watermark, partial(self._segments_deleted, log))
 
@@ -493,7 +498,7 @@ class LogManager:
     # --- compaction -----------------------------------------------------------------------------------
 
     def _compacted(self, log: Log, stats: CleaningStats) -> None:
-        directory = log.directory.parent
+        directory = log.log_dir
         if directory not in self.directories.failures:
             # The disk's refusal was told: its directory goes out of use.
             with contextlib.suppress(StorageError):
@@ -538,7 +543,7 @@ class LogManager:
         :raises StorageError: when a checkpoint cannot be written.
         """
         for log in list(self._logs.values()):
-            if log.directory.parent not in self.directories.failures:
+            if log.log_dir not in self.directories.failures:
                 log.maybe_flush()
                 log.flush_inactive()
         self._write_recovery_points()
@@ -558,16 +563,15 @@ class LogManager:
     def _check_checkpoints(self, log: Log) -> None:
         """What the checkpoints say is on the disk must be, or a recovery would not look at what has come in its place;
         and what they say is compacted must be, or it would never be."""
-        directory = log.directory.parent
         # The disk's refusal was told to whoever keeps the directory.
         with contextlib.suppress(StorageError):
             if self._written_of(log, RECOVERY_POINT_FILE) > log.recovery_point:
-                self._write_recovery_points_of(directory)
+                self._write_recovery_points_of(log.log_dir)
             if self._written_of(log, CLEANER_OFFSET_FILE) > (log.first_dirty_offset or 0):
-                self._write_first_dirty_offsets(directory)
+                self._write_first_dirty_offsets(log.log_dir)
 
     def _written_of(self, log: Log, checkpoint: str) -> int:
-        return self._written.get(log.directory.parent / checkpoint, _NOTHING).get(log.topic_partition, 0)
+        return self._written.get(log.log_dir / checkpoint, _NOTHING).get(log.topic_partition, 0)
 
     def read_high_watermarks(self) -> dict[TopicPartition, int]:
         """The high watermarks as last written, at the start.
@@ -608,7 +612,7 @@ class LogManager:
         self._written[path] = offsets
 
     def _logs_in(self, directory: Path) -> Iterable[Log]:
-        return [log for log in self._logs.values() if log.directory.parent == directory]
+        return [log for log in self._logs.values() if log.log_dir == directory]
 
     # --- the end ------------------------------------------------------------------------------------
 
@@ -621,7 +625,7 @@ class LogManager:
         self._cancel_timers()
         failed = []
         for log in (*self._logs.values(), *self._futures.values()):
-            if log.directory.parent in self.directories.failures:
+            if log.log_dir in self.directories.failures:
                 log.abandon()
                 continue
             try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,7 @@ NOT_RECOVERED: Final = 2**63
 class LoadedLog:
     """What was found, in order: segments (one at least), the end of the log, epochs and producers."""
 
-    __slots__ = ("cut_bytes", "end_offset", "epochs", "producer_state", "recovered", "recovered_from", "segments", "snapshots")
+    __slots__ = ("cut_bytes", "end_offset", "epochs", "producer_state", "recovered", "recovered_from", "segments", "snapshots", "unnamed")
 
     def __init__(self) -> None:
         self.segments: list[Segment] = []
@@ -46,6 +47,8 @@ class LoadedLog:
         self.recovered = False
         self.recovered_from = NOT_RECOVERED
         self.cut_bytes = 0
+        self.unnamed: set[int] = set()
+        """Segments, by their bases, of which recovery has seen every batch, and none of a producer with an id."""
 
 
 def load_log(
@@ -86,8 +89,8 @@ def load_log(
         segments.append(Segment(storage, directory, log_start_offset, size=0, created_ms=wall_ms))
         loaded.end_offset = log_start_offset
     segments[-1].prepare_to_append(loaded.end_offset)
-    if not epochs_from_file:
-        # What was recovered has only told of its own part.
+    if not epochs_from_file and loaded.recovered_from != segments[0].base_offset:
+        # What was recovered, if anything was, has only told of its own part.
         loaded.epochs.clear()
         # A segment that a clean stop vouched for and that is corrupt all the same tells what it can.
         with contextlib.suppress(ApiError):
@@ -102,12 +105,20 @@ def load_log(
 
 
 def producers_from(
-    storage: Storage, directory: Path, segments: list[Segment], snapshots: list[int], end_offset: int, *, index_from: int | None = None
+    storage: Storage,
+    directory: Path,
+    segments: list[Segment],
+    snapshots: list[int],
+    end_offset: int,
+    *,
+    index_from: int | None = None,
+    unnamed: Collection[int] = (),
 ) -> tuple[ProducerState, list[int]]:
     """The producers' state at ``end_offset``: the newest good snapshot, and the batches after it.
 
     Snapshots beyond the end and broken ones are removed; what remains is returned with the state.
     From the segment with the base ``index_from`` on the transaction indexes are made again.
+    Segments in ``unnamed`` are not read, for they say nothing of producers.
     """
     state = ProducerState()
     start = segments[0].base_offset
@@ -134,6 +145,8 @@ def producers_from(
     if start < end_offset:
         for number, segment in enumerate(segments):
             if number + 1 < len(segments) and segments[number + 1].base_offset <= start:
+                continue
+            if segment.base_offset in unnamed:
                 continue
             position = segment.locate(start) if start > segment.base_offset else 0
             for at, header in segment.headers(position):
@@ -205,7 +218,9 @@ def _recover(loaded: LoadedLog, config: LogConfig, *, first: int, recovery_point
         size = segment.size
         # A gap may be compaction's: what lay there is not missed.
         expected = max(expected, segment.base_offset)
-        expected = _recover_segment(segment, loaded.epochs, config, recovery_point, expected)
+        expected, is_named = _recover_segment(segment, loaded.epochs, config, recovery_point, expected)
+        if not is_named:
+            loaded.unnamed.add(segment.base_offset)
         # The recovered bytes may never have reached the disk.
         segment.unsynced = True
         if segment.size < size:
@@ -225,11 +240,11 @@ def _remove_from(loaded: LoadedLog, number: int) -> None:
     del loaded.segments[number:]
 
 
-def _recover_segment(segment: Segment, epochs: LeaderEpochs, config: LogConfig, recovery_point: int, expected: int) -> int:
-    batches = segment.batches()
-    started = False
+def _recover_segment(segment: Segment, epochs: LeaderEpochs, config: LogConfig, recovery_point: int, expected: int) -> tuple[int, bool]:
+    """The offset after the segment's last good batch, and whether one of those was of a producer with an id."""
+    started = is_named = False
     try:
-        for _, header, data in batches:
+        for _, header, data in segment.batches(data_from=recovery_point):
             if not started:
                 # Only now: the walk has seen how long the file is.
                 segment.start_over()
@@ -239,6 +254,8 @@ def _recover_segment(segment: Segment, epochs: LeaderEpochs, config: LogConfig, 
             # Below the recovery point the bytes are known to have reached the disk; a negative delta did not come from us.
             if header.last_offset >= recovery_point or header.last_offset_delta < 0:
                 validate(data, 0, header)
+            if header.producer_id != NO_PRODUCER_ID:
+                is_named = True
             segment.note_batch(header.last_offset, header.max_timestamp, header.size_bytes, config.index_interval_bytes)
             expected = header.next_offset
             if header.partition_leader_epoch > epochs.latest:
@@ -248,7 +265,7 @@ def _recover_segment(segment: Segment, epochs: LeaderEpochs, config: LogConfig, 
         pass
     if not started:
         segment.start_over()
-    return expected
+    return expected, is_named
 
 
 def _load_producers(storage: Storage, directory: Path, loaded: LoadedLog) -> None:
@@ -270,4 +287,6 @@ def _load_producers(storage: Storage, directory: Path, loaded: LoadedLog) -> Non
         ),
         default=None,
     )
-    loaded.producer_state, loaded.snapshots = producers_from(storage, directory, segments, keep, end_offset, index_from=index_from)
+    loaded.producer_state, loaded.snapshots = producers_from(
+        storage, directory, segments, keep, end_offset, index_from=index_from, unnamed=loaded.unnamed
+    )

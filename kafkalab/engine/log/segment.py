@@ -346,8 +346,11 @@ class Segment:
                 at += size
             position += at
 
-    def batches(self, position: int = 0) -> Iterator[tuple[int, BatchHeader, bytes]]:
-        """The batches with their bytes, from a batch's position on; stops before what is no whole batch."""
+    def batches(self, position: int = 0, *, data_from: int = -1) -> Iterator[tuple[int, BatchHeader, bytes]]:
+        """The batches with their bytes, from a batch's position on; stops before what is no whole batch.
+
+        Bytes of batches that end before the offset ``data_from`` are left out, unless their header tells nonsense.
+        """
         limit = self.size
         while position + HEADER_BYTES <= limit:
             chunk = self.file.read(position, min(_SCAN_BYTES, limit - position))
@@ -361,7 +364,8 @@ class Segment:
             used = 0
             for at, header in iter_headers(chunk):
                 used = at + header.size_bytes
-                yield position + at, header, chunk[at:used]
+                is_left_out = header.last_offset < data_from and header.last_offset_delta >= 0
+                yield position + at, header, b"" if is_left_out else chunk[at:used]
             position += used
 
     def last_offset(self) -> int:

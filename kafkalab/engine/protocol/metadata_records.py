@@ -441,6 +441,12 @@ _UUID_SIZE_BYTES: Final = 16
 _UVARINT_BYTES_MAX: Final = 5
 # The least that an element of each type takes: an array cannot have more elements than that fit.
 _ELEMENT_BYTES_MIN: Final = 1
+# Replicas, ISRs and the like: so many broker ids are ready to be read.
+_FEW_ELEMENTS: Final = 8
+# Frame version, key and version, as long as each is one byte.
+_HEAD_BYTES: Final = 3
+# Readers of the records known, by those three bytes.
+_READERS: Final[dict[bytes, _Reader]] = {}
 
 
 def _put_uvarint(out: bytearray, value: int) -> None:
@@ -574,11 +580,14 @@ def _array_reader(read_element: _Reader, what: str, nullable: bool) -> _Reader:
 def _fixed_array_reader(form: struct.Struct, what: str, nullable: bool) -> _Reader:
     """All elements at once."""
     code = form.format[1:]
+    few = [struct.Struct(f">{count}{code}") for count in range(_FEW_ELEMENTS)]
 
     def read(data: bytes, pos: int) -> tuple[Any, int]:
         count, pos = _take_length(data, pos, nullable=nullable, what=what)
         if count < 0:
             return None, pos
+        if count < _FEW_ELEMENTS and pos + few[count].size <= len(data):
+            return few[count].unpack_from(data, pos), pos + few[count].size
         end = pos + count * form.size
         if end > len(data):
             raise RecordDecodeError(f"the record ends within {what}")
@@ -649,14 +658,20 @@ def _entity_codec(entity: type[Any], version: int) -> tuple[_Writer, _Reader]:
             return entity(**values), pos + 1
         count, pos = _take_uvarint(data, pos)
         last_tag = -1
+        length = len(data)
         for _ in range(count):
-            tag, pos = _take_uvarint(data, pos)
+            if pos + 1 < length and data[pos] < 0x80 and data[pos + 1] < 0x80:
+                # Nearly all are of one byte each.
+                tag, size = data[pos], data[pos + 1]
+                pos += 2
+            else:
+                tag, pos = _take_uvarint(data, pos)
+                size, pos = _take_uvarint(data, pos)
             if tag <= last_tag:
                 raise RecordDecodeError(f"{entity.__name__}: tag {tag} follows tag {last_tag}")
             last_tag = tag
-            size, pos = _take_uvarint(data, pos)
             end = pos + size
-            if end > len(data):
+            if end > length:
                 raise RecordDecodeError(f"{entity.__name__}: tag {tag} has {size} bytes, more than there are")
             # A tag that this version does not know is somebody's later addition: step over it.
             if (known := readers_by_tag.get(tag)) is not None:
@@ -688,6 +703,22 @@ def decode_record(data: bytes) -> MetadataRecord:
 
     :raises RecordDecodeError: when the bytes are no record known here.
     """
+    head = data[:_HEAD_BYTES]
+    read = _READERS.get(head)
+    if read is not None:
+        pos = _HEAD_BYTES
+    else:
+        read, pos = _reader_of(data)
+        if pos == _HEAD_BYTES:
+            _READERS[head] = read
+    record: MetadataRecord
+    record, pos = read(data, pos)
+    if pos != len(data):
+        raise RecordDecodeError(f"{type(record).__name__} leaves {len(data) - pos} bytes unread")
+    return record
+
+
+def _reader_of(data: bytes) -> tuple[_Reader, int]:
     frame_version, pos = _take_uvarint(data, 0)
     if frame_version != FRAME_VERSION:
         raise RecordDecodeError(f"frame version {frame_version}, only {FRAME_VERSION} is known")
@@ -698,8 +729,4 @@ def decode_record(data: bytes) -> MetadataRecord:
         raise RecordDecodeError(f"there is no metadata record with key {key}")
     if version > kind.VERSION:
         raise RecordDecodeError(f"{kind.__name__} version {version} is newer than {kind.VERSION}")
-    record, pos = _entity_codec(kind, version)[1](data, pos)
-    if pos != len(data):
-        raise RecordDecodeError(f"{kind.__name__} leaves {len(data) - pos} bytes unread")
-    assert isinstance(record, MetadataRecord), "the table of records holds records only"
-    return record
+    return _entity_codec(kind, version)[1], pos

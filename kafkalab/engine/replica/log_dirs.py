@@ -41,11 +41,11 @@ def describe_log_dirs(manager: LogManager, high_watermark: Callable[[TopicPartit
             continue
         replicas = []
         for log in manager.logs():
-            if log.directory.parent == path:
+            if log.log_dir == path:
                 lag = max((high_watermark(log.topic_partition) or 0) - log.log_end_offset, 0)
                 replicas.append(ReplicaInfo(log.topic_partition, log.size_bytes, lag, False))
         for copy in manager.futures():
-            if copy.directory.parent == path:
+            if copy.log_dir == path:
                 current = manager.get(copy.topic_partition)
                 lag = 0 if current is None else current.log_end_offset - copy.log_end_offset
                 replicas.append(ReplicaInfo(copy.topic_partition, copy.size_bytes, lag, True))

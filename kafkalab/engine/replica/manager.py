@@ -1,23 +1,21 @@
 """All replicas of one broker: what it leads, what it follows, and the requests that touch them.
 
-Metadata says which replicas there are and who leads (:meth:`ReplicaManager.apply`); produce and
-fetch requests, coordinators and followers come in from above; logs lie below. Everything runs in
-the node's one thread.
+Which replicas there are and who leads is kept in :mod:`~kafkalab.engine.replica.hosted`; here produce
+and fetch requests, coordinators and followers come in from above, and logs lie below. Everything
+runs in the node's one thread.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import INTERNAL_TOPICS, TopicPartition
-from kafkalab.engine.log.config import LogConfig
-from kafkalab.engine.log.storage import StorageError
 from kafkalab.engine.log.validator import InvalidRecords, NotOneBatch
-from kafkalab.engine.metadata.image import CONFIG_TOPIC, MetadataDelta, MetadataImage
+from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
 from kafkalab.engine.record.batch import iter_headers
 from kafkalab.engine.replica.assignments import DirectoryAssignments
 from kafkalab.engine.replica.awaited import AwaitedFollowers
@@ -26,6 +24,7 @@ from kafkalab.engine.replica.deletion import DelayedDeletion, DeletionResult
 from kafkalab.engine.replica.fetch_session import FetchSessions
 from kafkalab.engine.replica.fetcher import FetcherConfig
 from kafkalab.engine.replica.fetchers import ReplicaFetchers
+from kafkalab.engine.replica.hosted import DISK_ERRORS, HostedReplicas, LeadershipListener, PartitionKey
 from kafkalab.engine.replica.isr import ControllerSender, IsrChanges, IsrProposal
 from kafkalab.engine.replica.levels import ReplicaLevels
 from kafkalab.engine.replica.log_dirs import LogDirInfo, describe_log_dirs
@@ -37,13 +36,11 @@ from kafkalab.engine.replica.selector import RACK_AWARE_SELECTOR, nearest_by_rac
 from kafkalab.engine.telemetry.events import FirstWriteAcknowledged, LogTruncated
 
 if TYPE_CHECKING:
-    import uuid
     from pathlib import Path
     from random import Random
 
     from kafkalab.engine.common.time import Clock, Timer
     from kafkalab.engine.log.manager import LogManager
-    from kafkalab.engine.metadata.image import PartitionRegistration, TopicImage
     from kafkalab.engine.protocol.network import Network
     from kafkalab.engine.replica.remote import RemoteReplica
     from kafkalab.engine.telemetry.hub import TelemetrySink
@@ -53,12 +50,7 @@ log = logging.getLogger(__name__)
 EPOCH_IN_FETCH_FROM: Final = 10
 """The metadata.version (3.5-IV1) from which on followers tell their broker epoch with each fetch (KIP-903)."""
 INTERNAL_READ_BYTES: Final = 1_048_576
-FUTURE_NAME_EXTRA: Final = len(".") + 32 + len("-future")
-NAME_LENGTH_MAX: Final = 255
 
-PartitionKey = tuple[str, int]
-"""Topic name and partition: what a TopicPartition is, without making one."""
-DISK_ERRORS: Final = (OSError, StorageError)
 BEFORE_APPEND_ERRORS: Final = frozenset(
     {
         Errors.UNKNOWN_TOPIC_OR_PARTITION,
@@ -70,16 +62,6 @@ BEFORE_APPEND_ERRORS: Final = frozenset(
     }
 )
 """With these a producer does not hear of the log start offset; with every other refusal it does, as in Kafka."""
-
-
-class LeadershipListener(Protocol):
-    """A coordinator that lives where partitions of its topic are led."""
-
-    def on_leader(self, tp: TopicPartition, leader_epoch: int) -> None:
-        """This broker leads the partition in a new epoch."""
-
-    def on_resigned(self, tp: TopicPartition) -> None:
-        """This broker leads the partition no longer."""
 
 
 class ReplicaManager:
@@ -104,7 +86,6 @@ class ReplicaManager:
         on its word.
         """
         self.node_id = node_id
-        self._is_caught_up = is_caught_up
         self._clock = clock
         self._sink = sink
         self._log_manager = log_manager
@@ -112,8 +93,6 @@ class ReplicaManager:
         self.fetch_max_bytes = config.get_int("fetch.max.bytes")
         self.selects_by_rack = config.get("replica.selector.class") == RACK_AWARE_SELECTOR
         """Whether consumers are sent to replicas in their own rack."""
-        self._config = config
-        self._log_defaults = LogConfig.from_broker(config)
         self._checkpoint_interval_ms = config.get_int("replica.high.watermark.checkpoint.interval.ms")
         self.quotas = ReplicationQuotas(clock, config)
         """How fast replicas are copied that are not in sync."""
@@ -122,11 +101,6 @@ class ReplicaManager:
         """Record bytes appended for clients; only grows."""
         self.fetched_bytes = 0
         """Record bytes given to consumers; only grows."""
-        self._image = MetadataImage()
-        self._is_applied = False
-        self._partitions: dict[PartitionKey, Partition] = {}
-        self._offline: dict[PartitionKey, uuid.UUID | None] = {}
-        """Replicas that should be here and whose logs cannot be used, with the topic's id where it is known."""
         self._fetchers = ReplicaFetchers(
             node_id=node_id,
             clock=clock,
@@ -149,12 +123,25 @@ class ReplicaManager:
             clock=clock, log_manager=log_manager, assignments=self._assignments, on_moved=self._moved, quota=self.quotas.moves
         )
         self._levels = ReplicaLevels(node_id=node_id, clock=clock, sink=sink)
+        self._hosted = HostedReplicas(
+            node_id=node_id,
+            host=self,
+            config=config,
+            clock=clock,
+            log_manager=log_manager,
+            fetchers=self._fetchers,
+            assignments=self._assignments,
+            moves=self._moves,
+            levels=self._levels,
+            quotas=self.quotas,
+            is_caught_up=is_caught_up,
+        )
+        # The same dict for good: each request looks here.
+        self._partitions = self._hosted.partitions
         log_manager.on_segments_changed = self._segments_changed
-        self._listeners: list[LeadershipListener] = []
         self._parked: dict[int, dict[FetchOperation, None]] = {}
         """Fetches that wait, by replica id; consumers are -1."""
         self._awaited = AwaitedFollowers(clock)
-        self._checkpointed_high_watermarks: dict[TopicPartition, int] = {}
         self._timers: dict[str, Timer] = {}
         self._is_closed = False
 
@@ -162,7 +149,7 @@ class ReplicaManager:
 
     def start(self) -> None:
         """Take over the checkpointed high watermarks. The logs are loaded already, metadata comes later."""
-        self._checkpointed_high_watermarks = dict(self._log_manager.read_high_watermarks())
+        self._hosted.checkpointed_high_watermarks = dict(self._log_manager.read_high_watermarks())
         self._every("checkpoint", self._checkpoint_interval_ms, self.checkpoint_high_watermarks)
         self._every("isr", self.lag_time_max_ms / 2, self._shrink_isrs)
 
@@ -172,10 +159,7 @@ class ReplicaManager:
             return
         self._cancel_all()
         self.checkpoint_high_watermarks()
-        # From here on requests are told to look for another leader.
-        partitions, self._partitions = self._partitions, {}
-        for partition in partitions.values():
-            partition.stop()
+        self._hosted.stop()
 
     def abandon(self) -> None:
         """The node is killed: nothing runs any more, nothing is written, nobody is answered."""
@@ -205,7 +189,7 @@ class ReplicaManager:
     def checkpoint_high_watermarks(self) -> None:
         """Write all high watermarks, if any has moved."""
         marks = {partition.topic_partition: partition.high_watermark for partition in self._partitions.values()}
-        if not self._is_applied or marks == self._checkpointed_high_watermarks:
+        if not self._hosted.is_applied or marks == self._hosted.checkpointed_high_watermarks:
             # Before metadata has come the checkpoint of the last life is the better one.
             return
         try:
@@ -213,14 +197,11 @@ class ReplicaManager:
         except DISK_ERRORS as e:
             log.error("broker %d: the high watermarks cannot be written: %s", self.node_id, e)
         else:
-            self._checkpointed_high_watermarks = marks
+            self._hosted.checkpointed_high_watermarks = marks
 
     def add_leadership_listener(self, listener: LeadershipListener) -> None:
         """Let a coordinator know of leaderships from now on, and of those there are."""
-        self._listeners.append(listener)
-        for partition in self._partitions.values():
-            if partition.is_leader:
-                listener.on_leader(partition.topic_partition, partition.leader_epoch)
+        self._hosted.add_leadership_listener(listener)
 
     # --- metadata ------------------------------------------------------------------------------
 
@@ -229,194 +210,24 @@ class ReplicaManager:
         self.apply(delta, image)
 
     def apply(self, delta: MetadataDelta, image: MetadataImage) -> None:
-        """Lead, follow, create and delete replicas as the metadata says.
-
-        The first image that is caught up is taken as a whole: what is on the disk and not in it is
-        taken for deleted.
-        """
-        if self._is_closed or not (self._is_applied or self._is_caught_up(image)):
+        """Lead, follow, create and delete replicas as the metadata says, as soon as it is of this life."""
+        if self._is_closed:
             return
-        self._image = image
-        now_ms = self._clock.now_ms()
-        resigned: list[TopicPartition] = []
-        led: list[Partition] = []
-        if not self._is_applied:
-            self._is_applied = True
-            delta = MetadataDelta.of_everything(image)
-            self._delete_strays()
-        for topic in delta.deleted_topics.values():
-            self.quotas.forget(topic.name)
-            for index in topic.partitions:
-                self._remove_replica(topic.topic_id, (topic.name, index), resigned)
-        for resource in delta.changed_configs:
-            if resource.type == CONFIG_TOPIC:
-                self._reconfigure(resource.name, now_ms)
-        for (topic_id, index), old in delta.changed_partitions.items():
-            changed_topic = image.topics_by_id.get(topic_id)
-            if changed_topic is None:
-                continue
-            registration = changed_topic.partitions[index]
-            if self.node_id in registration.replicas:
-                self._place_replica(changed_topic, index, registration, now_ms, led, resigned)
-            elif old is not None and self.node_id in old.replicas:
-                self._remove_replica(topic_id, (changed_topic.name, index), resigned)
-        for broker_id, before in delta.changed_brokers.items():
-            self._broker_changed(broker_id, None if before is None else before.broker_epoch, now_ms)
-        for tp in resigned:
-            for listener in self._listeners:
-                listener.on_resigned(tp)
-        for partition in led:
-            for listener in self._listeners:
-                listener.on_leader(partition.topic_partition, partition.leader_epoch)
+        led = self._hosted.apply(delta, image)
         # Fetches of their followers that wait here do not know of the new leaderships.
         for broker_id in self._awaited.expect(led):
             for fetch in list(self._parked.get(broker_id, ())):
                 fetch.complete()
 
-    def _delete_strays(self) -> None:
-        """Replicas of topics that were deleted, or given to others, while this broker was away."""
-        for stray in list(self._log_manager.logs()):
-            tp = stray.topic_partition
-            topic = self._image.topics_by_name.get(tp.topic)
-            registration = topic.partitions.get(tp.partition) if topic is not None else None
-            is_same = topic is not None and stray.topic_id in (None, topic.topic_id)
-            if registration is None or not is_same or self.node_id not in registration.replicas:
-                log.info("broker %d: %s is not (any more) a replica of this broker: deleting it", self.node_id, tp)
-                self._delete_log(tp)
-
-    def _delete_log(self, tp: TopicPartition) -> None:
-        try:
-            self._log_manager.delete(tp)
-        except (ApiError, *DISK_ERRORS) as e:
-            log.error("broker %d: the log of %s cannot be deleted: %s", self.node_id, tp, e)
-
-    def _place_replica(
-        self,
-        topic: TopicImage,
-        index: int,
-        registration: PartitionRegistration,
-        now_ms: float,
-        led: list[Partition],
-        resigned: list[TopicPartition],
-    ) -> None:
-        key = (topic.name, index)
-        partition = self._partitions.get(key)
-        if partition is None:
-            # It is in a directory that is out of use, whatever the metadata says: that may not know yet where it was.
-            if self._offline.get(key) == topic.topic_id:
-                return
-            try:
-                partition = self._open(topic, index, registration)
-            except (ApiError, *DISK_ERRORS) as e:
-                log.error("broker %d: the log of %s-%d cannot be opened: %s", self.node_id, topic.name, index, e)
-                self._offline[key] = topic.topic_id
-                return
-            self._offline.pop(key, None)
-            self._partitions[key] = partition
-            self._moves.resume(partition)
-        self._report_directory(partition, registration)
-        was_leader, old_leader = partition.is_leader, partition.leader_id
-        if registration.leader == self.node_id:
-            self._fetchers.stop(partition, old_leader)
-            if partition.become_leader(registration, now_ms):
-                led.append(partition)
-            return
-        is_new = partition.become_follower(registration)
-        if was_leader:
-            resigned.append(partition.topic_partition)
-        if is_new:
-            if old_leader != registration.leader:
-                self._fetchers.stop(partition, old_leader)
-            if registration.leader >= 0:
-                self._fetchers.copy(partition)
-
-    def _open(self, topic: TopicImage, index: int, registration: PartitionRegistration) -> Partition:
-        tp = TopicPartition(topic.name, index)
-        log_config = LogConfig.from_map(self._image.topic_config(topic.name), self._log_defaults)
-        replica_log = self._log_manager.get(tp)
-        if replica_log is not None and replica_log.topic_id not in (None, topic.topic_id):
-            # A topic of the same name that was deleted and made again while this broker was away.
-            self._delete_log(tp)
-            replica_log = None
-        if replica_log is None:
-            directory_id = registration.directory_of(self.node_id)
-            if self._log_manager.directories.may_hold(directory_id):
-                raise ApiError(Errors.KAFKA_STORAGE_ERROR, "it may be in a log directory that is out of use")
-            replica_log = self._log_manager.get_or_create(tp, topic.topic_id, log_config, directory_id=directory_id)
-        elif replica_log.topic_id is None:
-            # Nobody could say whose it is. It must not be taken for that of another topic of this name later.
-            replica_log.claim(topic.topic_id)
-        replica_log.config = log_config
-        high_watermark = self._checkpointed_high_watermarks.get(tp, 0)
-        return Partition(tp, topic.topic_id, self.node_id, replica_log, self, high_watermark=high_watermark)
-
-    def _remove_replica(self, topic_id: uuid.UUID, key: PartitionKey, resigned: list[TopicPartition]) -> None:
-        self._offline.pop(key, None)
-        partition = self._partitions.get(key)
-        if partition is None or partition.topic_id != topic_id:
-            return
-        del self._partitions[key]
-        if partition.is_leader:
-            resigned.append(partition.topic_partition)
-        self._fetchers.stop(partition, partition.leader_id)
-        self._moves.cancel(partition)
-        self._assignments.forget((topic_id, key[1]))
-        partition.stop()
-        self._levels.forget(partition)
-        self._delete_log(partition.topic_partition)
-
     def broker_config_changed(self) -> None:
         """Settings of the broker have changed: take them over at once, and for topics without their own too."""
-        self._fetchers.resize(self._config.get_int("num.replica.fetchers"))
-        defaults = LogConfig.from_broker(self._config)
-        if defaults == self._log_defaults:
-            return
-        self._log_defaults = self._log_manager.defaults = defaults
-        now_ms = self._clock.now_ms()
-        for topic in self._image.topics_by_name:
-            self._reconfigure(topic, now_ms)
-
-    def _reconfigure(self, topic: str, now_ms: float) -> None:
-        image = self._image.topics_by_name.get(topic)
-        if image is None:
-            return
-        topic_config = self._image.topic_config(topic)
-        self.quotas.topic_configured(topic, topic_config, self.node_id)
-        log_config = LogConfig.from_map(topic_config, self._log_defaults)
-        for index in image.partitions:
-            partition = self._partitions.get((topic, index))
-            if partition is not None:
-                partition.log.config = log_config
-                if partition.future_log is not None:
-                    partition.future_log.config = log_config
-                partition.update_min_isr()
-                partition.touch_followers()
-                # A smaller min.insync.replicas may let it move.
-                partition.maybe_advance_high_watermark(now_ms)
-
-    def _broker_changed(self, broker_id: int, epoch_before: int | None, now_ms: float) -> None:
-        registration = self._image.brokers.get(broker_id)
-        if registration is not None and registration.broker_epoch != epoch_before:
-            self._fetchers.leader_began_anew(broker_id)
-        if broker_id == self.node_id:
-            return
-        # Whether it may join an ISR, and whether the high watermark waits for it, may be otherwise now.
-        for partition in self._partitions.values():
-            if partition.is_leader:
-                replica = partition.remotes.get(broker_id)
-                if replica is not None:
-                    partition.touch_followers()
-                    if replica.log_end_offset >= 0:
-                        partition.maybe_expand_isr(replica, now_ms)
-                    partition.maybe_advance_high_watermark(now_ms)
-                    # Nor is a dead one waited for to let records go.
-                    partition.maybe_settle_deletions()
+        self._hosted.broker_config_changed()
 
     # --- what partitions and fetchers ask --------------------------------------------------------
 
     def is_isr_eligible(self, broker_id: int, broker_epoch: int) -> bool:
         """Whether the broker may stand in an ISR: registered in that epoch, unfenced, and staying."""
-        broker = self._image.brokers.get(broker_id)
+        broker = self._hosted.image.brokers.get(broker_id)
         return (
             broker is not None
             and not broker.fenced
@@ -426,20 +237,20 @@ class ReplicaManager:
 
     def may_fetch_without_epoch(self) -> bool:
         """Whether the cluster's version is one in which followers do not tell their broker epoch."""
-        return self._image.features.get("metadata.version", EPOCH_IN_FETCH_FROM) < EPOCH_IN_FETCH_FROM
+        return self._hosted.image.features.get("metadata.version", EPOCH_IN_FETCH_FROM) < EPOCH_IN_FETCH_FROM
 
     def is_alive(self, broker_id: int) -> bool:
         """Whether the broker is registered and not fenced."""
-        broker = self._image.brokers.get(broker_id)
+        broker = self._hosted.image.brokers.get(broker_id)
         return broker is not None and not broker.fenced
 
     def nearest_replica(self, partition: Partition, rack: str, candidates: list[RemoteReplica]) -> int | None:
         """Which follower a consumer in that rack should read from; None for the leader."""
-        return nearest_by_rack(self._image.brokers, self.node_id, rack, candidates)
+        return nearest_by_rack(self._hosted.image.brokers, self.node_id, rack, candidates)
 
     def registered_epoch(self, broker_id: int) -> int | None:
         """The broker epoch in the metadata, None for a broker that is not registered."""
-        broker = self._image.brokers.get(broker_id)
+        broker = self._hosted.image.brokers.get(broker_id)
         return None if broker is None else broker.broker_epoch
 
     def broker_epoch(self) -> int:
@@ -499,72 +310,20 @@ class ReplicaManager:
         """A log could not be read or written: its directory is not used any more."""
         log.error("broker %d: the log of %s cannot be used: %s", self.node_id, partition.topic_partition, error)
         if isinstance(error, DISK_ERRORS):
-            self._log_manager.fail_directory(partition.log.directory.parent, str(error))
+            self._log_manager.fail_directory(partition.log.log_dir, str(error))
 
     # --- log directories -------------------------------------------------------------------------
 
     def directory_failed(self, directory: Path, replicas: Collection[TopicPartition], why: str) -> None:
         """A log directory is out of use (:class:`kafkalab.engine.log.manager.DirectoryListener`): its replicas are offline."""
-        self._moves.directory_failed(directory)
-        resigned: list[TopicPartition] = []
-        for tp in replicas:
-            partition = self._partitions.pop(tp, None)
-            if partition is None:
-                # It was not opened yet, so whose it is comes with the metadata.
-                self._offline.setdefault(tp, None)
-                continue
-            self._offline[tp] = partition.topic_id
-            if partition.is_leader:
-                resigned.append(tp)
-            self._fetchers.stop(partition, partition.leader_id)
-            self._report_lost(partition, directory)
-            self._levels.forget(partition)
-            partition.stop(Errors.KAFKA_STORAGE_ERROR)
-        for tp in resigned:
-            for listener in self._listeners:
-                listener.on_resigned(tp)
-
-    def _report_lost(self, partition: Partition, directory: Path) -> None:
-        """Let the controller know of a replica that it was in a directory which is out of use: somebody else has to lead."""
-        replica = (partition.topic_id, partition.topic_partition.partition)
-        directory_id = self._log_manager.directories.id_of(directory)
-        registration = self._image.partition(*partition.topic_partition)
-        if directory_id is None or registration is None or registration.directory_of(self.node_id) == directory_id:
-            self._assignments.forget(replica)
-        else:
-            self._assignments.report(replica, directory_id)
-
-    def _report_directory(self, partition: Partition, registration: PartitionRegistration) -> None:
-        """Let the controller know where a replica is, if it thinks otherwise."""
-        directory_id = self._log_manager.directories.id_of(partition.log.directory.parent)
-        if directory_id is not None and partition.future_log is None and registration.directory_of(self.node_id) != directory_id:
-            self._assignments.report((partition.topic_id, partition.topic_partition.partition), directory_id)
+        self._hosted.directory_failed(directory, replicas, why)
 
     def move_replica(self, key: PartitionKey, destination: str) -> None:
         """Begin to move a replica to another log directory (AlterReplicaLogDirs).
 
         :raises ApiError: when it cannot be.
         """
-        tp = TopicPartition(*key)
-        directories = self._log_manager.directories
-        path = directories.find(destination)
-        if path is None:
-            raise ApiError(Errors.LOG_DIR_NOT_FOUND, f"Log dir '{destination}' is not found in the config.")
-        if path in directories.failures:
-            raise ApiError(Errors.KAFKA_STORAGE_ERROR, f"Log directory {destination} is offline")
-        if key in self._offline:
-            raise ApiError(Errors.KAFKA_STORAGE_ERROR, f"Partition {tp} is offline")
-        if len(str(tp)) + FUTURE_NAME_EXTRA > NAME_LENGTH_MAX:
-            raise ApiError(Errors.INVALID_TOPIC_EXCEPTION, "The topic name is too long.")
-        partition = self._partitions.get(key)
-        if partition is None:
-            # It will be made there, should it become a replica of this broker.
-            directories.preferred[tp] = path
-            raise ApiError(Errors.REPLICA_NOT_AVAILABLE)
-        try:
-            self._moves.start(partition, path)
-        except DISK_ERRORS as e:
-            raise ApiError(Errors.KAFKA_STORAGE_ERROR, str(e)) from e
+        self._hosted.move_replica(key, destination)
 
     def _moved(self, partition: Partition) -> None:
         self.mark_changed(partition)
@@ -602,11 +361,7 @@ class ReplicaManager:
 
     def why_missing(self, tp: PartitionKey) -> Errors:
         """The error for a partition that is not hosted here."""
-        if tp in self._offline:
-            return Errors.KAFKA_STORAGE_ERROR
-        if self._image.partition(*tp) is not None:
-            return Errors.NOT_LEADER_OR_FOLLOWER
-        return Errors.UNKNOWN_TOPIC_OR_PARTITION
+        return self._hosted.why_missing(tp)
 
     def high_watermark(self, tp: PartitionKey) -> int | None:
         """The high watermark of a hosted partition, None for one that is not."""
@@ -735,7 +490,7 @@ class ReplicaManager:
         waiting: list[tuple[Partition, DeletionResult]] = []
         for key, wanted in entries:
             try:
-                if self._image.partition(*key) is None:
+                if self._hosted.image.partition(*key) is None:
                     raise ApiError(Errors.UNKNOWN_TOPIC_OR_PARTITION)
                 if key[0] in INTERNAL_TOPICS:
                     raise ApiError(Errors.INVALID_TOPIC_EXCEPTION, f"Cannot delete records of internal topic {key[0]}")
@@ -790,7 +545,7 @@ class ReplicaManager:
             for item in fetch.items:
                 partition = partitions.get(item.key)
                 if partition is None:
-                    if item.error or self._image.partition(*item.key) is None:
+                    if item.error or self._hosted.image.partition(*item.key) is None:
                         continue
                     found = MUST_ANSWER
                 else:

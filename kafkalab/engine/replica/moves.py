@@ -72,10 +72,10 @@ class ReplicaMoves:
         :raises ApiError: when the copy that was under way to somewhere else cannot be removed.
         """
         move = self._moves.get(partition)
-        if move is not None and move.copy.directory.parent == directory:
+        if move is not None and move.copy.log_dir == directory:
             return
         self.cancel(partition, drop=True)
-        if partition.log.directory.parent != directory:
+        if partition.log.log_dir != directory:
             self._begin(partition, self._log_manager.create_future(partition.topic_partition, directory))
 
     def resume(self, partition: Partition) -> None:
@@ -108,7 +108,7 @@ class ReplicaMoves:
     def directory_failed(self, directory: Path) -> None:
         """What is there does not grow any more."""
         for partition, move in list(self._moves.items()):
-            if directory in (move.copy.directory.parent, partition.log.directory.parent):
+            if directory in (move.copy.log_dir, partition.log.log_dir):
                 self.cancel(partition)
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class ReplicaMoves:
     # --- copying ------------------------------------------------------------------------------------
 
     def _begin(self, partition: Partition, copy: Log) -> None:
-        log.info("%s is moving to %s", partition.topic_partition, copy.directory.parent)
+        log.info("%s is moving to %s", partition.topic_partition, copy.log_dir)
         move = self._moves[partition] = _Move(copy)
         partition.future_log = copy
         self._arm(partition, move)
@@ -143,7 +143,7 @@ class ReplicaMoves:
                 move.copy.flush_all_later(partial(self._flushed, partition, move))
         except (ApiError, StorageError, OSError) as error:
             # The disk's refusal took its directory out of use; anything else leaves the replica where it is.
-            log.error("%s cannot be moved to %s: %s", partition.topic_partition, move.copy.directory.parent, error)
+            log.error("%s cannot be moved to %s: %s", partition.topic_partition, move.copy.log_dir, error)
             self.cancel(partition)
 
     def _copy_slice(self, replica: Log, copy: Log) -> bool:
@@ -167,7 +167,7 @@ class ReplicaMoves:
     def _flushed(self, partition: Partition, move: _Move) -> None:
         if not self._is_current(partition, move):
             return
-        directory_id = self._log_manager.directories.id_of(move.copy.directory.parent)
+        directory_id = self._log_manager.directories.id_of(move.copy.log_dir)
         if directory_id is None:
             self._recorded(partition, move)
         else:
@@ -187,7 +187,7 @@ class ReplicaMoves:
         partition.log = self._log_manager.promote_future(partition.topic_partition)
         del self._moves[partition]
         partition.future_log = None
-        log.info("%s has moved to %s", partition.topic_partition, partition.log.directory.parent)
+        log.info("%s has moved to %s", partition.topic_partition, partition.log.log_dir)
         self._on_moved(partition)
 
 

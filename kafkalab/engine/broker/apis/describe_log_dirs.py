@@ -14,7 +14,7 @@ from kafkalab.engine.common.errors import Errors
 if TYPE_CHECKING:
     from kafkalab.engine.broker.context import RequestContext
     from kafkalab.engine.broker.services import BrokerServices
-    from kafkalab.engine.replica.manager import PartitionKey
+    from kafkalab.engine.replica.hosted import PartitionKey
 
 VERSIONS = range(1, 6)
 

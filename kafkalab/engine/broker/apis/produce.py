@@ -23,7 +23,7 @@ from kafkalab.engine.replica.leader_hints import LeaderHints
 if TYPE_CHECKING:
     from kafkalab.engine.broker.context import RequestContext
     from kafkalab.engine.broker.services import BrokerServices
-    from kafkalab.engine.replica.manager import PartitionKey
+    from kafkalab.engine.replica.hosted import PartitionKey
 
 ZSTD_FROM: Final = 7
 LEADER_HINTS_FROM: Final = 10

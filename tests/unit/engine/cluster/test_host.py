@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError
-from kafkalab.engine.cluster.host import ClusterHost
+from kafkalab.engine.cluster.host import MANY_LOGS, ClusterHost
 from kafkalab.engine.common.config import ConfigError
 from kafkalab.engine.telemetry.events import NodeCrashed, NodeKilled, NodePaused, NodeResumed, NodeStopped
+from kafkalab.engine.telemetry.hub import Reader
 from kafkalab.engine.telemetry.levels import (
+    BrokerKey,
+    BrokerLevel,
     PartitionKey,
     PartitionLevel,
     QuorumKey,
@@ -42,6 +45,28 @@ def test_controllers_start_before_brokers(host: ClusterHost, cluster: FakeCluste
     assert host.broker_ids == (1, 2, 3)
     assert host.controller_ids == (101, 102, 103)
     assert all(node.state == "running" for node in host.describe().nodes)
+
+
+@pytest.mark.parametrize("logs", [MANY_LOGS - 1, MANY_LOGS])
+def test_brokers_with_many_logs_wait_for_an_active_controller(
+    logs: int, host: ClusterHost, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(logs):
+        (tmp_path / "data" / "broker-2" / f"t-{number}").mkdir(parents=True)
+    waited: list[list[int]] = []
+    open_reader = host.hub.open_reader
+
+    def opened(**options: int) -> Reader:
+        waited.append([runner.spec.node_id for runner in cluster.lives])
+        # Whoever becomes active tells of the brokers that it knows.
+        level = BrokerLevel(broker_epoch=7, fenced=False, in_controlled_shutdown=False, address="127.0.0.1:1", rack=None)
+        cluster.runners[101].sink.level(BrokerKey(2), level)
+        return open_reader(**options)
+
+    monkeypatch.setattr(host.hub, "open_reader", opened)
+    host.start()
+    assert waited == ([[101, 102, 103]] if logs == MANY_LOGS else [])
+    assert [runner.spec.node_id for runner in cluster.lives] == [101, 102, 103, 1, 2, 3]
 
 
 def test_brokers_stop_before_controllers(host: ClusterHost, cluster: FakeCluster) -> None:

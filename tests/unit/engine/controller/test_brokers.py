@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.controller.elections import Elections
+from kafkalab.engine.metadata.image import TopicImage
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.protocol.metadata_records import BrokerRegistrationChangeRecord, PartitionChangeRecord, RegisterBrokerRecord
 from kafkalab.engine.telemetry.events import BrokerFenced, BrokerRegistered, BrokerUnfenced, PartitionChanged
@@ -302,3 +304,23 @@ def test_a_controller_registers() -> None:
     assert lab.ask(ApiKey.CONTROLLER_REGISTRATION, 0, body | {"incarnation_id": None}).error_code == Errors.INVALID_REQUEST
     lab.resign()
     assert lab.ask(ApiKey.CONTROLLER_REGISTRATION, 0, body).error_code == Errors.NOT_CONTROLLER
+
+
+def test_a_topics_rules_are_asked_for_once_however_many_partitions_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = ControllerHarness()
+    lab.start_brokers(1, 2, 3)
+    lab.assigned("orders", *[(1, 2, 3)] * 20, min_insync_replicas="2")
+    lab.assigned("bold", *[(1,)] * 20, unclean_leader_election_enable="true")
+    asked: list[str] = []
+    min_isr = Elections.min_isr
+
+    def counted(self: Elections, topic: TopicImage) -> int:
+        asked.append(topic.name)
+        return min_isr(self, topic)
+
+    monkeypatch.setattr(Elections, "min_isr", counted)
+    lab.heartbeat(1, want_fence=True)
+    assert sorted(asked) == ["bold", "orders"]
+    assert {lab.partition("orders", index).leader for index in range(20)} == {2}
+    monkeypatch.undo()
+    lab.check_invariants()

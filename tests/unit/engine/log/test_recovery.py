@@ -11,6 +11,7 @@ import pytest
 
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.log import Log
+from kafkalab.engine.log.storage import OpenableFile
 from kafkalab.engine.record.batch import Record, build_batch, iter_records
 
 NOW = 1_700_000_000_000
@@ -267,3 +268,36 @@ def test_settings_do_not_outlive_the_log(open_log: OpenLog) -> None:
     log.config = LogConfig(segment_bytes=200)
     append(log, 10)
     assert log.segment_count == 5
+
+
+def test_a_segment_without_producers_is_read_once(open_log: OpenLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = open_log()
+    for number in range(40):
+        log.append_as_leader(build_batch([Record(0, NOW + number, b"k", bytes(500))]), 0)
+    log.abandon()
+    taken = 0
+    read = OpenableFile.read
+
+    def counted(file: OpenableFile, position: int, size: int) -> bytes:
+        nonlocal taken
+        data = read(file, position, size)
+        taken += len(data)
+        return data
+
+    monkeypatch.setattr(OpenableFile, "read", counted)
+    again = open_log()
+    assert again.log_end_offset == 40 and again.recovered
+    # The end is looked at once more, to append there.
+    assert again.size_bytes <= taken < 1.5 * again.size_bytes
+
+
+def test_producers_among_batches_without_are_found_again(open_log: OpenLog) -> None:
+    log = open_log(segment_bytes=1000)
+    for number in range(60):
+        named = {"producer_id": 3, "producer_epoch": 0, "base_sequence": 0} if number == 41 else {}
+        log.append_as_leader(build_batch([Record(0, NOW + number, b"k", b"v")], **named), 0)
+    log.abandon()
+    again = open_log(segment_bytes=1000)
+    assert again.segment_count > 3
+    repeated = again.append_as_leader(build_batch([Record(0, NOW, b"k", b"v")], producer_id=3, producer_epoch=0, base_sequence=0), 0)
+    assert repeated.duplicate and repeated.first_offset == 41
