@@ -62,6 +62,14 @@ def test_a_rate_is_the_mean_over_a_second_and_falls_to_zero() -> None:
     assert meter.rate == 0 and meter.is_still
 
 
+def test_a_log_that_shrinks_was_not_written_anew() -> None:
+    meter = RateMeter()
+    for size in (5_000_000, 5_000_250, 150_000, 150_250):
+        meter.update(size, may_shrink=True)
+        meter.sample(250)
+    assert meter.rate == pytest.approx(500 / 0.75), "compaction took nearly all of it away; what came is two times 250 bytes"
+
+
 def test_a_counter_that_begins_anew_is_no_negative_rate() -> None:
     meter = RateMeter()
     meter.update(10_000)
