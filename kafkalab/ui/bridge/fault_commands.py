@@ -78,6 +78,16 @@ class Deeds:
         text = f"Isolate {self._name(a)} from {whom}"
         return Deed("isolate", _link(a, b), text, code, lambda host: host.isolate(_party(a), None if b is None else _party(b)))
 
+    def isolate_from_all(self, a: int, others: Sequence[int], whom: str) -> Deed:
+        """Cut both ways from several nodes at once, "the other brokers" say."""
+
+        def act(host: FaultHost) -> None:
+            for other in others:
+                host.isolate(a, other)
+
+        code = f"for node in {list(others)}: lab.isolate({a}, node)"
+        return Deed("isolate", Link.node(a), f"Isolate {self._name(a)} from {whom}", code, act)
+
     def cut(self, a: int, b: int) -> Deed:
         """Cut one way."""
         text = f"Cut what {self._name(a)} {'send' if a == CLIENTS else 'sends'} to {self._name(b)}"

@@ -172,16 +172,21 @@ class FaultActions(QObject):
         )
 
     def isolations(self, node_id: int) -> list[Deed]:
-        """From whom a node can be isolated: all other nodes, clients, each of the others."""
+        """From whom a node can be isolated: all other nodes, those of a kind, clients, each of the others."""
         others = [other for other in sorted(self._cluster.nodes) if other != node_id]
         deeds = [self._deeds.isolate(node_id)] if others else []
+        for noun, nodes in (("controllers", self._cluster.controllers), ("brokers", self._cluster.brokers)):
+            ids = [node.node_id for node in nodes if node.node_id != node_id]
+            # Of one, or of all the others, the rows below and above speak.
+            if 1 < len(ids) < len(others):
+                deeds.append(self._deeds.isolate_from_all(node_id, ids, f"the {'other ' if len(ids) < len(nodes) else ''}{noun}"))
         return [*deeds, self._deeds.isolate(node_id, CLIENTS), *(self._deeds.isolate(node_id, other) for other in others)]
 
     def palette_entries(self) -> list[PaletteEntry]:
         """Isolations by name; the rest is in the palette as registered."""
         nodes = sorted(self._cluster.nodes)
         few = len(nodes) <= PAIRS_OFFERED_MAX
-        deeds = [deed for node_id in nodes for deed in self.isolations(node_id)[: None if few else 2]]
+        deeds = [deed for node_id in nodes for deed in self.isolations(node_id) if few or deed.link.other_id < 0]
         deeds += [self._deeds.heal(link.a, link.b) for link in self._cluster.faults.links]
         return [PaletteEntry(deed.text, deed.python, lambda deed=deed: self.do(deed)) for deed in deeds]  # type: ignore[misc]
 

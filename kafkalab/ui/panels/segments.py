@@ -34,7 +34,9 @@ class SegmentsPanel(QWidget):
         self._table.horizontalHeader().setStretchLastSection(True)
         self._table.sortByColumn(0, Qt.SortOrder.DescendingOrder)
         self._title.setContentsMargins(DOCK_PADDING, 6, DOCK_PADDING, 6)
-        legend = label("width: offsets · height: bytes per offset · outlined: active · pale: compacted", "small")
+        legend = label(
+            "width: offsets · height: bytes per offset · outlined: active · pale: compacted · hatched: before the log start", "small"
+        )
         legend.setContentsMargins(DOCK_PADDING, 0, DOCK_PADDING, 4)
         column_layout = QVBoxLayout(self)
         column_layout.setContentsMargins(0, 0, 0, 0)

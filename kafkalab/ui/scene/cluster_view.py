@@ -17,7 +17,7 @@ from kafkalab.ui.model.faults import CLIENTS, describe_offset, party_name
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.states import NODE_SIGNS, REPLICA_SIGNS, NodeState, ReplicaRole, Tone
 from kafkalab.ui.model.things import NoticeAction, Partition, QuorumMember, Topic
-from kafkalab.ui.scene.fault_lines import FaultLine, draw_fault_lines, lay_fault_lines
+from kafkalab.ui.scene.fault_lines import FaultLine, draw_fault_lines, lay_fault_lines, vote_course
 from kafkalab.ui.scene.layout import CARD_LABEL, CARD_PADDING, CardPlace, ClientPlace, HexPlace, RowMode, RowPlace, StageLayout, lay_out
 from kafkalab.ui.scene.painted_view import PaintedView
 from kafkalab.ui.scene.painting import (
@@ -371,10 +371,10 @@ class ClusterView(PaintedView):
         if down or node.state is NodeState.PAUSED or member is None:
             sign = NODE_SIGNS[node.state]
             draw_text(painter, below, f"{sign.glyph} {sign.word}", ui_font(tokens.FONT_SECONDARY_PX), theme.tone(sign.tone), CENTRE)
-        elif active:
-            draw_text(painter, below, f"leader ♛ epoch {model.quorum.epoch}", ui_font(tokens.FONT_SECONDARY_PX), theme.accent, CENTRE)
         else:
-            words, tone = _role_words(model, member)
+            words, tone = (f"leader ♛ epoch {model.quorum.epoch}", Tone.ACCENT) if active else _role_words(model, member)
+            if node.clock_offset_s:
+                words, tone = f"{words} · ▲ clock", Tone.WARN
             draw_text(painter, below, words, ui_font(tokens.FONT_SECONDARY_PX), theme.tone(tone), CENTRE)
 
     def _note_hexagon(self, place: HexPlace) -> None:
@@ -457,8 +457,12 @@ class ClusterView(PaintedView):
         else:
             second = "no replicas yet"
         second_font = small
+        second_tone = theme.muted
+        if node.clock_offset_s and not gone:
+            # What its records and leases are stamped with is worth more room than what it leads.
+            second, second_tone = f"▲ clock {describe_offset(node.clock_offset_s)}", theme.warn
         second_width = min(text_width(second, second_font) + 2, inner)
-        draw_text(painter, line_rect(right - second_width, rect.top() + 37.5, second_width), second, second_font, theme.muted, RIGHT)
+        draw_text(painter, line_rect(right - second_width, rect.top() + 37.5, second_width), second, second_font, second_tone, RIGHT)
         room = inner - second_width - 8
         address = node.address
         if text_width(address, figures) > room:
@@ -773,24 +777,22 @@ class ClusterView(PaintedView):
         if not self._has_votes():
             return
         theme, now = self.theme, self.model.now_ms
-        places = {place.node.node_id: place for place in self._layout.hexes}
         for vote in self.model.quorum.votes:
             age = now - vote.at_ms
-            voter, candidate = places.get(vote.voter_id), places.get(vote.candidate_id)
-            if not 0 <= age < VOTE_SHOWN_MS or voter is None or candidate is None or voter is candidate:
+            course = vote_course(self._layout, vote.voter_id, vote.candidate_id) if 0 <= age < VOTE_SHOWN_MS else None
+            if course is None:
                 continue
             share = 1.0 if self.reduce_motion else min(age / VOTE_FLIGHT_MS, 1.0)
             eased = 1 - (1 - share) ** 2
-            side = 1.0 if candidate.centre.x() > voter.centre.x() else -1.0
-            start = voter.centre + QPointF(side * (voter.radius + 6), 0)
-            end = candidate.centre - QPointF(side * (candidate.radius + 6), 0)
-            tip = start + (end - start) * eased
-            tail = start + (end - start) * max(eased - 0.25, 0.0)
+            tail = max(eased - 0.25, 0.0)
             tone = theme.accent if vote.granted else theme.error
+            painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(pen(tone, tokens.STROKE_RING, (3.0, 3.0) if vote.pre_vote else ()))
-            painter.drawLine(tail, tip)
+            painter.drawPolyline([QPointF(*course.at(tail + (eased - tail) * piece / 6)) for piece in range(7)])
             words = f"{'✓' if vote.granted else '✕'} {vote.epoch}"
-            draw_text(painter, line_rect(tip.x() - 20, tip.y() - 10, 40, 14), words, mono_font(10), tone, CENTRE, elide=False)
+            # Beside the middle of the line: at its tip the candidate would cover them.
+            x, y = course.at((tail + eased) / 2)
+            draw_text(painter, line_rect(x - 20, max(y - 10, 8), 40, 14), words, mono_font(10), tone, CENTRE, elide=False)
 
     # --- facts ---------------------------------------------------------------------------------
 
@@ -832,7 +834,7 @@ def _role_words(model: ClusterModel, member: QuorumMember) -> tuple[str, Tone]:
     if model.quorum.leader_id < 0:
         return f"{member.state}, epoch {member.epoch}", Tone.WARN
     lag = model.quorum.lag_of(member.node_id)
-    return (f"{member.state} −{format_count(lag)}", Tone.WARN) if lag > LAG_SHOWN_MIN else (member.state, Tone.MUTED)
+    return (f"{member.state}, {format_count(lag)} behind", Tone.WARN) if lag > LAG_SHOWN_MIN else (member.state, Tone.MUTED)
 
 
 def _line_look(wire: Wire) -> tuple[object, ...]:

@@ -82,6 +82,13 @@ def lay_fault_lines(layout: StageLayout, faults: Faults) -> list[FaultLine]:
     return lines
 
 
+def vote_course(layout: StageLayout, voter: int, candidate: int) -> Course | None:
+    """The way of a vote: over the heads of those who stand between, as it passes none of them."""
+    places = {place.node.node_id: _hexagon(place) for place in layout.hexes}
+    one, other = places.get(voter), places.get(candidate)
+    return None if one is None or other is None or one is other else _between_hexagons(places, one, other)
+
+
 def _length(course: Course) -> float:
     return hypot(course.end[0] - course.start[0], course.end[1] - course.start[1])
 

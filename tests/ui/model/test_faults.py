@@ -281,7 +281,7 @@ def test_the_notice_tells_the_worst(model: ClusterModel) -> None:
     cluster.run(model, 2_000)
     assert model.notice is not None
     assert model.notice.text == "Brokers 1, 2 and 3 are down. No broker is in service: nothing can be read or written."
-    assert [action.label for action in model.notice.actions][0] == "Restart broker 1", "it was the last in sync: the others could not lead"
+    assert model.notice.actions[0].label == "Restart broker 1", "it was the last in sync: the others could not lead"
 
 
 def test_the_notice_tells_what_a_cut_costs(model: ClusterModel, cluster: samples.SampleCluster) -> None:

@@ -70,7 +70,7 @@ def test_a_node_is_isolated_from_its_context_menu(qtbot: QtBot, window: MainWind
     from_whom = next(action.menu() for action in menu.actions() if action.text() == "Isolate controller 102 from")
     assert isinstance(from_whom, QMenu)
     choices = _actions(from_whom)
-    assert list(choices)[:2] == ["all other nodes", "clients"]
+    assert list(choices)[:4] == ["all other nodes", "the other controllers", "the brokers", "clients"]
     assert "controller 102" not in choices and {"broker 1", "broker 2", "broker 3", "controller 101"} <= set(choices)
     assert choices["all other nodes"].toolTip() == "Python: lab.isolate(102)"
     _done(qtbot, window, choices["all other nodes"].trigger)
@@ -150,6 +150,15 @@ def test_a_link_has_facts_of_its_own(window: MainWindow, cluster: samples.Sample
     ]
     menu = window.context_menu(Link.between(1, 2))
     assert [action.objectName() for action in menu.actions() if action.objectName()][:2] == ["link.heal", "link.heal_all"]
+
+
+def test_a_node_is_isolated_from_all_of_a_kind_at_once(qtbot: QtBot, window: MainWindow, host: NotingHost) -> None:
+    entries = {entry.title: entry for entry in window.commands.faults.palette_entries()}
+    _done(qtbot, window, entries["Isolate broker 2 from the other brokers"].run)
+    _done(qtbot, window, entries["Isolate broker 2 from the controllers"].run)
+    assert host.asked == [("isolate", 2, one) for one in (1, 3, 101, 102, 103)]
+    assert entries["Isolate broker 2 from the other brokers"].kind == "for node in [1, 3]: lab.isolate(2, node)"
+    assert "Isolate controller 102 from the other controllers" in entries and "Isolate controller 102 from the brokers" in entries
 
 
 def test_the_palette_isolates_by_name(qtbot: QtBot, window: MainWindow, host: NotingHost) -> None:
