@@ -18,6 +18,7 @@ from kafkalab.ui.dialogs.deeds import (
     LOSE,
     SLOW,
     DeedDialog,
+    DiskDialog,
     JumpClockDialog,
     LinkFaultDialog,
     ReassignDialog,
@@ -98,6 +99,33 @@ class FaultActions(QObject):
             ),
             why_not=lambda: "" if self._target(self._selection.link) is not None else SELECT_NODE,
             label=lambda: self._label("Set the clock of {}…"),
+        )
+        add(
+            "disk.break",
+            "Break the disk…",
+            self.ask_for_disk,
+            menu=MENU,
+            tip=lambda: f"Full, broken, read-only or gone. {PYTHON_PREFIX}lab.break_disk({self._node_meant(1)})",
+            why_not=self._why_no_node,
+            label=lambda: self._label("Break the disk of {}…"),
+        )
+        add(
+            "disk.heal",
+            "Heal the disk",
+            lambda: self._do_to_node(self._deeds.heal_disk),
+            menu=MENU,
+            tip=lambda: f"What went out of use is used again after a restart. {PYTHON_PREFIX}lab.heal_disk({self._node_meant(1)})",
+            why_not=self._why_no_node,
+            label=lambda: self._label("Heal the disk of {}"),
+        )
+        add(
+            "node.power_loss",
+            "Power loss",
+            lambda: self._do_to_node(self._deeds.power_loss),
+            menu=MENU,
+            tip=lambda: f"A kill, and what was written and not synced is lost. {PYTHON_PREFIX}lab.power_loss({self._node_meant(1)})",
+            why_not=self._why_no_power_loss,
+            label=lambda: self._label("Power loss of {}"),
         )
         add(
             "link.heal",
@@ -223,6 +251,24 @@ class FaultActions(QObject):
         node = self._target(self._selection.link)
         if node is not None:
             self._open(JumpClockDialog(self._window, self._deeds, node.node_id, node.name, node.clock_offset_s))
+
+    def ask_for_disk(self) -> None:
+        """Ask what is to be wrong with a node's disk."""
+        node = self._target(self._selection.link)
+        if node is not None:
+            self._open(DiskDialog(self._window, self._deeds, node.node_id, node.name))
+
+    def _do_to_node(self, deed_of: Callable[[int], Deed]) -> None:
+        node = self._target(self._selection.link)
+        if node is not None:
+            self.do(deed_of(node.node_id))
+
+    def _why_no_node(self) -> str:
+        return "" if self._target(self._selection.link) is not None else SELECT_NODE
+
+    def _why_no_power_loss(self) -> str:
+        node = self._target(self._selection.link)
+        return SELECT_NODE if node is None else f"{node.name} does not run." if node.is_down else ""
 
     def ask_for_replicas(self) -> None:
         """Ask where a partition's replicas shall be."""

@@ -363,6 +363,9 @@ class ClusterView(PaintedView):
         if member is not None:
             words = f"hw {format_offset(member.high_watermark)}"
             size = 9 if len(words) <= 8 and radius > 30 else 8
+            if text_width(words, mono_font(size)) > 1.6 * radius:
+                # The number alone stays within the sides; the tooltip says what it is.
+                words = words.removeprefix("hw ")
             draw_text(
                 painter, line_rect(centre.x() - 32, centre.y() + 11, 64, 14), words, mono_font(size), theme.muted, CENTRE, elide=False
             )

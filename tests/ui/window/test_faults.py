@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from kafkalab.engine.telemetry import events as ev
 from kafkalab.engine.telemetry import levels as lv
 from kafkalab.ui.bridge.command_gateway import CommandGateway
-from kafkalab.ui.dialogs.deeds import LinkFaultDialog
+from kafkalab.ui.dialogs.deeds import DiskDialog, LinkFaultDialog
 from kafkalab.ui.main_window import MainWindow
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.faults import CLIENTS
@@ -166,6 +166,25 @@ def test_the_palette_isolates_by_name(qtbot: QtBot, window: MainWindow, host: No
     assert entries["Isolate broker 1 from clients"].kind == "lab.isolate(1, 'clients')"
     _done(qtbot, window, entries["Isolate broker 1 from controller 102"].run)
     assert host.asked == [("isolate", 1, 102)]
+
+
+def test_disks_break_and_power_fails_from_the_window(qtbot: QtBot, window: MainWindow, host: NotingHost) -> None:
+    window.selection.select(Link.node(2))
+    window.registry.refresh()
+    assert window.registry["disk.break"].text() == "Break the disk of broker 2…"
+    window.registry["disk.break"].trigger()
+    dialog = window.commands.faults.dialog
+    assert isinstance(dialog, DiskDialog) and dialog.python() == "lab.fill_disk(2)"
+    dialog.set_values("read_only", 2)
+    assert dialog.python() == "lab.break_disk(2, 2, kind='read_only')"
+    _done(qtbot, window, dialog.submit)
+    dialog.set_values("broken")
+    assert dialog.python() == "lab.break_disk(2)" and dialog.deed().text == "Break the disk of broker 2"
+    _done(qtbot, window, window.registry["disk.heal"].trigger)
+    _done(qtbot, window, window.registry["node.power_loss"].trigger)
+    assert host.asked == [("break_disk", 2, 2, "read_only"), ("heal_disk", 2), ("power_loss", 2)]
+    menu = [action.objectName() for action in window.context_menu(Link.node(2)).actions()]
+    assert {"disk.break", "disk.heal", "node.power_loss"} <= set(menu)
 
 
 def test_leaders_are_elected_and_replicas_moved(
