@@ -20,7 +20,6 @@ from PySide6.QtWidgets import (
     QFormLayout,
     QLabel,
     QLineEdit,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -36,7 +35,7 @@ ALL_OTHERS: Final = -2
 DELAY_MS_MAX: Final = 600_000
 RATE_MAX: Final = 1_000_000_000
 JUMP_S_MAX: Final = 10 * 365 * 86_400
-DIRECTORIES_MAX: Final = 64
+DIRECTORIES_MAX: Final = 8
 DISK_KINDS: Final = (
     ("full: nothing more can be written", FULL),
     ("broken: every read and write fails", BROKEN),
@@ -283,22 +282,20 @@ class DiskDialog(DeedDialog):
         self._kind = _chooser("What is wrong")
         for words, kind in DISK_KINDS:
             self._kind.addItem(words, kind)
-        self._directory = QSpinBox()
-        self._directory.setAccessibleName("Log directory")
-        self._directory.setRange(0, DIRECTORIES_MAX)
-        self._directory.setSpecialValueText("all of them")
-        self._directory.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
-        self._directory.setMinimumWidth(FIELD_WIDTH)
+        self._directory = _chooser("Log directory")
+        self._directory.addItem("all of them", 0)
+        for number in range(1, DIRECTORIES_MAX + 1):
+            self._directory.addItem(str(number), number)
         self.form.addRow("It &is", self._kind)
         self.form.addRow("Log &directory", self._directory)
         self._kind.currentIndexChanged.connect(self.check)
-        self._directory.valueChanged.connect(self.check)
+        self._directory.currentIndexChanged.connect(self.check)
         self.check()
 
     def set_values(self, kind: str, directory: int = 0) -> None:
         """Fill the fields."""
         self._kind.setCurrentIndex(self._kind.findData(kind))
-        self._directory.setValue(directory)
+        self._directory.setCurrentIndex(self._directory.findData(directory))
 
     def fault(self) -> str:
         """How many directories there are the cluster knows."""
@@ -306,7 +303,7 @@ class DiskDialog(DeedDialog):
 
     def deed(self) -> Deed:
         """What the fields say."""
-        return self._deeds.spoil_disk(self._node_id, str(self._kind.currentData()), self._directory.value() or None)
+        return self._deeds.spoil_disk(self._node_id, str(self._kind.currentData()), int(self._directory.currentData()) or None)
 
 
 class ReassignDialog(DeedDialog):

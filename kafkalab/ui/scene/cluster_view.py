@@ -665,6 +665,9 @@ class ClusterView(PaintedView):
                 if link.broken or self.model.faults.is_cut(node_id, CLIENTS):
                     lines.append((place, node_id, "broken", 0.0))
                     continue
+                if not link.connections:
+                    # It was closed in order, and the card says so for a while: no line is where no connection is.
+                    continue
                 flows = [("produce", link.produce_rate), ("fetch", link.fetch_rate)]
                 moving = [(kind, rate) for kind, rate in flows if rate > 0]
                 if not moving:

@@ -100,6 +100,20 @@ def test_connections_of_members_gather_on_the_groups_card() -> None:
     assert clients.clients["g:billing"].link == Link.group("billing")
 
 
+def test_a_member_that_told_its_group_late_is_counted_once() -> None:
+    clients, change = Clients(), ChangeSet()
+    keys = [lv.ConnectionKey(1, 1), lv.ConnectionKey(1, 2)]
+    for key in keys:
+        clients.update(key, connection("member-1"), change)
+    clients.update(keys[0], connection("member-1", group_id="billing"), change)
+    clients.update(keys[1], connection("member-1", group_id="billing"), change)
+    assert {link.connections for link in clients.clients["g:billing"].links.values()} == {2}
+    for key in keys:
+        clients.remove(key, 1_000.0, change)
+    clients.sample(250, 60_000.0, change)
+    assert not clients.clients, "its card does not stay for ever"
+
+
 def test_a_producer_with_the_same_client_id_as_a_group_keeps_its_own_card() -> None:
     clients, change = Clients(), ChangeSet()
     clients.update(lv.ConnectionKey(1, 1), connection("rdkafka", group_id="billing"), change)

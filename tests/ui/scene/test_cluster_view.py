@@ -346,3 +346,15 @@ def test_a_clock_that_is_wrong_is_on_its_card(qtbot: QtBot) -> None:
     view.apply_change(cluster.feed(model))
     after = count_colour(view.grab().toImage(), DARK.warn)
     assert after > before
+
+
+def test_no_line_is_drawn_where_no_connection_is(qtbot: QtBot) -> None:
+    model = ClusterModel()
+    samples.running(model)
+    view = shown(qtbot, ClusterView(model))
+    client = next(client for client in model.clients.values() if client.kind == "group")
+    before = len(view._lay_wires())
+    closed = dict.fromkeys(client.connections)
+    view.apply_change(model.apply([], closed, 0, model.now_ms + 10))
+    assert client.links and not client.connections, "its card stays for a moment"
+    assert len(view._lay_wires()) == before - len(client.links)
