@@ -45,6 +45,8 @@ SLOW_REFRESH_MS: Final = 250
 """Figures that always change (lag, watermarks) are drawn anew this often."""
 _FACT_SEPARATOR: Final = " · "
 LAG_SHOWN_MIN: Final = 8
+EMPTY_FETCHES_MAX: Final = 100.0
+"""Bytes per second: followers ask though there is nothing to fetch; no records run then, and nothing needs to be drawn."""
 """A follower is always a few records behind: that is no news."""
 VOTE_FLIGHT_MS: Final = 180.0
 VOTE_SHOWN_MS: Final = 1_200.0
@@ -710,7 +712,8 @@ class ClusterView(PaintedView):
             share = (at + 1) / (count + 1)
             y = one.top() + 24 + (one.height() - 48) * share
             start, end = (one.right(), other.left()) if one.left() < other.left() else (one.left(), other.right())
-            wires.append(Wire("peer", straight((start, y), (end, y)), self.model.peer_links[leader_id, follower_id].rate))
+            rate = self.model.peer_links[leader_id, follower_id].rate
+            wires.append(Wire("peer", straight((start, y), (end, y)), rate if rate >= EMPTY_FETCHES_MAX else 0.0))
         return wires
 
     # --- notice --------------------------------------------------------------------------------

@@ -358,3 +358,13 @@ def test_no_line_is_drawn_where_no_connection_is(qtbot: QtBot) -> None:
     view.apply_change(model.apply([], closed, 0, model.now_ms + 10))
     assert client.links and not client.connections, "its card stays for a moment"
     assert len(view._lay_wires()) == before - len(client.links)
+
+
+def test_followers_that_only_ask_move_nothing(qtbot: QtBot) -> None:
+    model = ClusterModel()
+    samples.running(model)
+    view = shown(qtbot, ClusterView(model))
+    assert any(wire.moves for wire in view._peer_wires())
+    for link in model.peer_links.values():
+        link.rate = 40.0
+    assert not any(wire.moves for wire in view._peer_wires()), "empty answers are no data"
