@@ -786,7 +786,9 @@ class ClusterView(PaintedView):
         if not self._has_votes():
             return
         theme, now = self.theme, self.model.now_ms
-        for vote in self.model.quorum.votes:
+        # Where a vote follows a pre-vote the same way, it takes its place.
+        latest = {(vote.voter_id, vote.candidate_id): vote for vote in self.model.quorum.votes}
+        for vote in latest.values():
             age = now - vote.at_ms
             course = vote_course(self._layout, vote.voter_id, vote.candidate_id) if 0 <= age < VOTE_SHOWN_MS else None
             if course is None:

@@ -287,6 +287,6 @@ def test_in_a_narrow_view_the_rebalances_stand_under_the_members(
 
 def test_three_lines_of_figures_have_room_beside_one_replica() -> None:
     partition = Partition("lonely", 0)
-    partition.replica_ids = (1,)
+    partition.leader, partition.replica_ids, partition.isr = 1, (1,), (1,)
     partition.replicas = {1: Replica(1)}
     assert _row_height(partition) >= FIGURES_HEIGHT + 10, "the next row begins below them"
