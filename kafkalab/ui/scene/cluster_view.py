@@ -380,6 +380,9 @@ class ClusterView(PaintedView):
             words, tone = (f"leader ♛ epoch {model.quorum.epoch}", Tone.ACCENT) if active else _role_words(model, member)
             if node.clock_offset_s:
                 words, tone = f"{words} · ▲ clock", Tone.WARN
+            # Beside the stage's edge the words stand a little aside of their controller rather than be cut off.
+            half = text_width(words, ui_font(tokens.FONT_SECONDARY_PX)) / 2 + 4
+            below.moveCenter(QPointF(min(max(centre.x(), half), max(self.width() - half, half)), below.center().y()))
             draw_text(painter, below, words, ui_font(tokens.FONT_SECONDARY_PX), theme.tone(tone), CENTRE)
 
     def _note_hexagon(self, place: HexPlace) -> None:
