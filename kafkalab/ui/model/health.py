@@ -11,7 +11,7 @@ from kafkalab.ui.model.faults import CLIENTS, Faults, NameOf, TroubledLink, part
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.states import HealthLevel, NodeState, Tone
 from kafkalab.ui.model.things import Health, Node, Notice, NoticeAction, Quorum
-from kafkalab.ui.theme.formats import format_seconds, plural
+from kafkalab.ui.theme.formats import format_count, format_seconds, plural
 
 NAMED_MAX: Final = 3
 """Of more parties the notice says how many they are: it has one line."""
@@ -68,7 +68,7 @@ def judge(
         text = f"Offline · {plural(len(leaderless), 'partition')} {verb} no leader"
         return Health(HealthLevel.OFFLINE, text, culprit or Link.of_partition(*lost), **counts)
     if under_replicated:
-        text = f"Degraded · {len(under_replicated)} under-replicated"
+        text = f"Degraded · {format_count(len(under_replicated))} under-replicated"
         return Health(HealthLevel.DEGRADED, text, culprit or Link.of_partition(*min(under_replicated)), **counts)
     if trouble:
         node = trouble[0]
