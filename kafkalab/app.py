@@ -226,6 +226,22 @@ class LateHost:
         """Set a wall clock."""
         self.running().jump_clock(node_id, seconds)
 
+    def power_loss(self, node_id: int, torn_tail_bytes: int = 0) -> None:
+        """End a node and lose what it had not synced."""
+        self.running().power_loss(node_id, torn_tail_bytes)
+
+    def fill_disk(self, node_id: int, directory: int | None = None, free_bytes: int = 0) -> None:
+        """Let its disk be full."""
+        self.running().fill_disk(node_id, directory, free_bytes)
+
+    def break_disk(self, node_id: int, directory: int | None = None, kind: str = "broken") -> None:
+        """Let its disk fail."""
+        self.running().break_disk(node_id, directory, kind)
+
+    def heal_disk(self, node_id: int) -> None:
+        """Let its disks be right again."""
+        self.running().heal_disk(node_id)
+
     def add_controller(self) -> int:
         """Start one more controller that votes."""
         return self.running().add_controller()

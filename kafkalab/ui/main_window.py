@@ -254,7 +254,9 @@ class MainWindow(QMainWindow):
     def show_link(self, link: Link) -> None:
         """Select a thing and bring the view to the front that tells most about it."""
         self.stage.show_for(link)
-        if link.kind is not LinkKind.FAILOVER:
+        if link.kind is LinkKind.FAILOVER:
+            self.failover_view.show_trouble()
+        else:
             self.selection.select(link)
 
     def explain(self, link: Link) -> None:
@@ -315,9 +317,11 @@ class MainWindow(QMainWindow):
         choices = menu.addMenu(f"Isolate {node.name} from")
         choices.setToolTipsVisible(True)
         faults = self.commands.faults
-        for at, deed in enumerate(faults.isolations(node.node_id)):
-            if at == 2:
+        separated = False
+        for deed in faults.isolations(node.node_id):
+            if deed.link.other_id >= 0 and not separated:
                 choices.addSeparator()
+                separated = True
             action = choices.addAction(deed.text.rpartition(" from ")[2], lambda deed=deed: faults.do(deed))  # type: ignore[misc]
             action.setToolTip(f"{PYTHON_PREFIX}{deed.python}")
 

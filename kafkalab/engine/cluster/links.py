@@ -156,7 +156,7 @@ def describe_fault(fault: LinkFault) -> str:
     if fault.delay_ms or fault.jitter_ms:
         parts.append(f"{fault.delay_ms:g} ms" + (f" ± {fault.jitter_ms:g} ms" if fault.jitter_ms else "") + " late")
     if fault.loss:
-        parts.append(f"each piece is lost with {fault.loss:.0%}")
+        parts.append(f"{fault.loss * 100:g} % lost")
     if fault.bytes_per_second:
         parts.append(f"{fault.bytes_per_second:g} bytes/s")
     return ", ".join(parts) or "nothing is wrong"

@@ -333,6 +333,36 @@ class RemoteClusterHost:
         """
         self._ask("jump_clock", node_id, seconds)
 
+    # --- disks -----------------------------------------------------------------------------------------
+
+    def power_loss(self, node_id: int, torn_tail_bytes: int = 0) -> None:
+        """End a node, and with it everything that it had written and not synced. See :meth:`ClusterHost.power_loss`.
+
+        :raises HostError: when it is not there, or does not run.
+        """
+        self._ask("power_loss", node_id, torn_tail_bytes)
+
+    def fill_disk(self, node_id: int, directory: int | None = None, free_bytes: int = 0) -> None:
+        """Let a node's disk be full after so many more bytes. See :meth:`ClusterHost.fill_disk`.
+
+        :raises HostError: when there is no such node or directory.
+        """
+        self._ask("fill_disk", node_id, directory, free_bytes)
+
+    def break_disk(self, node_id: int, directory: int | None = None, kind: str = "broken") -> None:
+        """Let a node's disk fail, be read-only or be gone. See :meth:`ClusterHost.break_disk`.
+
+        :raises HostError: when there is no such node, directory or kind.
+        """
+        self._ask("break_disk", node_id, directory, kind)
+
+    def heal_disk(self, node_id: int) -> None:
+        """Let a node's disks be right again. See :meth:`ClusterHost.heal_disk`.
+
+        :raises HostError: when there is no such node.
+        """
+        self._ask("heal_disk", node_id)
+
     # --- topics ----------------------------------------------------------------------------------------
 
     def create_topic(self, name: str, partitions: int = -1, replication_factor: int = -1, configs: Mapping[str, str] | None = None) -> None:

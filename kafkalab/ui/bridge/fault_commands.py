@@ -12,6 +12,8 @@ from kafkalab.ui.model.links import Link
 Party = int | Literal["clients"]
 
 PYTHON_PREFIX: Final = "Python: "
+FULL, BROKEN = "full", "broken"
+"""Kinds of spoiled disks, as the host names them; ``read_only`` and ``vanished`` are the others."""
 
 
 class FaultHost(Protocol):
@@ -37,6 +39,18 @@ class FaultHost(Protocol):
 
     def jump_clock(self, node_id: int, seconds: float) -> None:
         """Set a wall clock."""
+
+    def power_loss(self, node_id: int, torn_tail_bytes: int = 0) -> None:
+        """End a node and lose what it had not synced."""
+
+    def fill_disk(self, node_id: int, directory: int | None = None, free_bytes: int = 0) -> None:
+        """Let its disk be full."""
+
+    def break_disk(self, node_id: int, directory: int | None = None, kind: str = "broken") -> None:
+        """Let its disk fail."""
+
+    def heal_disk(self, node_id: int) -> None:
+        """Let its disks be right again."""
 
     def add_controller(self) -> int:
         """Start one more controller that votes."""
@@ -77,6 +91,16 @@ class Deeds:
         code = f"lab.isolate({_party(a)!r})" if b is None else f"lab.isolate({_party(a)!r}, {_party(b)!r})"
         text = f"Isolate {self._name(a)} from {whom}"
         return Deed("isolate", _link(a, b), text, code, lambda host: host.isolate(_party(a), None if b is None else _party(b)))
+
+    def isolate_from_all(self, a: int, others: Sequence[int], whom: str) -> Deed:
+        """Cut both ways from several nodes at once, "the other brokers" say."""
+
+        def act(host: FaultHost) -> None:
+            for other in others:
+                host.isolate(a, other)
+
+        code = f"for node in {list(others)}: lab.isolate({a}, node)"
+        return Deed("isolate", Link.node(a), f"Isolate {self._name(a)} from {whom}", code, act)
 
     def cut(self, a: int, b: int) -> Deed:
         """Cut one way."""
@@ -134,6 +158,29 @@ class Deeds:
         text = f"Set the clock of {self._name(node_id)} {'forward' if seconds >= 0 else 'back'} by {abs(seconds):g} s"
         code = f"lab.jump_clock({node_id}, {seconds:g})"
         return Deed("jump_clock", Link.node(node_id), text, code, lambda host: host.jump_clock(node_id, seconds))
+
+    def power_loss(self, node_id: int) -> Deed:
+        """A kill, and what was not synced is lost."""
+        text = f"Power loss of {self._name(node_id)}"
+        return Deed("power_loss", Link.node(node_id), text, f"lab.power_loss({node_id})", lambda host: host.power_loss(node_id))
+
+    def spoil_disk(self, node_id: int, kind: str, directory: int | None) -> Deed:
+        """The disk is full, or fails in one way or another: in one log directory or in all."""
+        where = f"log directory {directory} of " if directory is not None else "the disk of "
+        text = f"{'Fill' if kind == FULL else 'Break'} {where}{self._name(node_id)}"
+        arguments = [str(node_id), *([str(directory)] if directory is not None else [])]
+        if kind == FULL:
+            code = f"lab.fill_disk({', '.join(arguments)})"
+            return Deed("fill_disk", Link.node(node_id), text, code, lambda host: host.fill_disk(node_id, directory))
+        if kind != BROKEN:
+            arguments.append(f"kind={kind!r}")
+        code = f"lab.break_disk({', '.join(arguments)})"
+        return Deed("break_disk", Link.node(node_id), text, code, lambda host: host.break_disk(node_id, directory, kind))
+
+    def heal_disk(self, node_id: int) -> Deed:
+        """All of a node's log directories are right again."""
+        text = f"Heal the disk of {self._name(node_id)}"
+        return Deed("heal_disk", Link.node(node_id), text, f"lab.heal_disk({node_id})", lambda host: host.heal_disk(node_id))
 
     def add_controller(self) -> Deed:
         """One more voter."""

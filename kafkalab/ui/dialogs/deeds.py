@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from kafkalab.ui.bridge.fault_commands import Deed, Deeds
+from kafkalab.ui.bridge.fault_commands import BROKEN, FULL, Deed, Deeds
 from kafkalab.ui.model.faults import CLIENTS
 from kafkalab.ui.panels.widgets import Chooser
 
@@ -35,6 +35,13 @@ ALL_OTHERS: Final = -2
 DELAY_MS_MAX: Final = 600_000
 RATE_MAX: Final = 1_000_000_000
 JUMP_S_MAX: Final = 10 * 365 * 86_400
+DIRECTORIES_MAX: Final = 8
+DISK_KINDS: Final = (
+    ("full: nothing more can be written", FULL),
+    ("broken: every read and write fails", BROKEN),
+    ("read-only", "read_only"),
+    ("gone", "vanished"),
+)
 ISOLATE, CUT, DELAY, LOSE, SLOW = "isolate", "cut", "delay", "lose", "slow"
 TITLES: Final[Mapping[str, str]] = {
     ISOLATE: "Isolate",
@@ -259,6 +266,44 @@ class JumpClockDialog(DeedDialog):
     def deed(self) -> Deed:
         """The jump."""
         return self._deeds.jump_clock(self._node_id, self._seconds.value())
+
+
+class DiskDialog(DeedDialog):
+    """What is to be wrong with a node's disk, in which of its log directories."""
+
+    def __init__(self, parent: QWidget | None, deeds: Deeds, node_id: int, name: str) -> None:
+        note = (
+            "A log directory whose write fails goes out of use until the next restart; a node without one that works ends. "
+            "What is healed is used again after a restart."
+        )
+        super().__init__(parent, f"Break the disk of {name}", "Break", note)
+        self._deeds = deeds
+        self._node_id = node_id
+        self._kind = _chooser("What is wrong")
+        for words, kind in DISK_KINDS:
+            self._kind.addItem(words, kind)
+        self._directory = _chooser("Log directory")
+        self._directory.addItem("all of them", 0)
+        for number in range(1, DIRECTORIES_MAX + 1):
+            self._directory.addItem(str(number), number)
+        self.form.addRow("It &is", self._kind)
+        self.form.addRow("Log &directory", self._directory)
+        self._kind.currentIndexChanged.connect(self.check)
+        self._directory.currentIndexChanged.connect(self.check)
+        self.check()
+
+    def set_values(self, kind: str, directory: int = 0) -> None:
+        """Fill the fields."""
+        self._kind.setCurrentIndex(self._kind.findData(kind))
+        self._directory.setCurrentIndex(self._directory.findData(directory))
+
+    def fault(self) -> str:
+        """How many directories there are the cluster knows."""
+        return ""
+
+    def deed(self) -> Deed:
+        """What the fields say."""
+        return self._deeds.spoil_disk(self._node_id, str(self._kind.currentData()), int(self._directory.currentData()) or None)
 
 
 class ReassignDialog(DeedDialog):

@@ -15,6 +15,7 @@ from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, Qt
 from kafkalab.ui.itemmodels.roles import NO_PARENT, ColourRole, GlyphRole, Index, LinkRole, ToneRole
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
+from kafkalab.ui.model.faults import describe_offset
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.states import NODE_SIGNS, Tone
 from kafkalab.ui.model.things import Node, Partition, Topic
@@ -51,6 +52,7 @@ class ExplorerModel(QAbstractItemModel):
         super().__init__(parent)
         self._cluster = cluster
         self._show_internal = False
+        self._filter = ""
         self._root = _Item(_Face(Link.cluster(), ""), None, 0)
         self._root.children = [_Item(_Face(Link.cluster(), title), self._root, row) for row, title in enumerate(SECTIONS)]
         self._by_link: dict[Link, _Item] = {}
@@ -61,6 +63,22 @@ class ExplorerModel(QAbstractItemModel):
         """Show or hide the cluster's own topics."""
         self._show_internal = show
         self._sync_topics()
+
+    def set_filter(self, text: str) -> None:
+        """Show only topics, partitions, groups and clients whose names have this in them; nodes stay."""
+        self._filter = text.strip().lower()
+        self._sync_topics()
+        self._sync_groups()
+        self._sync_clients()
+
+    @property
+    def is_narrowed_to_partitions(self) -> bool:
+        """The filter leaves some partitions of a topic whose own name it does not match."""
+        topics = self._root.children[TOPICS].children
+        return bool(self._filter) and any(not self._matches(topic.face.text) for topic in topics)
+
+    def _matches(self, name: str) -> bool:
+        return self._filter in name.lower()
 
     def refresh(self, now_ms: float) -> None:
         """Bring everything up to date."""
@@ -107,11 +125,20 @@ class ExplorerModel(QAbstractItemModel):
 
     def _sync_topics(self) -> None:
         topics = sorted(self._cluster.topics.values(), key=lambda topic: (topic.internal, topic.order, topic.name))
-        shown = [topic for topic in topics if self._show_internal or not topic.internal]
+        shown: list[tuple[Topic, list[Partition]]] = []
+        for topic in topics:
+            if not self._show_internal and topic.internal:
+                continue
+            partitions = topic.sorted_partitions
+            if not self._matches(topic.name):
+                partitions = [partition for partition in partitions if self._matches(str(partition.topic_partition))]
+                if not partitions:
+                    continue
+            shown.append((topic, partitions))
         section = self._root.children[TOPICS]
-        self._sync(section, [_topic_face(topic) for topic in shown])
-        for item, topic in zip(section.children, shown, strict=True):
-            self._sync(item, [_partition_face(partition) for partition in topic.sorted_partitions])
+        self._sync(section, [_topic_face(topic) for topic, _ in shown])
+        for item, (_, partitions) in zip(section.children, shown, strict=True):
+            self._sync(item, [_partition_face(partition) for partition in partitions])
 
     def _touch_partitions(self, changes: ChangeSet) -> None:
         for name, number in changes.partitions:
@@ -123,6 +150,8 @@ class ExplorerModel(QAbstractItemModel):
     def _sync_groups(self) -> None:
         faces = []
         for _, group in sorted(self._cluster.groups.items()):
+            if not self._matches(group.group_id):
+                continue
             members = len(group.members)
             tone = Tone.TEXT if group.state == "Stable" else Tone.MUTED if group.state in ("Empty", "Dead") else Tone.WARN
             words = "rebalancing" if group.state in ("PreparingRebalance", "CompletingRebalance") else _spaced(group.state).lower()
@@ -133,6 +162,8 @@ class ExplorerModel(QAbstractItemModel):
         faces = []
         for _, client in sorted(self._cluster.clients.items(), key=lambda entry: (entry[1].kind == "group", entry[1].title)):
             text = client.title
+            if not any(map(self._matches, (client.title, *client.client_ids))):
+                continue
             if client.kind == "group":
                 names = sorted(client.client_ids)
                 text = f"{names[0]} … {len(names)}" if len(names) > 1 else names[0] if names else client.title
@@ -145,13 +176,16 @@ class ExplorerModel(QAbstractItemModel):
         if node.is_down or member is None:
             return self._broker_face(node, now_ms)
         crown = " ♛" if self._cluster.quorum.leader_id == node.node_id else ""
-        return self._with_cuts(_Face(node.link, f"{node.node_id} {member.state}{crown}", "⬡", _node_tone(node), tip=node.cause), node)
+        return self._with_faults(_Face(node.link, f"{node.node_id} {member.state}{crown}", "⬡", _node_tone(node), tip=node.cause), node)
 
     def _broker_face(self, node: Node, now_ms: float) -> _Face:
-        return self._with_cuts(_broker_face(node, now_ms), node)
+        return self._with_faults(_broker_face(node, now_ms), node)
 
-    def _with_cuts(self, face: _Face, node: Node) -> _Face:
-        """That links are cut is told beside the state, which may not have changed by that."""
+    def _with_faults(self, face: _Face, node: Node) -> _Face:
+        """That links are cut or a clock is wrong is told beside the state, which may not have changed by that."""
+        if node.clock_offset_s and not node.is_down:
+            tip = f"its clock is {describe_offset(node.clock_offset_s)}"
+            face = replace(face, text=f"{face.text} · clock", tone=Tone.WARN if face.tone is Tone.TEXT else face.tone, tip=tip)
         cuts = sum(link.is_cut for link in self._cluster.faults.of(node.node_id))
         if not cuts or node.is_down:
             return face

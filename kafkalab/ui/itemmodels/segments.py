@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject
 from kafkalab.engine.telemetry.levels import SegmentFacts
 from kafkalab.ui.itemmodels.tables import Column, TableModel
 from kafkalab.ui.model.things import Replica
-from kafkalab.ui.theme.formats import format_ago, format_bytes, format_clock_second, format_date, format_offset
+from kafkalab.ui.theme.formats import format_ago, format_bytes, format_date, format_offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def segment_rows(replica: Replica | None, now_ms: float) -> list[SegmentRow]:
 
 def _newest(row: SegmentRow) -> str:
     timestamp = row.facts.max_timestamp
-    return f"{format_date(timestamp)} {format_clock_second(timestamp)}" if timestamp >= 0 else "–"
+    return format_date(timestamp) if timestamp >= 0 else "–"
 
 
 def _age(row: SegmentRow) -> str:

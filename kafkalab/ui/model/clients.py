@@ -142,6 +142,8 @@ class Clients:
                     change.parts.add(Part.CLIENTS)
             return
         client = self.clients.get(connection.client_key)
+        # Whoever has left cannot leave once more: while it moves to its group, others are gathered there too.
+        connection.client_key = ""
         if client is None:
             return
         client.connections.discard(connection.key)

@@ -25,7 +25,7 @@ from kafkalab.ui.model.failover import FailoverHistory
 from kafkalab.ui.model.fault_story import FaultStory
 from kafkalab.ui.model.faults import Faults, party_name
 from kafkalab.ui.model.groups import Groups, group_words
-from kafkalab.ui.model.health import Outage, compose_notice, judge
+from kafkalab.ui.model.health import Costs, Outage, compose_notice, judge
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.offsets import refresh_lags
 from kafkalab.ui.model.rates import SAMPLE_INTERVAL_MS, History, RateMeter
@@ -47,7 +47,15 @@ from kafkalab.ui.model.things import (
     Vote,
 )
 from kafkalab.ui.model.timeline import OWN_PREFIX, Narrator, Timeline
-from kafkalab.ui.model.trouble import below_min_isr, cut_records, lost_records, waiting_for_the_cut_off, without_majority
+from kafkalab.ui.model.trouble import (
+    below_min_isr,
+    could_lead,
+    cut_records,
+    lost_records,
+    unreached,
+    waiting_for_the_cut_off,
+    without_majority,
+)
 from kafkalab.ui.theme.formats import plural
 
 SPARKLINE_POINTS: Final = 60
@@ -766,6 +774,7 @@ class ClusterModel:
         if epoch != partition.leader_epoch or leader != partition.leader:
             if epoch != partition.leader_epoch:
                 partition.previous_leader_epoch = partition.leader_epoch
+            was_elected = leader != partition.leader or partition.leader_lost_at_ms >= 0
             partition.leader, partition.leader_epoch = leader, epoch
             partition.leader_lost_at_ms = -1.0
             if leader in self._gone:
@@ -774,7 +783,11 @@ class ClusterModel:
                 self.failover.lead(tp, -1, epoch, at_ms)
             else:
                 gap_ms = self._led_again(tp, self.failover.lead(tp, leader, epoch, at_ms))
-                self._elected_at[tp] = at_ms
+                if was_elected:
+                    self._elected_at[tp] = at_ms
+                else:
+                    # A new epoch of the same leader: replicas were moved, say. What follows does not follow an election.
+                    self._elected_at.pop(tp, None)
             change.parts.add(Part.FAILOVER)
         for node_id in partition.isr:
             replica = partition.replicas.get(node_id)
@@ -861,7 +874,7 @@ class ClusterModel:
         tp = TopicPartition(key.topic, key.partition)
         if level.is_leader and key.node_id == partition.leader:
             partition.records.update(level.log_end_offset)
-            partition.appended.update(level.size_bytes)
+            partition.appended.update(level.size_bytes, may_shrink=True)
             self._moving.add(tp)
         stale.add(tp)
         change.parts.add(Part.REPLICAS)
@@ -946,6 +959,9 @@ class ClusterModel:
                 title = client.group_id if group is None else f"{client.group_id} ({plural(len(group.members), 'member')})"
             else:
                 words, title = client.subtitle, client.title
+            if title != client.title:
+                # Members came or went: other views say so at this moment.
+                change.parts.add(Part.CLIENTS)
             if (words, title) != (client.subtitle, client.title):
                 client.subtitle, client.title = words, title
                 change.clients.add(client.key)
@@ -967,8 +983,13 @@ class ClusterModel:
             self._outages,
             voters=len(self.controllers),
             faults=self.faults,
-            below_min_isr=below_min_isr(self.topics, self.under_replicated - self.leaderless),
-            waiting=waiting_for_the_cut_off(self.topics, self._hosted, self.faults),
+            costs=Costs(
+                below_min_isr=below_min_isr(self.topics, self.under_replicated - self.leaderless),
+                waiting=waiting_for_the_cut_off(self.topics, self._hosted, self.faults),
+                unreached=unreached(self.topics, self._hosted, self.faults),
+                could_lead=could_lead(self.topics, self.leaderless),
+            ),
+            quorum=self.quorum,
             name_of=self.node_name,
         )
 

@@ -73,6 +73,11 @@ class FailoverHistory:
                     longest, where = band.length_ms(now_ms), tp
         return longest, where
 
+    def longest_quorum_gap(self, since_ms: float, now_ms: float) -> float:
+        """The longest time that no controller led, of gaps that touch the span since then; 0 without one."""
+        gaps = (band for band in self.quorum if band.is_gap and band.start_ms <= now_ms and not 0 <= band.end_ms < since_ms)
+        return max((band.length_ms(now_ms) for band in gaps), default=0.0)
+
     # --- marks ---------------------------------------------------------------------------------
 
     def mark(self, at_ms: float, label: str, tone: Tone, link: Link) -> Mark:

@@ -62,7 +62,7 @@ class FaultStory:
     def link_impaired(self, event: ev.LinkImpaired) -> None:
         """Bytes come late, in part again, or slowly."""
         ways = "between {} and {}" if event.both_ways else "from {} to {}"
-        headline = f"The link {ways.format(self._party(event.source), self._party(event.target))}: {event.detail}"
+        headline = f"the link {ways.format(self._party(event.source), self._party(event.target))}: {event.detail}"
         self._timeline.add(event, "▲", Tone.WARN, headline, _by(event.cause), _link(event.source, event.target))
 
     def link_healed(self, event: ev.LinkHealed) -> None:
@@ -72,7 +72,7 @@ class FaultStory:
         if deed is None:
             link = _link(event.source, event.target)
             source, target = (self._party(party) for party in pair_of(event.source, event.target))
-            row = self._timeline.add(event, "✓", Tone.OK, f"The link between {source} and {target} is right again", _by(event.cause), link)
+            row = self._timeline.add(event, "✓", Tone.OK, f"the link between {source} and {target} is right again", _by(event.cause), link)
             mark = self._failover.mark(event.at_ms, f"{source} – {target} healed", Tone.OK, link)
             self._keep(key, row, mark, event)
             return
@@ -96,7 +96,7 @@ class FaultStory:
         now = f"now {describe_offset(event.offset_seconds)}" if event.offset_seconds else "right again"
         detail = " · ".join((now, _by(event.cause)))
         link = Link.node(event.node)
-        self._timeline.add(event, "▲", Tone.WARN, f"The clock of {name} jumped by {event.seconds:+g} s", detail, link)
+        self._timeline.add(event, "▲", Tone.WARN, f"the clock of {name} jumped by {event.seconds:+g} s", detail, link)
         self._failover.mark(event.at_ms, f"clock of {name} {event.seconds:+g} s", Tone.WARN, link)
 
     def _party(self, party: int) -> str:

@@ -69,6 +69,11 @@ class TroubledLink:
         """The same is wrong both ways."""
         return self.forth is not None and self.back is not None and self.forth[2:] == self.back[2:]
 
+    def is_unheard(self, party: int) -> bool:
+        """What this party sends does not arrive, and what the other one sends does."""
+        sent, heard = (self.forth, self.back) if party == self.a else (self.back, self.forth)
+        return sent is not None and sent.is_cut and not (heard is not None and heard.is_cut)
+
     def other(self, party: int) -> int:
         """Who is at the other end."""
         return self.b if party == self.a else self.a

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.ui.model.faults import CLIENTS, Faults, NameOf, TroubledLink, party_list
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.states import HealthLevel, NodeState, Tone
-from kafkalab.ui.model.things import Health, Node, Notice, NoticeAction
-from kafkalab.ui.theme.formats import format_seconds, plural
+from kafkalab.ui.model.things import Health, Node, Notice, NoticeAction, Quorum
+from kafkalab.ui.theme.formats import format_count, format_seconds, plural
 
 NAMED_MAX: Final = 3
 """Of more parties the notice says how many they are: it has one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What trouble costs at this moment, counted in partitions."""
+
+    below_min_isr: int = 0
+    waiting: int = 0  # their leader is cut off from one that is in sync
+    unreached: int = 0  # their leader is cut off from all clients
+    could_lead: Mapping[int, int] = field(default_factory=dict)
+    """Of those that nobody leads, by the broker that could if it was back."""
+
+
+NO_COSTS: Final = Costs()
 
 
 @dataclass(slots=True)
@@ -54,7 +68,7 @@ def judge(
         text = f"Offline · {plural(len(leaderless), 'partition')} {verb} no leader"
         return Health(HealthLevel.OFFLINE, text, culprit or Link.of_partition(*lost), **counts)
     if under_replicated:
-        text = f"Degraded · {len(under_replicated)} under-replicated"
+        text = f"Degraded · {format_count(len(under_replicated))} under-replicated"
         return Health(HealthLevel.DEGRADED, text, culprit or Link.of_partition(*min(under_replicated)), **counts)
     if trouble:
         node = trouble[0]
@@ -96,8 +110,8 @@ def compose_notice(
     *,
     voters: int,
     faults: Faults | None = None,
-    below_min_isr: int = 0,
-    waiting: int = 0,
+    costs: Costs = NO_COSTS,
+    quorum: Quorum | None = None,
     name_of: NameOf = str,
 ) -> Notice | None:
     """The sentence at the foot of the stage, None while all is well."""
@@ -110,9 +124,11 @@ def compose_notice(
         controllers_first = sorted(out, key=lambda node: not node.is_controller)
         said = _without_quorum(nodes, health)
         return Notice(f"{_cut_words(cuts, name_of)} {said}" if cuts else said, _actions(controllers_first, cuts), Tone.ERROR)
-    actions = _actions(out, cuts)
+    # Whoever helps most comes first: with the wrong one of two back nobody leads still.
+    helpful = sorted(out, key=lambda node: -costs.could_lead.get(node.node_id, 0))
+    actions = _actions(helpful, cuts)
     if not out and cuts:
-        return Notice(f"{_cut_words(cuts, name_of)} {_consequence(health, waiting)}", actions)
+        return Notice(f"{_cut_words(cuts, name_of)} {_consequence(health, costs, cuts, quorum, name_of)}", actions)
     if not out:
         text = f"{plural(health.under_replicated, 'partition')} under-replicated. Replicas are catching up."
         if health.leaderless:
@@ -129,7 +145,9 @@ def compose_notice(
     if all(any(cut.touches(node.node_id) for cut in cuts) and not node.is_down for node in brokers):
         verb = "is" if len(brokers) == 1 else "are"
         state = state.replace(f" {verb} ", f" {verb} cut off and ", 1)
-    return Notice(f"{state}. {_refused(below_min_isr, health) or _cost(brokers, health, outages)}", actions)
+    if health.leaderless and not any(node.is_broker and node.state is NodeState.IN_SERVICE for node in nodes):
+        return Notice(f"{state}. No broker is in service: nothing can be read or written.", actions, Tone.ERROR)
+    return Notice(f"{state}. {_refused(costs.below_min_isr, health) or _cost(brokers, health, outages)}", actions)
 
 
 def _refused(below_min_isr: int, health: Health) -> str:
@@ -149,18 +167,32 @@ def _cut_words(cuts: Sequence[TroubledLink], name_of: NameOf) -> str:
     name = name_of(party)
     others = [cut.other(party) for cut in cuts]
     whom = party_list(others, name_of) if len(others) <= NAMED_MAX else f"{len(others)} others"
-    return f"{name[:1].upper()}{name[1:]} is cut off from {whom}."
+    if all(cut.is_unheard(party) for cut in cuts):
+        verb = "hears" if len(others) == 1 and others != [CLIENTS] else "hear"
+        return f"{whom[:1].upper()}{whom[1:]} {verb} nothing from {name}."
+    name = f"{name[:1].upper()}{name[1:]}"
+    if all(cut.is_unheard(other) for cut, other in zip(cuts, others, strict=True)):
+        return f"{name} hears nothing from {whom}."
+    return f"{name} is cut off from {whom}."
 
 
-def _consequence(health: Health, waiting: int) -> str:
+def _consequence(health: Health, costs: Costs, cuts: Sequence[TroubledLink], quorum: Quorum | None, name_of: NameOf) -> str:
+    """What comes of cuts while every node runs: the worst of it."""
     if health.leaderless:
         verb = "has" if health.leaderless == 1 else "have"
         return f"{plural(health.leaderless, 'partition')} {verb} no leader: writes to {'it' if health.leaderless == 1 else 'them'} wait."
+    if costs.unreached:
+        return f"No client reaches the leader of {plural(costs.unreached, 'partition')}: reads and writes there time out."
+    if costs.below_min_isr:
+        return _refused(costs.below_min_isr, health)
+    if costs.waiting:
+        return f"acks=all waits on {plural(costs.waiting, 'partition')}: a replica that is in sync does not answer the leader."
     if health.under_replicated:
         return f"{plural(health.under_replicated, 'partition')} under-replicated."
-    if waiting:
-        return f"acks=all waits on {plural(waiting, 'partition')}: a replica that is in sync does not answer the leader."
-    return "Every partition has its leader and its replicas."
+    so = "every partition has its leader and its replicas."
+    if quorum is not None and any(cut.touches(member.node_id) for cut in cuts for member in quorum.voters):
+        return f"{name_of(quorum.leader_id).capitalize()} leads the quorum, epoch {quorum.epoch}; {so}"
+    return so.capitalize()
 
 
 def _without_quorum(nodes: Sequence[Node], health: Health) -> str:

@@ -72,16 +72,17 @@ def write_outlook(
             f"The high watermark stands at {frozen} until then: consumers see nothing newer."
         )
     elif silent:
-        names = ", ".join(map(str, silent))
-        all_answer = WriteAnswer("all", False, f"waits: {names} in the ISR does not answer", Tone.WARN)
-        note = f"acks=all goes on when broker {names} leaves the ISR or comes back."
+        verb = "does" if len(silent) == 1 else "do"
+        all_answer = WriteAnswer("all", False, f"waits: {_and(silent)} in the ISR {verb} not answer", Tone.WARN)
+        note = f"acks=all goes on when {_leave(silent)} the ISR or {'comes' if len(silent) == 1 else 'come'} back."
     elif cut_off:
-        names = ", ".join(map(str, cut_off))
-        all_answer = WriteAnswer("all", False, f"waits: {names} in the ISR is cut off", Tone.WARN)
+        verb = "is" if len(cut_off) == 1 else "are"
+        all_answer = WriteAnswer("all", False, f"waits: {_and(cut_off)} in the ISR {verb} cut off", Tone.WARN)
         if controllers and len(faults.cut_off_from(leader, controllers)) == len(controllers):
             note = f"Broker {leader} is cut off from the controllers too: it cannot shrink the ISR, and is fenced soon."
         else:
-            note = f"acks=all goes on when broker {names} leaves the ISR (replica.lag.time.max.ms) or the link is healed."
+            links = "the link is" if len(cut_off) == 1 else "the links are"
+            note = f"acks=all goes on when {_leave(cut_off)} the ISR (replica.lag.time.max.ms) or {links} healed."
     else:
         all_answer = WriteAnswer("all", True, f"yes: {in_sync} in sync ≥ {needed}", Tone.OK)
         spare = in_sync - needed
@@ -111,6 +112,15 @@ def _who_could_lead(partition: Partition) -> str:
     if partition.last_known_elr:
         return f"{begin}{_one_of(partition.last_known_elr)}, who led last, is back in service, or by an unclean election."
     return f"{begin}a replica of the ISR is back in service."
+
+
+def _and(node_ids: Sequence[int]) -> str:
+    names = list(map(str, node_ids))
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _leave(node_ids: Sequence[int]) -> str:
+    return f"broker {_and(node_ids)} leaves" if len(node_ids) == 1 else f"brokers {_and(node_ids)} leave"
 
 
 def _one_of(node_ids: Sequence[int]) -> str:

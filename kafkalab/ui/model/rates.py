@@ -28,12 +28,15 @@ class RateMeter:
         self._deltas: list[int] = []
         self._spans: list[float] = []
 
-    def update(self, counter: int) -> None:
-        """Take the counter's new value. The first one only sets the base."""
+    def update(self, counter: int, *, may_shrink: bool = False) -> None:
+        """Take the counter's new value. The first one only sets the base.
+
+        :param may_shrink: a smaller value is no new beginning; what came meanwhile is not known then.
+        """
         previous = self._counter
         if previous >= 0:
             # A smaller value means that the node began anew at zero.
-            self._pending += counter - previous if counter >= previous else counter
+            self._pending += counter - previous if counter >= previous else 0 if may_shrink else counter
         self._counter = counter
 
     def rebase(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 
 from kafkalab.engine.common.ids import TopicPartition
-from kafkalab.ui.model.faults import Faults
+from kafkalab.ui.model.faults import CLIENTS, Faults
 from kafkalab.ui.model.things import Partition, Topic
 
 
@@ -28,6 +29,21 @@ def waiting_for_the_cut_off(topics: Mapping[str, Topic], hosted: Mapping[int, se
             if partition.serving_leader in (link.a, link.b) and {link.a, link.b} <= set(partition.isr):
                 found.add(tp)
     return len(found)
+
+
+def unreached(topics: Mapping[str, Topic], hosted: Mapping[int, set[TopicPartition]], faults: Faults) -> int:
+    """How many partitions are led by a broker that is cut off from all clients."""
+    found = [node_id for node_id in hosted if faults.is_cut(node_id, CLIENTS)]
+    return sum(topics[tp.topic].partitions[tp.partition].serving_leader == node_id for node_id in found for tp in hosted[node_id])
+
+
+def could_lead(topics: Mapping[str, Topic], leaderless: Iterable[TopicPartition]) -> Counter[int]:
+    """How many of the partitions that nobody leads each broker could lead without a loss if it was back."""
+    found: Counter[int] = Counter()
+    for tp in leaderless:
+        partition = topics[tp.topic].partitions[tp.partition]
+        found.update({*partition.isr, *partition.elr} or partition.last_known_elr)
+    return found
 
 
 def lost_records(partition: Partition, new_leader: int) -> int:

@@ -77,7 +77,7 @@ COLUMNS: Final[tuple[Column[Connection], ...]] = (
     Column("APIs", _apis, tone=lambda _: Tone.MUTED, tip="The APIs used most, with their versions"),
     Column("Last error", lambda one: one.level.last_error, tone=lambda one: Tone.WARN if one.level.last_error else Tone.TEXT),
 )
-WIDTHS: Final = (130, 180, 130, 54, 92, 92, 86, 86, 84, 70, 50, 92, 80, 240, 180)
+WIDTHS: Final = (120, 230, 120, 54, 92, 92, 86, 86, 84, 70, 50, 92, 80, 240, 180)
 
 
 class ClientsView(StageView):

@@ -409,9 +409,10 @@ class Commands(QObject):
         """
         node = ["node.kill", "node.stop", "node.pause", "node.restart"]
         faults = [ISOLATE_FROM, "link.cut", "link.delay", "link.slow", "link.lose", "clock.jump", "link.heal"]
+        power = ["disk.break", "disk.heal", "node.power_loss"]
         match link.kind:
             case LinkKind.NODE | LinkKind.QUORUM:
-                return [*node, "", *faults, "", "quorum.add", "quorum.remove"]
+                return [*node, "", *faults, "", *power, "", "quorum.add", "quorum.remove"]
             case LinkKind.LINK:
                 return ["link.heal", "link.heal_all", "", "link.cut", "link.delay", "link.slow", "link.lose"]
             case LinkKind.PARTITION | LinkKind.REPLICA:

@@ -6,7 +6,7 @@ from typing import Final
 
 from PySide6.QtCore import QModelIndex, QPoint, QRect, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPolygon
-from PySide6.QtWidgets import QAbstractItemView, QStyleOptionViewItem, QTreeView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QLineEdit, QStyleOptionViewItem, QTreeView, QVBoxLayout, QWidget
 
 from kafkalab.ui.itemmodels.explorer import GROUPS, TOPICS, ExplorerModel
 from kafkalab.ui.itemmodels.roles import Index, LinkRole
@@ -20,6 +20,7 @@ from kafkalab.ui.theme.tokens import DARK, RADIUS_FIELD, Theme
 ROW_HEIGHT: Final = 23
 INDENT: Final = 16
 WIDTH_MIN: Final = 150
+EXPANDED_MAX: Final = 50
 ARROW: Final = 3
 SHIFT: Final = 6
 """Everything stands this much further right than Qt would have it, in line with the dock's title."""
@@ -95,6 +96,18 @@ class ExplorerPanel(QWidget):
         self.setMinimumWidth(WIDTH_MIN)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
+        self._filter = QLineEdit()
+        self._filter.setPlaceholderText("filter…")
+        self._filter.setClearButtonEnabled(True)
+        self._filter.setProperty("role", "quiet")
+        self._filter.setAccessibleName("Filter topics, groups and clients")
+        self._filter.setToolTip("Part of a topic's, partition's, group's or client's name: orders, orders-12, billing")
+        self._filter.textChanged.connect(self._narrow)
+        place = QHBoxLayout()
+        place.setContentsMargins(6, 0, 6, 2)
+        place.addWidget(self._filter)
+        column.setSpacing(0)
+        column.addLayout(place)
         column.addWidget(self._tree)
         selection.changed.connect(self._follow)
 
@@ -132,6 +145,20 @@ class ExplorerPanel(QWidget):
     def set_show_internal(self, show: bool) -> None:
         """Show or hide the cluster's own topics."""
         self._model.set_show_internal(show)
+
+    @property
+    def filter_field(self) -> QLineEdit:
+        """Where what is looked for is typed."""
+        return self._filter
+
+    def _narrow(self, text: str) -> None:
+        self._model.set_filter(text)
+        if self._model.is_narrowed_to_partitions:
+            # Whoever asks for a partition wants to see it.
+            section = self._model.section_index(TOPICS)
+            for row in range(min(self._model.rowCount(section), EXPANDED_MAX)):
+                self._tree.setExpanded(self._model.index(row, 0, section), True)
+        self._follow(self._selection.link)
 
     def _expand_first_topic(self) -> None:
         # So that one sees that topics have partitions; what the user folds stays folded.

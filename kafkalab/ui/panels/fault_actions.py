@@ -18,6 +18,7 @@ from kafkalab.ui.dialogs.deeds import (
     LOSE,
     SLOW,
     DeedDialog,
+    DiskDialog,
     JumpClockDialog,
     LinkFaultDialog,
     ReassignDialog,
@@ -100,6 +101,33 @@ class FaultActions(QObject):
             label=lambda: self._label("Set the clock of {}…"),
         )
         add(
+            "disk.break",
+            "Break the disk…",
+            self.ask_for_disk,
+            menu=MENU,
+            tip=lambda: f"Full, broken, read-only or gone. {PYTHON_PREFIX}lab.break_disk({self._node_meant(1)})",
+            why_not=self._why_no_node,
+            label=lambda: self._label("Break the disk of {}…"),
+        )
+        add(
+            "disk.heal",
+            "Heal the disk",
+            lambda: self._do_to_node(self._deeds.heal_disk),
+            menu=MENU,
+            tip=lambda: f"What went out of use is used again after a restart. {PYTHON_PREFIX}lab.heal_disk({self._node_meant(1)})",
+            why_not=self._why_no_node,
+            label=lambda: self._label("Heal the disk of {}"),
+        )
+        add(
+            "node.power_loss",
+            "Power loss",
+            lambda: self._do_to_node(self._deeds.power_loss),
+            menu=MENU,
+            tip=lambda: f"A kill, and what was written and not synced is lost. {PYTHON_PREFIX}lab.power_loss({self._node_meant(1)})",
+            why_not=self._why_no_power_loss,
+            label=lambda: self._label("Power loss of {}"),
+        )
+        add(
             "link.heal",
             "Heal",
             self.heal_selected,
@@ -172,16 +200,21 @@ class FaultActions(QObject):
         )
 
     def isolations(self, node_id: int) -> list[Deed]:
-        """From whom a node can be isolated: all other nodes, clients, each of the others."""
+        """From whom a node can be isolated: all other nodes, those of a kind, clients, each of the others."""
         others = [other for other in sorted(self._cluster.nodes) if other != node_id]
         deeds = [self._deeds.isolate(node_id)] if others else []
+        for noun, nodes in (("controllers", self._cluster.controllers), ("brokers", self._cluster.brokers)):
+            ids = [node.node_id for node in nodes if node.node_id != node_id]
+            # Of one, or of all the others, the rows below and above speak.
+            if 1 < len(ids) < len(others):
+                deeds.append(self._deeds.isolate_from_all(node_id, ids, f"the {'other ' if len(ids) < len(nodes) else ''}{noun}"))
         return [*deeds, self._deeds.isolate(node_id, CLIENTS), *(self._deeds.isolate(node_id, other) for other in others)]
 
     def palette_entries(self) -> list[PaletteEntry]:
         """Isolations by name; the rest is in the palette as registered."""
         nodes = sorted(self._cluster.nodes)
         few = len(nodes) <= PAIRS_OFFERED_MAX
-        deeds = [deed for node_id in nodes for deed in self.isolations(node_id)[: None if few else 2]]
+        deeds = [deed for node_id in nodes for deed in self.isolations(node_id) if few or deed.link.other_id < 0]
         deeds += [self._deeds.heal(link.a, link.b) for link in self._cluster.faults.links]
         return [PaletteEntry(deed.text, deed.python, lambda deed=deed: self.do(deed)) for deed in deeds]  # type: ignore[misc]
 
@@ -218,6 +251,24 @@ class FaultActions(QObject):
         node = self._target(self._selection.link)
         if node is not None:
             self._open(JumpClockDialog(self._window, self._deeds, node.node_id, node.name, node.clock_offset_s))
+
+    def ask_for_disk(self) -> None:
+        """Ask what is to be wrong with a node's disk."""
+        node = self._target(self._selection.link)
+        if node is not None:
+            self._open(DiskDialog(self._window, self._deeds, node.node_id, node.name))
+
+    def _do_to_node(self, deed_of: Callable[[int], Deed]) -> None:
+        node = self._target(self._selection.link)
+        if node is not None:
+            self.do(deed_of(node.node_id))
+
+    def _why_no_node(self) -> str:
+        return "" if self._target(self._selection.link) is not None else SELECT_NODE
+
+    def _why_no_power_loss(self) -> str:
+        node = self._target(self._selection.link)
+        return SELECT_NODE if node is None else f"{node.name} does not run." if node.is_down else ""
 
     def ask_for_replicas(self) -> None:
         """Ask where a partition's replicas shall be."""

@@ -52,7 +52,7 @@ ROWS_SEARCHED_MAX: Final = 5_000
 CHANGES: Final[tuple[Column[TimelineRow], ...]] = (
     Column("Time", lambda row: format_clock(row.at_ms), mono=True, tone=lambda _: Tone.MUTED),
     Column("Change", lambda row: row.headline.removeprefix(f"{row.link.name} "), tone=lambda row: row.tone),
-    Column("Why, and how long nobody owned what", lambda row: row.detail, tone=lambda _: Tone.MUTED),
+    Column("Why", lambda row: row.detail, tone=lambda _: Tone.MUTED),
 )
 
 BESIDE_FROM: Final = 700

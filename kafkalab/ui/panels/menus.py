@@ -25,6 +25,7 @@ _BEGIN_A_BLOCK: Final = (
     "cluster.restart_down",
     "quorum.add",
     "clock.jump",
+    "disk.break",
     "link.heal",
 )
 

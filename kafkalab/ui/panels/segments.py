@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QTableView, QVBoxLayout, QWidget
 
 from kafkalab.ui.itemmodels.segments import segment_rows, segment_table
@@ -18,6 +19,8 @@ from kafkalab.ui.theme.tokens import Theme
 
 WIDTHS: Final = (124, 90, 90, 206, 124, 120)
 HEIGHT_MIN: Final = 120
+TABLE_HEIGHT_MIN: Final = 78
+"""The header and two rows."""
 
 
 class SegmentsPanel(QWidget):
@@ -34,7 +37,9 @@ class SegmentsPanel(QWidget):
         self._table.horizontalHeader().setStretchLastSection(True)
         self._table.sortByColumn(0, Qt.SortOrder.DescendingOrder)
         self._title.setContentsMargins(DOCK_PADDING, 6, DOCK_PADDING, 6)
-        legend = label("width: offsets · height: bytes per offset · outlined: active · pale: compacted", "small")
+        self._legend = legend = label(
+            "width: offsets · height: bytes per offset · outlined: active · pale: compacted · hatched: before the log start", "small"
+        )
         legend.setContentsMargins(DOCK_PADDING, 0, DOCK_PADDING, 4)
         column_layout = QVBoxLayout(self)
         column_layout.setContentsMargins(0, 0, 0, 0)
@@ -75,6 +80,17 @@ class SegmentsPanel(QWidget):
         replica = _speaking(partition)
         self._rows.set_rows(segment_rows(replica, now_ms))
         self._title.set_text(segments_line(partition, replica))
+        self._make_room()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """In a low panel the lanes come first: nothing lies over them."""
+        left = self.height() - self._title.sizeHint().height() - self._lane.height()
+        self._table.setVisible(left >= TABLE_HEIGHT_MIN)
+        self._legend.setVisible(left >= TABLE_HEIGHT_MIN + self._legend.sizeHint().height())
 
 
 def _speaking(partition: Partition | None) -> Replica | None:

@@ -30,6 +30,8 @@ ROW_GAP: Final = 14
 AXIS_HEIGHT: Final = 30
 MARGIN: Final = 16
 LABEL_WIDTH: Final = 44
+FIGURES_HEIGHT: Final = 50
+"""Three lines stand beside the bars, however few replicas there are."""
 TAIL_SPAN_MIN: Final = 1_000
 WIDE: Final = 360
 
@@ -302,7 +304,7 @@ class ReplicaBars(QWidget):
 def _row_height(partition: Partition) -> int:
     """As many lines as there are bars, or words beside them."""
     words = 34 + 15 * len(_standing(partition))
-    return max(max(2, len(partition.replicas)) * REPLICA_HEIGHT, words) + ROW_GAP
+    return max(len(partition.replicas) * REPLICA_HEIGHT, words, FIGURES_HEIGHT) + ROW_GAP
 
 
 def _standing(partition: Partition) -> list[tuple[str, Tone]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QHelpEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QBrush, QColor, QHelpEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from kafkalab.engine.telemetry.levels import SegmentFacts
@@ -79,6 +79,16 @@ class SegmentLane(QWidget):
         extent = max(WIDTH_MIN, (facts.end_offset - facts.base_offset) * scale)
         return QRectF(min(x, left + width - WIDTH_MIN), lane * (LANE_HEIGHT + LANE_GAP), extent, LANE_HEIGHT)
 
+    def deleted_rect(self, lane: int, replica: Replica) -> QRectF | None:
+        """Where offsets stand that are before the log start and in a file still; None without any."""
+        if not replica.segment_list or replica.log_start_offset <= replica.segment_list[0].base_offset:
+            return None
+        oldest = self.segment_rect(lane, replica.segment_list[0])
+        first, last = self._range()
+        share = min((replica.log_start_offset - first) / (last - first), 1.0)
+        end = LABEL_WIDTH + share * max(1, self.width() - LABEL_WIDTH - MARGIN)
+        return QRectF(oldest.left(), oldest.top(), end - oldest.left(), LANE_HEIGHT)
+
     def segment_at(self, position: QPointF) -> tuple[Replica, SegmentFacts] | None:
         """What is drawn at a point."""
         for lane, replica in enumerate(self._replicas()):
@@ -102,6 +112,9 @@ class SegmentLane(QWidget):
             painter.drawRoundedRect(trough, 3, 3)
             for facts in replica.segment_list:
                 self._paint_segment(painter, lane, replica, facts, densest)
+            deleted = self.deleted_rect(lane, replica)
+            if deleted is not None:
+                self._paint_deleted(painter, deleted)
         if replicas:
             self._paint_axis(painter, len(replicas) * (LANE_HEIGHT + LANE_GAP))
         painter.end()
@@ -131,6 +144,15 @@ class SegmentLane(QWidget):
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(QColor(self._theme.accent), 1.5))
             painter.drawRect(area.adjusted(0.75, 0.75, -0.75, -0.75))
+
+    def _paint_deleted(self, painter: QPainter, area: QRectF) -> None:
+        """Records that nobody can read any more; their segment goes when all of it is before the log start."""
+        veil = QColor(self._theme.raised)
+        veil.setAlphaF(0.75)
+        painter.fillRect(area, veil)
+        painter.fillRect(area, QBrush(QColor(self._theme.muted), Qt.BrushStyle.BDiagPattern))
+        painter.setPen(QPen(QColor(self._theme.text), 1.5))
+        painter.drawLine(area.topRight(), area.bottomRight())
 
     def _paint_axis(self, painter: QPainter, top: int) -> None:
         first, last = self._range()

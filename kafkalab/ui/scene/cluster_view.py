@@ -17,7 +17,7 @@ from kafkalab.ui.model.faults import CLIENTS, describe_offset, party_name
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.states import NODE_SIGNS, REPLICA_SIGNS, NodeState, ReplicaRole, Tone
 from kafkalab.ui.model.things import NoticeAction, Partition, QuorumMember, Topic
-from kafkalab.ui.scene.fault_lines import FaultLine, draw_fault_lines, lay_fault_lines
+from kafkalab.ui.scene.fault_lines import FaultLine, draw_fault_lines, lay_fault_lines, vote_course
 from kafkalab.ui.scene.layout import CARD_LABEL, CARD_PADDING, CardPlace, ClientPlace, HexPlace, RowMode, RowPlace, StageLayout, lay_out
 from kafkalab.ui.scene.painted_view import PaintedView
 from kafkalab.ui.scene.painting import (
@@ -45,6 +45,8 @@ SLOW_REFRESH_MS: Final = 250
 """Figures that always change (lag, watermarks) are drawn anew this often."""
 _FACT_SEPARATOR: Final = " · "
 LAG_SHOWN_MIN: Final = 8
+EMPTY_FETCHES_MAX: Final = 100.0
+"""Bytes per second: followers ask though there is nothing to fetch; no records run then, and nothing needs to be drawn."""
 """A follower is always a few records behind: that is no news."""
 VOTE_FLIGHT_MS: Final = 180.0
 VOTE_SHOWN_MS: Final = 1_200.0
@@ -363,6 +365,9 @@ class ClusterView(PaintedView):
         if member is not None:
             words = f"hw {format_offset(member.high_watermark)}"
             size = 9 if len(words) <= 8 and radius > 30 else 8
+            if text_width(words, mono_font(size)) > 1.6 * radius:
+                # The number alone stays within the sides; the tooltip says what it is.
+                words = words.removeprefix("hw ")
             draw_text(
                 painter, line_rect(centre.x() - 32, centre.y() + 11, 64, 14), words, mono_font(size), theme.muted, CENTRE, elide=False
             )
@@ -371,10 +376,13 @@ class ClusterView(PaintedView):
         if down or node.state is NodeState.PAUSED or member is None:
             sign = NODE_SIGNS[node.state]
             draw_text(painter, below, f"{sign.glyph} {sign.word}", ui_font(tokens.FONT_SECONDARY_PX), theme.tone(sign.tone), CENTRE)
-        elif active:
-            draw_text(painter, below, f"leader ♛ epoch {model.quorum.epoch}", ui_font(tokens.FONT_SECONDARY_PX), theme.accent, CENTRE)
         else:
-            words, tone = _role_words(model, member)
+            words, tone = (f"leader ♛ epoch {model.quorum.epoch}", Tone.ACCENT) if active else _role_words(model, member)
+            if node.clock_offset_s:
+                words, tone = f"{words} · ▲ clock", Tone.WARN
+            # Beside the stage's edge the words stand a little aside of their controller rather than be cut off.
+            half = text_width(words, ui_font(tokens.FONT_SECONDARY_PX)) / 2 + 4
+            below.moveCenter(QPointF(min(max(centre.x(), half), max(self.width() - half, half)), below.center().y()))
             draw_text(painter, below, words, ui_font(tokens.FONT_SECONDARY_PX), theme.tone(tone), CENTRE)
 
     def _note_hexagon(self, place: HexPlace) -> None:
@@ -457,8 +465,12 @@ class ClusterView(PaintedView):
         else:
             second = "no replicas yet"
         second_font = small
+        second_tone = theme.muted
+        if node.clock_offset_s and not gone:
+            # What its records and leases are stamped with is worth more room than what it leads.
+            second, second_tone = f"▲ clock {describe_offset(node.clock_offset_s)}", theme.warn
         second_width = min(text_width(second, second_font) + 2, inner)
-        draw_text(painter, line_rect(right - second_width, rect.top() + 37.5, second_width), second, second_font, theme.muted, RIGHT)
+        draw_text(painter, line_rect(right - second_width, rect.top() + 37.5, second_width), second, second_font, second_tone, RIGHT)
         room = inner - second_width - 8
         address = node.address
         if text_width(address, figures) > room:
@@ -658,6 +670,9 @@ class ClusterView(PaintedView):
                 if link.broken or self.model.faults.is_cut(node_id, CLIENTS):
                     lines.append((place, node_id, "broken", 0.0))
                     continue
+                if not link.connections:
+                    # It was closed in order, and the card says so for a while: no line is where no connection is.
+                    continue
                 flows = [("produce", link.produce_rate), ("fetch", link.fetch_rate)]
                 moving = [(kind, rate) for kind, rate in flows if rate > 0]
                 if not moving:
@@ -700,7 +715,8 @@ class ClusterView(PaintedView):
             share = (at + 1) / (count + 1)
             y = one.top() + 24 + (one.height() - 48) * share
             start, end = (one.right(), other.left()) if one.left() < other.left() else (one.left(), other.right())
-            wires.append(Wire("peer", straight((start, y), (end, y)), self.model.peer_links[leader_id, follower_id].rate))
+            rate = self.model.peer_links[leader_id, follower_id].rate
+            wires.append(Wire("peer", straight((start, y), (end, y)), rate if rate >= EMPTY_FETCHES_MAX else 0.0))
         return wires
 
     # --- notice --------------------------------------------------------------------------------
@@ -773,24 +789,24 @@ class ClusterView(PaintedView):
         if not self._has_votes():
             return
         theme, now = self.theme, self.model.now_ms
-        places = {place.node.node_id: place for place in self._layout.hexes}
-        for vote in self.model.quorum.votes:
+        # Where a vote follows a pre-vote the same way, it takes its place.
+        latest = {(vote.voter_id, vote.candidate_id): vote for vote in self.model.quorum.votes}
+        for vote in latest.values():
             age = now - vote.at_ms
-            voter, candidate = places.get(vote.voter_id), places.get(vote.candidate_id)
-            if not 0 <= age < VOTE_SHOWN_MS or voter is None or candidate is None or voter is candidate:
+            course = vote_course(self._layout, vote.voter_id, vote.candidate_id) if 0 <= age < VOTE_SHOWN_MS else None
+            if course is None:
                 continue
             share = 1.0 if self.reduce_motion else min(age / VOTE_FLIGHT_MS, 1.0)
             eased = 1 - (1 - share) ** 2
-            side = 1.0 if candidate.centre.x() > voter.centre.x() else -1.0
-            start = voter.centre + QPointF(side * (voter.radius + 6), 0)
-            end = candidate.centre - QPointF(side * (candidate.radius + 6), 0)
-            tip = start + (end - start) * eased
-            tail = start + (end - start) * max(eased - 0.25, 0.0)
+            tail = max(eased - 0.25, 0.0)
             tone = theme.accent if vote.granted else theme.error
+            painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(pen(tone, tokens.STROKE_RING, (3.0, 3.0) if vote.pre_vote else ()))
-            painter.drawLine(tail, tip)
+            painter.drawPolyline([QPointF(*course.at(tail + (eased - tail) * piece / 6)) for piece in range(7)])
             words = f"{'✓' if vote.granted else '✕'} {vote.epoch}"
-            draw_text(painter, line_rect(tip.x() - 20, tip.y() - 10, 40, 14), words, mono_font(10), tone, CENTRE, elide=False)
+            # Beside the middle of the line: at its tip the candidate would cover them.
+            x, y = course.at((tail + eased) / 2)
+            draw_text(painter, line_rect(x - 20, max(y - 10, 8), 40, 14), words, mono_font(10), tone, CENTRE, elide=False)
 
     # --- facts ---------------------------------------------------------------------------------
 
@@ -832,7 +848,7 @@ def _role_words(model: ClusterModel, member: QuorumMember) -> tuple[str, Tone]:
     if model.quorum.leader_id < 0:
         return f"{member.state}, epoch {member.epoch}", Tone.WARN
     lag = model.quorum.lag_of(member.node_id)
-    return (f"{member.state} −{format_count(lag)}", Tone.WARN) if lag > LAG_SHOWN_MIN else (member.state, Tone.MUTED)
+    return (f"{member.state}, {format_count(lag)} behind", Tone.WARN) if lag > LAG_SHOWN_MIN else (member.state, Tone.MUTED)
 
 
 def _line_look(wire: Wire) -> tuple[object, ...]:

@@ -30,7 +30,7 @@ from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.states import Tone
-from kafkalab.ui.model.things import Band, Mark
+from kafkalab.ui.model.things import Band, Mark, NoticeAction
 from kafkalab.ui.scene.painted_view import PaintedView
 from kafkalab.ui.scene.painting import CENTRE, LEFT, RIGHT, colour, draw_text, line_rect, pen, text_width
 from kafkalab.ui.scene.regions import Region, Shape
@@ -49,6 +49,10 @@ TOP: Final = 54.0
 AXIS_HEIGHT: Final = 34.0
 ROOMY: Final = (30.0, 50.0)  # band height, row pitch
 DENSE: Final = (18.0, 22.0)
+SMALL_BELOW: Final = 36.0
+"""Rows closer together than this have small letters."""
+TROUBLE_AT: Final = 0.25
+"""Where on the axis the beginning of what is looked back at stands."""
 TICKS_S: Final = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
 TICK_WIDTH_MIN: Final = 96.0
 LABEL_WIDTH_MIN: Final = 40.0
@@ -67,6 +71,7 @@ class FailoverView(PaintedView):
         self._first_row = 0
         self._rows: list[TopicPartition] = []
         self._dense = False
+        self._pitch = ROOMY[1]
         self._labels: tuple[object, QPixmap] | None = None
         self._grip: tuple[float, float] | None = None  # where a drag began: x, right edge
         self._timer = QTimer(self)
@@ -89,7 +94,28 @@ class FailoverView(PaintedView):
     def set_span(self, span_ms: float) -> None:
         """How much time the view shows."""
         self.span_ms = min(max(span_ms, SPAN_MIN_MS), SPAN_MAX_MS)
+        self._pace()
         self.invalidate()
+
+    def show_trouble(self) -> None:
+        """Go where the latest trouble began, if that is out of sight by now."""
+        moments = self._trouble()
+        if not moments or moments[-1] >= self.model.now_ms - self.span_ms * (1 - TROUBLE_AT / 2):
+            self.follow()
+            return
+        # What belongs together is looked at together: a kill, its fencing, the end of the gap.
+        begun = next(at_ms for at_ms in moments if at_ms >= moments[-1] - self.span_ms / 2)
+        end = begun + self.span_ms * (1 - TROUBLE_AT)
+        self._end_ms = -1.0 if end >= self.model.now_ms else end
+        self._pace()
+        self.invalidate()
+
+    def _trouble(self) -> list[float]:
+        """When something broke or nobody led, in order."""
+        history = self.model.failover
+        moments = [mark.at_ms for mark in history.marks if mark.tone in (Tone.ERROR, Tone.WARN)]
+        rows = [history.quorum, *(history.bands.get(tp, []) for tp in self._rows)]
+        return sorted([*moments, *(band.start_ms for row in rows for band in row if band.is_gap)])
 
     def set_show_internal(self, show: bool) -> None:
         """Rows for partitions of internal topics too."""
@@ -115,8 +141,8 @@ class FailoverView(PaintedView):
         self.invalidate()
 
     def _words(self) -> str:
-        gap, where = self._longest_gap()
-        return "Nobody was without a leader." if where is None else f"Longest time without a leader: {format_seconds(gap)}, {where}."
+        words, _ = self._gap_words()
+        return f"{words[:1].upper()}{words[1:]}."
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -170,7 +196,6 @@ class FailoverView(PaintedView):
         sideways = event.angleDelta().x() / 120
         if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             self.set_span(self.span_ms * 0.8**steps)
-            self._pace()
         elif event.modifiers() & Qt.KeyboardModifier.ShiftModifier or sideways:
             self._move_in_time((sideways or steps) * self.span_ms / 10)
         else:
@@ -233,7 +258,8 @@ class FailoverView(PaintedView):
         return self.height() - TOP - AXIS_HEIGHT
 
     def _sizes(self) -> tuple[float, float]:
-        return DENSE if self._dense else ROOMY
+        share = (self._pitch - DENSE[1]) / (ROOMY[1] - DENSE[1])
+        return round(DENSE[0] + (ROOMY[0] - DENSE[0]) * share), self._pitch
 
     def _rows_shown(self) -> int:
         return max(int(self._room() // self._sizes()[1]), 1)
@@ -245,7 +271,9 @@ class FailoverView(PaintedView):
             if self.show_internal or not topic.internal
             for partition in topic.sorted_partitions
         ]
-        self._dense = (len(self._rows) + 1) * ROOMY[1] > self._room() + ROOMY[1] * 0.4
+        # Rows take the room there is, as far apart as they may stand at most.
+        self._pitch = min(max(self._room() // (len(self._rows) + 1), DENSE[1]), ROOMY[1])
+        self._dense = self._pitch < SMALL_BELOW
         self._first_row = min(self._first_row, max(len(self._rows) + 1 - self._rows_shown(), 0))
 
     def _longest_gap(self) -> tuple[float, TopicPartition | None]:
@@ -279,13 +307,53 @@ class FailoverView(PaintedView):
         span = format_span(self.span_ms)
         until = "" if self.follows else f" until {format_clock_second(self._right_ms)}"
         title = f"Leadership of partitions, {'last ' if self.follows else ''}{span}{until}"
-        gap, where = self._longest_gap()
-        words = f"longest leaderless gap {format_seconds(gap)}" if where is not None else "no leaderless gap"
-        font = ui_font(semibold=where is not None)
+        words, is_bad = self._gap_words()
+        font = ui_font(semibold=is_bad)
         width = text_width(words, font) + 2
         right = self.width() - RIGHT_MARGIN + 2
-        draw_text(painter, line_rect(right - width, 20, width), words, font, theme.error if where is not None else theme.muted, RIGHT)
-        draw_text(painter, line_rect(23, 20, right - width - 40), title, ui_font(13, semibold=True), theme.text)
+        draw_text(painter, line_rect(right - width, 20, width), words, font, theme.error if is_bad else theme.muted, RIGHT)
+        title_font = ui_font(13, semibold=True)
+        draw_text(painter, line_rect(23, 20, right - width - 40), title, title_font, theme.text)
+        self._draw_links(painter, 23 + text_width(title, title_font) + 20, right - width - 16)
+
+    def _draw_links(self, painter: QPainter, left: float, right: float) -> None:
+        """Ways through time, as far as there is room for them: each is a key too."""
+        font = ui_font(tokens.FONT_SECONDARY_PX)
+        links = [("latest trouble", "latest")] if self._trouble() else []
+        links += [] if self.follows else [("now", "now")]
+        links += [("earlier", "earlier"), ("zoom out", "wider"), ("zoom in", "closer")]
+        for words, action in links:
+            width = text_width(words, font) + 1
+            if left + width > right:
+                return
+            rect = line_rect(left, 20, width, 18)
+            draw_text(painter, rect, words, font, self.theme.accent, elide=False)
+            self.regions.add(Region(rect, Link.failover(), Shape.TEXT, words, action=NoticeAction(words, action, Link.failover())))
+            left += width + 14
+
+    def _act(self, action: NoticeAction) -> None:
+        match action.action:
+            case "latest":
+                self.show_trouble()
+            case "earlier":
+                self._move_in_time(self.span_ms / 2)
+            case "now":
+                self.follow()
+            case "wider":
+                self.set_span(self.span_ms * 2)
+            case "closer":
+                self.set_span(self.span_ms / 2)
+            case _:
+                super()._act(action)
+
+    def _gap_words(self) -> tuple[str, bool]:
+        """The longest time in sight without a leader, and whether there was one."""
+        gap, where = self._longest_gap()
+        if where is not None:
+            return f"longest leaderless gap {format_seconds(gap)}", True
+        right = self._right_ms
+        gap = self.model.failover.longest_quorum_gap(right - self.span_ms, right)
+        return (f"no controller led for {format_seconds(gap)}", True) if gap > 0 else ("no leaderless gap", False)
 
     def _draw_grid(self, painter: QPainter) -> None:
         theme = self.theme
@@ -313,7 +381,7 @@ class FailoverView(PaintedView):
         fills: dict[str, QPainterPath] = {}
         gaps: list[QRectF] = []
         words: list[tuple[QRectF, str, str, bool]] = []
-        y = TOP + (pitch - height) / 2 - (10.0 if not self._dense else 0.0)
+        y = TOP + (pitch - height) / 2 - 10.0 * (pitch - DENSE[1]) / (ROOMY[1] - DENSE[1])
         label_font = ui_font() if not self._dense else ui_font(tokens.FONT_SECONDARY_PX)
         labels: list[tuple[float, str, bool]] = []
         quorum_shown = self._first_row == 0

@@ -31,6 +31,7 @@ ARROW_PX: Final = 6.0
 SPREAD_PX: Final = 22.0
 RISE_PX: Final = 30.0
 DROP_PX: Final = 24.0
+MIDDLE_MIN: Final = 9.0
 REACH_PX: Final = 4.0
 
 
@@ -80,6 +81,13 @@ def lay_fault_lines(layout: StageLayout, faults: Faults) -> list[FaultLine]:
         taken.append(box)
         lines.append(FaultLine(trouble, course, label, box, arrow))
     return lines
+
+
+def vote_course(layout: StageLayout, voter: int, candidate: int) -> Course | None:
+    """The way of a vote: over the heads of those who stand between, as it passes none of them."""
+    places = {place.node.node_id: _hexagon(place) for place in layout.hexes}
+    one, other = places.get(voter), places.get(candidate)
+    return None if one is None or other is None or one is other else _between_hexagons(places, one, other)
 
 
 def _length(course: Course) -> float:
@@ -147,7 +155,9 @@ def _between_hexagons(places: Mapping[int, _Place], one: _Place, other: _Place) 
         # Over the heads of those who stand between.
         top = left.top() - 2
         start, end = (left.center().x() + sign * 12, top + 10), (right.center().x() - sign * 12, top + 10)
-        return Course(start, (start[0] + sign * 40, top - DROP_PX), (end[0] - sign * 40, top - DROP_PX), end)
+        # The middle of the curve, where a cut's sign is, stays on the stage.
+        bend = max(top - DROP_PX, (MIDDLE_MIN - 0.25 * start[1]) / 0.75)
+        return Course(start, (start[0] + sign * 40, bend), (end[0] - sign * 40, bend), end)
     return Course(start, start, end, end)
 
 

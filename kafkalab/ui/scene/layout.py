@@ -40,7 +40,7 @@ ROW_GAP: Final = 18.0
 ROW_GAP_TIGHT: Final = 8.0
 ROW_GAP_TIGHTEST: Final = 5.0
 HEX_RADIUS: Final = 34.5
-HEX_RADIUS_SMALL: Final = 27.0
+HEX_RADIUS_SMALL: Final = 24.0
 HEX_SPACING: Final = 245.0
 HEAD_HEIGHT: Final = 141.0
 HEAD_HEIGHT_SMALL: Final = 108.0
@@ -171,7 +171,7 @@ def lay_out(model: ClusterModel, width: float, height: float) -> StageLayout:
     card_room = max(room / max(rows, 1), CARD_HEAD)
 
     radius = HEX_RADIUS if head > HEAD_HEIGHT_SMALL + 20 else HEX_RADIUS_SMALL
-    _place_hexes(layout, controllers, width, top + 20.0 + radius + (1.0 if radius == HEX_RADIUS else -8.0), radius)
+    _place_hexes(layout, controllers, width, top + 20.0 + radius + (1.0 if radius == HEX_RADIUS else -1.0), radius)
     layout.bus_y = top + head - 12.0
     cards_bottom = _place_cards(layout, model, topics, brokers, per_row, card_width, card_gap, chips_per_line, top + head, card_room)
     if not brokers:

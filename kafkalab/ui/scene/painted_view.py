@@ -25,6 +25,7 @@ from PySide6.QtWidgets import QToolTip, QWidget
 from kafkalab.ui.model.changes import ChangeSet
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link
+from kafkalab.ui.model.things import NoticeAction
 from kafkalab.ui.scene.regions import Region, Regions
 from kafkalab.ui.theme.tokens import DARK, Theme
 
@@ -195,7 +196,7 @@ class PaintedView(QWidget):
         self._focus = region
         if region.action is not None:
             if event.button() is Qt.MouseButton.LeftButton:
-                self.action_requested.emit(region.action)
+                self._act(region.action)
             return
         self._choose(region)
 
@@ -232,7 +233,7 @@ class PaintedView(QWidget):
         region = self._focus
         if region is not None and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
             if region.action is not None:
-                self.action_requested.emit(region.action)
+                self._act(region.action)
             elif event.key() == Qt.Key.Key_Space:
                 self._choose(region)
             else:
@@ -249,6 +250,10 @@ class PaintedView(QWidget):
         """The keyboard is elsewhere."""
         super().focusOutEvent(event)
         self.update()
+
+    def _act(self, action: NoticeAction) -> None:
+        """A link in the picture was clicked: the window knows what it means, unless the view itself does."""
+        self.action_requested.emit(action)
 
     def _choose(self, region: Region) -> None:
         self.set_selection(region.link)

@@ -61,6 +61,61 @@ def test_rates_of_nodes_clients_and_partitions_tell_the_same() -> None:
     assert abs(records * samples.RECORD_BYTES - model.produce_rate) < 1
 
 
+def test_a_new_epoch_of_the_same_leader_is_no_election() -> None:
+    model = ClusterModel()
+    cluster = samples.running(model)
+    partition = model.partition("orders", 0)
+    assert partition is not None
+    leader, epoch = partition.leader, partition.leader_epoch
+    isr = tuple(node_id for node_id in partition.isr if node_id == leader)
+    moved = ev.PartitionChanged(
+        at_ms=cluster.now_ms,
+        node_id=102,
+        topic="orders",
+        partition=0,
+        old_leader=leader,
+        new_leader=leader,
+        old_leader_epoch=epoch,
+        new_leader_epoch=epoch + 1,
+        old_isr=partition.isr,
+        new_isr=isr,
+        cause="its replicas were reassigned",
+    )
+    written = ev.FirstWriteAcknowledged(
+        at_ms=cluster.now_ms + 120,
+        node_id=leader,
+        topic="orders",
+        partition=0,
+        leader_epoch=epoch + 1,
+        offset=7,
+        client_id="shop",
+    )
+    model.apply([moved, written], {}, 0, cluster.now_ms + 120)
+    assert model.timeline[-1].detail == "orders-0 @ 7", "nobody was elected: the write did not come after an election"
+
+
+def test_a_groups_card_says_who_came_when_the_explorer_does() -> None:
+    model = ClusterModel()
+    cluster = samples.running(model)
+    client = next(client for client in model.clients.values() if client.kind == "group")
+    key = lv.GroupKey(client.group_id)
+    cluster.feed(model)
+    group = model.groups[client.group_id]
+    level = lv.GroupLevel(
+        state=group.state,
+        generation=group.generation,
+        protocol_type=group.protocol_type,
+        protocol=group.protocol,
+        leader_id=group.leader_id,
+        coordinator_id=group.coordinator_id,
+        members=group.members[:1],
+    )
+    model.apply([], {key: level}, 0, cluster.now_ms + 10)
+    change = model.apply([], {}, 0, cluster.now_ms + 1_000)
+    assert client.title == f"{client.group_id} (1 member)"
+    assert Part.CLIENTS in change, "the card is drawn anew, not only its second line"
+
+
 def test_a_kill_takes_leaders_away_at_once_and_fencing_gives_them_back() -> None:
     model = ClusterModel()
     cluster = samples.running(model)

@@ -62,6 +62,14 @@ def test_a_rate_is_the_mean_over_a_second_and_falls_to_zero() -> None:
     assert meter.rate == 0 and meter.is_still
 
 
+def test_a_log_that_shrinks_was_not_written_anew() -> None:
+    meter = RateMeter()
+    for size in (5_000_000, 5_000_250, 150_000, 150_250):
+        meter.update(size, may_shrink=True)
+        meter.sample(250)
+    assert meter.rate == pytest.approx(500 / 0.75), "compaction took nearly all of it away; what came is two times 250 bytes"
+
+
 def test_a_counter_that_begins_anew_is_no_negative_rate() -> None:
     meter = RateMeter()
     meter.update(10_000)
@@ -90,6 +98,20 @@ def test_connections_of_members_gather_on_the_groups_card() -> None:
     assert set(clients.clients) == {"g:billing"}
     assert set(clients.clients["g:billing"].links) == {1, 2}
     assert clients.clients["g:billing"].link == Link.group("billing")
+
+
+def test_a_member_that_told_its_group_late_is_counted_once() -> None:
+    clients, change = Clients(), ChangeSet()
+    keys = [lv.ConnectionKey(1, 1), lv.ConnectionKey(1, 2)]
+    for key in keys:
+        clients.update(key, connection("member-1"), change)
+    clients.update(keys[0], connection("member-1", group_id="billing"), change)
+    clients.update(keys[1], connection("member-1", group_id="billing"), change)
+    assert {link.connections for link in clients.clients["g:billing"].links.values()} == {2}
+    for key in keys:
+        clients.remove(key, 1_000.0, change)
+    clients.sample(250, 60_000.0, change)
+    assert not clients.clients, "its card does not stay for ever"
 
 
 def test_a_producer_with_the_same_client_id_as_a_group_keeps_its_own_card() -> None:

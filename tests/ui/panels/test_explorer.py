@@ -71,3 +71,29 @@ def test_selection_goes_both_ways(qtbot: QtBot, model: ClusterModel, healthy: Sa
     selection.back()
     assert selection.link == Link.of_partition("orders", 1)
     assert panel.tree.currentIndex().data(LinkRole) == Link.of_partition("orders", 1)
+
+
+def test_a_filter_leaves_what_is_looked_for(qtbot: QtBot, model: ClusterModel, healthy: SampleCluster) -> None:
+    panel = ExplorerPanel(model, Selection())
+    qtbot.addWidget(panel)
+    panel.refresh(model.now_ms)
+    tree = panel.model
+    QAbstractItemModelTester(tree, QAbstractItemModelTester.FailureReportingMode.Warning)
+    panel.filter_field.setText("PAY")
+    assert _texts(tree, tree.section_index(TOPICS)) == ["payments"] and not tree.rowCount(tree.section_index(GROUPS))
+    assert tree.rowCount(tree.section_index(BROKERS)) == 3, "nodes stay: there are few of them"
+    panel.filter_field.setText("orders-1")
+    topic = tree.index(0, 0, tree.section_index(TOPICS))
+    assert [text[0] for text in _texts(tree, topic)] == ["1"] and panel.tree.isExpanded(topic)
+    panel.filter_field.setText("billing")
+    assert _texts(tree, tree.section_index(GROUPS)) == ["billing stable · 3"] and not tree.rowCount(tree.section_index(TOPICS))
+    panel.filter_field.clear()
+    assert _texts(tree, tree.section_index(TOPICS)) == ["orders", "payments", "clicks"]
+
+
+def test_a_clock_that_was_set_is_told_beside_the_state(model: ClusterModel, healthy: SampleCluster) -> None:
+    tree = ExplorerModel(model)
+    healthy.jump_clock(1, 3_600)
+    healthy.feed(model)
+    tree.refresh(model.now_ms)
+    assert _texts(tree, tree.section_index(BROKERS))[0] == "1 in service · clock"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtCore import QPointF
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from kafkalab.engine.telemetry import levels as lv
@@ -93,3 +94,39 @@ def test_the_topic_view_shows_the_segments_of_the_selected_partition(
     model_rows = view.segments.table.model()
     assert model_rows.rowCount() == len(ALL)
     assert model_rows.index(0, 5).data() == "active"
+
+
+def test_what_was_deleted_is_hatched_up_to_the_log_start(qtbot: QtBot, model: ClusterModel, healthy: samples.SampleCluster) -> None:
+    panel = SegmentsPanel()
+    qtbot.addWidget(panel)
+    panel.resize(900, 400)
+    tell(model, 0, 1, ALL)
+    partition = model.topics["orders"].partitions[0]
+    replica = partition.replicas[1]
+    panel.show_partition(partition, 0, model.now_ms)
+    lane = list(partition.replicas).index(1)
+    assert panel.lane.deleted_rect(lane, replica) is None
+    replica.log_start_offset = 4_500
+    deleted = panel.lane.deleted_rect(lane, replica)
+    assert deleted is not None
+    whole, first = panel.lane.segment_rect(lane, ACTIVE).right(), panel.lane.segment_rect(lane, COMPACTED).left()
+    assert deleted.left() == first and deleted.width() / (whole - first) == pytest.approx(0.5, abs=0.01), "4 500 of 9 000 offsets"
+
+
+def test_the_newest_record_is_a_date_and_one_time() -> None:
+    column = next(column for column in SEGMENT_COLUMNS if column.header == "Newest record")
+    row = segment_rows(Replica(1, segment_list=ALL), now_ms=63_000)[1]
+    assert column.text(row).count(":") == 2, "a day and one time of day"
+
+
+def test_nothing_lies_over_the_lanes_of_a_low_panel(qtbot: QtBot, model: ClusterModel, healthy: samples.SampleCluster) -> None:
+    panel = SegmentsPanel()
+    qtbot.addWidget(panel)
+    panel.show_partition(model.topics["orders"].partitions[0], 0, model.now_ms)
+    panel.show()
+    for height, tables in ((150, 0), (420, 1)):
+        panel.resize(700, height)
+        qtbot.waitUntil(lambda tables=tables: panel.table.isVisible() == bool(tables))
+        QApplication.processEvents()
+        others = [child for child in panel.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly) if child.isVisible()]
+        assert not any(panel.lane.geometry().intersects(other.geometry()) for other in others if other is not panel.lane)

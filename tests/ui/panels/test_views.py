@@ -22,6 +22,7 @@ from kafkalab.ui.itemmodels.roles import LinkRole
 from kafkalab.ui.itemmodels.tables import Column, SortedTable, TableModel
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
+from kafkalab.ui.model.things import Partition, Replica
 from kafkalab.ui.panels.actions import ActionRegistry
 from kafkalab.ui.panels.clients import ClientsView
 from kafkalab.ui.panels.groups import GroupsView, rebalances
@@ -30,7 +31,7 @@ from kafkalab.ui.panels.selection import Selection
 from kafkalab.ui.panels.topic import TopicView
 from kafkalab.ui.panels.traffic import RATE_MAX, TrafficControls, rate_of, step_of
 from kafkalab.ui.panels.widgets import ElidedLabel
-from kafkalab.ui.plots.replica_bars import round_up, tail_span
+from kafkalab.ui.plots.replica_bars import FIGURES_HEIGHT, _row_height, round_up, tail_span
 from kafkalab.ui.plots.state_diagram import StateDiagram, in_order, spaced
 from kafkalab.ui.theme.tokens import DARK, LIGHT
 from tests.support.telemetry_samples import SampleCluster
@@ -282,3 +283,10 @@ def test_in_a_narrow_view_the_rebalances_stand_under_the_members(
     view.resize(560, 600)
     QApplication.processEvents()
     assert view._history.geometry().top() > view._matrix_scroll.geometry().bottom()
+
+
+def test_three_lines_of_figures_have_room_beside_one_replica() -> None:
+    partition = Partition("lonely", 0)
+    partition.leader, partition.replica_ids, partition.isr = 1, (1,), (1,)
+    partition.replicas = {1: Replica(1)}
+    assert _row_height(partition) >= FIGURES_HEIGHT + 10, "the next row begins below them"

@@ -11,6 +11,7 @@ from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.scene.cluster_view import ClusterView
+from kafkalab.ui.scene.fault_lines import vote_course
 from kafkalab.ui.scene.layout import RowMode, lay_out
 from kafkalab.ui.scene.wires import POINT_STEP_PX, Wire, curve, wire_width
 from kafkalab.ui.theme.tokens import DARK, LIGHT, TOPIC_COLOURS, Theme
@@ -320,3 +321,50 @@ def test_a_client_that_left_is_no_live_one(qtbot: QtBot) -> None:
     cluster.kill(3)
     cluster.run(model, 500)
     assert not place.client.connections and model.client_count == 0
+
+
+def test_a_vote_passes_nobody_who_stands_between(qtbot: QtBot) -> None:
+    model = ClusterModel()
+    samples.running(model)
+    view = shown(qtbot, ClusterView(model))
+    middle = next(place for place in view._layout.hexes if place.node.node_id == 102)
+    course = vote_course(view._layout, 101, 103)
+    assert course is not None
+    points = [course.at(at / 40) for at in range(41)]
+    assert all(abs(x - middle.centre.x()) > middle.radius or y < middle.centre.y() - middle.radius for x, y in points)
+    near = vote_course(view._layout, 101, 102)
+    assert near is not None and near.start[1] == near.end[1] == middle.centre.y()
+    assert vote_course(view._layout, 101, 101) is None and vote_course(view._layout, 101, 9) is None
+
+
+def test_a_clock_that_is_wrong_is_on_its_card(qtbot: QtBot) -> None:
+    model = ClusterModel()
+    cluster = samples.running(model)
+    view = shown(qtbot, ClusterView(model))
+    before = count_colour(view.grab().toImage(), DARK.warn)
+    cluster.jump_clock(1, 3_600)
+    view.apply_change(cluster.feed(model))
+    after = count_colour(view.grab().toImage(), DARK.warn)
+    assert after > before
+
+
+def test_no_line_is_drawn_where_no_connection_is(qtbot: QtBot) -> None:
+    model = ClusterModel()
+    samples.running(model)
+    view = shown(qtbot, ClusterView(model))
+    client = next(client for client in model.clients.values() if client.kind == "group")
+    before = len(view._lay_wires())
+    closed = dict.fromkeys(client.connections)
+    view.apply_change(model.apply([], closed, 0, model.now_ms + 10))
+    assert client.links and not client.connections, "its card stays for a moment"
+    assert len(view._lay_wires()) == before - len(client.links)
+
+
+def test_followers_that_only_ask_move_nothing(qtbot: QtBot) -> None:
+    model = ClusterModel()
+    samples.running(model)
+    view = shown(qtbot, ClusterView(model))
+    assert any(wire.moves for wire in view._peer_wires())
+    for link in model.peer_links.values():
+        link.rate = 40.0
+    assert not any(wire.moves for wire in view._peer_wires()), "empty answers are no data"

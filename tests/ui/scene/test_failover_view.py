@@ -123,7 +123,7 @@ def test_it_is_drawn_anew_when_leadership_changes_only(qtbot: QtBot) -> None:
     assert view._picture is not None
     view.apply_change(ChangeSet({Part.FAILOVER}))
     assert view._picture is None
-    assert view.accessibleDescription() == "Nobody was without a leader."
+    assert view.accessibleDescription() == "No leaderless gap."
 
 
 def test_the_quorum_has_its_row(qtbot: QtBot) -> None:
@@ -136,3 +136,47 @@ def test_the_quorum_has_its_row(qtbot: QtBot) -> None:
     view = shown(qtbot, FailoverView(model))
     quorum = [region.name for region in view.regions if region.link.kind is LinkKind.QUORUM]
     assert "the quorum: nobody leads" in quorum and "the quorum: Controller 101 leads" in quorum
+
+
+def test_trouble_that_is_out_of_sight_is_gone_back_to(qtbot: QtBot) -> None:
+    model = ClusterModel()
+    cluster = samples.failover_story(model)
+    view = shown(qtbot, FailoverView(model))
+    killed_ms = next(mark.at_ms for mark in model.failover.marks if mark.label == "broker 2 killed")
+    view.show_trouble()
+    assert view.follows, "it is in sight"
+    cluster.run(model, 120_000, 1_000)
+    view.show_trouble()
+    assert not view.follows
+    assert view._right_ms - view.span_ms < killed_ms < view._right_ms
+    view.grab()
+    assert any(region.name == "broker 2 killed" for region in view.regions)
+    view.follow()
+    view.grab()
+    latest = next(region for region in view.regions if region.name == "latest trouble")
+    qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=latest.rect.center().toPoint())
+    assert not view.follows
+    view.grab()
+    now = next(region for region in view.regions if region.name == "now")
+    qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=now.rect.center().toPoint())
+    assert view.follows
+
+
+def test_rows_take_the_room_there_is(qtbot: QtBot) -> None:
+    model = ClusterModel()
+    samples.running(model, topics=(samples.TopicSpec("orders", 13),))
+    view = shown(qtbot, FailoverView(model), (927, 605))
+    height, pitch = view._sizes()
+    assert 30 < pitch < 50 and 18 < height < 30, "between dense and roomy"
+    assert 14 * pitch > 0.85 * view._room()
+
+
+def test_a_quorum_without_a_leader_is_no_calm_time(qtbot: QtBot) -> None:
+    model = ClusterModel()
+    cluster = samples.running(model)
+    cluster.kill_controller(102)
+    cluster.run(model, 1_000)
+    cluster.elect(101)
+    cluster.feed(model)
+    view = shown(qtbot, FailoverView(model))
+    assert view._gap_words() == ("no controller led for 1.000 s", True)

@@ -121,3 +121,16 @@ def test_chips_tell_who_is_eligible_and_what_moves(qtbot: QtBot) -> None:
     chips = ChipPainter(DARK, 1.0)
     plain, tagged = (chips.chip(ReplicaRole.OFFLINE, 0, 1, 52, 26, tag).toImage() for tag in ("", "E"))
     assert plain != tagged
+
+
+@pytest.mark.parametrize("size", [(927, 605), (770, 430), (1400, 780), (560, 420)])
+def test_a_cut_over_somebodys_head_stays_on_the_stage(size: tuple[int, int]) -> None:
+    model = ClusterModel()
+    cluster = samples.running(model, topics=samples.LOOK_TOPICS)
+    cluster.isolate(101, 103)
+    cluster.feed(model)
+    layout = lay_out(model, *size)
+    line = lay_fault_lines(layout, model.faults)[0]
+    assert line.box.top() >= 0, "its sign is not cut off"
+    middle = next(place for place in layout.hexes if place.node.node_id == 102)
+    assert line.course.at(0.5)[1] < middle.centre.y() - middle.radius, "and it does not run through the one between"

@@ -69,6 +69,18 @@ class NotingHost:
     def jump_clock(self, node_id: int, seconds: float) -> None:
         self._note("jump_clock", node_id, seconds)
 
+    def power_loss(self, node_id: int, torn_tail_bytes: int = 0) -> None:
+        self._note("power_loss", node_id)
+
+    def fill_disk(self, node_id: int, directory: int | None = None, free_bytes: int = 0) -> None:
+        self._note("fill_disk", node_id, directory)
+
+    def break_disk(self, node_id: int, directory: int | None = None, kind: str = "broken") -> None:
+        self._note("break_disk", node_id, directory, kind)
+
+    def heal_disk(self, node_id: int) -> None:
+        self._note("heal_disk", node_id)
+
     def add_controller(self) -> int:
         self._note("add_controller")
         return 104

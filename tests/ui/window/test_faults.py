@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from kafkalab.engine.telemetry import events as ev
 from kafkalab.engine.telemetry import levels as lv
 from kafkalab.ui.bridge.command_gateway import CommandGateway
-from kafkalab.ui.dialogs.deeds import LinkFaultDialog
+from kafkalab.ui.dialogs.deeds import DiskDialog, LinkFaultDialog
 from kafkalab.ui.main_window import MainWindow
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.faults import CLIENTS
@@ -70,7 +70,7 @@ def test_a_node_is_isolated_from_its_context_menu(qtbot: QtBot, window: MainWind
     from_whom = next(action.menu() for action in menu.actions() if action.text() == "Isolate controller 102 from")
     assert isinstance(from_whom, QMenu)
     choices = _actions(from_whom)
-    assert list(choices)[:2] == ["all other nodes", "clients"]
+    assert list(choices)[:4] == ["all other nodes", "the other controllers", "the brokers", "clients"]
     assert "controller 102" not in choices and {"broker 1", "broker 2", "broker 3", "controller 101"} <= set(choices)
     assert choices["all other nodes"].toolTip() == "Python: lab.isolate(102)"
     _done(qtbot, window, choices["all other nodes"].trigger)
@@ -152,11 +152,39 @@ def test_a_link_has_facts_of_its_own(window: MainWindow, cluster: samples.Sample
     assert [action.objectName() for action in menu.actions() if action.objectName()][:2] == ["link.heal", "link.heal_all"]
 
 
+def test_a_node_is_isolated_from_all_of_a_kind_at_once(qtbot: QtBot, window: MainWindow, host: NotingHost) -> None:
+    entries = {entry.title: entry for entry in window.commands.faults.palette_entries()}
+    _done(qtbot, window, entries["Isolate broker 2 from the other brokers"].run)
+    _done(qtbot, window, entries["Isolate broker 2 from the controllers"].run)
+    assert host.asked == [("isolate", 2, one) for one in (1, 3, 101, 102, 103)]
+    assert entries["Isolate broker 2 from the other brokers"].kind == "for node in [1, 3]: lab.isolate(2, node)"
+    assert "Isolate controller 102 from the other controllers" in entries and "Isolate controller 102 from the brokers" in entries
+
+
 def test_the_palette_isolates_by_name(qtbot: QtBot, window: MainWindow, host: NotingHost) -> None:
     entries = {entry.title: entry for entry in window.commands.palette_entries()}
     assert entries["Isolate broker 1 from clients"].kind == "lab.isolate(1, 'clients')"
     _done(qtbot, window, entries["Isolate broker 1 from controller 102"].run)
     assert host.asked == [("isolate", 1, 102)]
+
+
+def test_disks_break_and_power_fails_from_the_window(qtbot: QtBot, window: MainWindow, host: NotingHost) -> None:
+    window.selection.select(Link.node(2))
+    window.registry.refresh()
+    assert window.registry["disk.break"].text() == "Break the disk of broker 2…"
+    window.registry["disk.break"].trigger()
+    dialog = window.commands.faults.dialog
+    assert isinstance(dialog, DiskDialog) and dialog.python() == "lab.fill_disk(2)"
+    dialog.set_values("read_only", 2)
+    assert dialog.python() == "lab.break_disk(2, 2, kind='read_only')"
+    _done(qtbot, window, dialog.submit)
+    dialog.set_values("broken")
+    assert dialog.python() == "lab.break_disk(2)" and dialog.deed().text == "Break the disk of broker 2"
+    _done(qtbot, window, window.registry["disk.heal"].trigger)
+    _done(qtbot, window, window.registry["node.power_loss"].trigger)
+    assert host.asked == [("break_disk", 2, 2, "read_only"), ("heal_disk", 2), ("power_loss", 2)]
+    menu = [action.objectName() for action in window.context_menu(Link.node(2)).actions()]
+    assert {"disk.break", "disk.heal", "node.power_loss"} <= set(menu)
 
 
 def test_leaders_are_elected_and_replicas_moved(

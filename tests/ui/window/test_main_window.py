@@ -243,7 +243,8 @@ def test_context_menus_offer_the_same_actions(window: MainWindow) -> None:
     menu = window.context_menu(Link.node(1))
     names = [action.objectName() for action in menu.actions() if action.objectName()]
     assert names[:4] == ["node.kill", "node.stop", "node.pause", "node.restart"]
-    assert names[4:] == ["link.cut", "link.delay", "link.slow", "link.lose", "clock.jump", "link.heal", "quorum.add", "quorum.remove"]
+    assert names[4:10] == ["link.cut", "link.delay", "link.slow", "link.lose", "clock.jump", "link.heal"]
+    assert names[10:] == ["disk.break", "disk.heal", "node.power_loss", "quorum.add", "quorum.remove"]
     assert menu.actions()[0] is window.registry["node.kill"]
     menu.deleteLater()
 

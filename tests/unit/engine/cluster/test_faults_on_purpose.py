@@ -78,7 +78,7 @@ def test_what_is_wrong_with_one_link_adds_up_and_is_taken_back_by_nothing(host: 
     host.lose(2, 1, 0.25, one_way=True)
     assert links(host) == (LinkState(1, 2, False, 100.0, 20.0, 0.0, 1_000.0), LinkState(2, 1, False, 100.0, 20.0, 0.25, 0.0))
     said = [event.detail for event in events(told) if isinstance(event, LinkImpaired)]
-    assert said == ["100 ms ± 20 ms late", "100 ms ± 20 ms late, 1000 bytes/s", "100 ms ± 20 ms late, each piece is lost with 25%"]
+    assert said == ["100 ms ± 20 ms late", "100 ms ± 20 ms late, 1000 bytes/s", "100 ms ± 20 ms late, 25 % lost"]
     host.slow(1, 2, 0)
     host.lose(1, 2, 0)
     assert not [event for event in events(told) if isinstance(event, LinkHealed)]

@@ -123,6 +123,26 @@ def test_errors_come_back_as_what_they_are(tmp_path: Path) -> None:
     first.close()
 
 
+@pytest.mark.expects_warnings
+def test_disks_break_and_power_fails_in_the_child(tmp_path: Path) -> None:
+    host = RemoteClusterHost(1, 1, data_dir=tmp_path)
+    reader = host.hub.open_reader()
+    host.start()
+    try:
+        host.wait_until_ready(WAIT_S)
+        with pytest.raises(HostError, match="no log directory 2"):
+            host.break_disk(1, 2)
+        host.fill_disk(1, free_bytes=1 << 40)
+        host.break_disk(1, kind="read_only")
+        host.heal_disk(1)
+        host.restart(1)
+        host.power_loss(1)
+        causes = [event.cause for event in reader.drain(10_000)[0] if isinstance(event, NodeKilled)]
+        assert causes == ["a power cut"]
+    finally:
+        host.close()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.expects_warnings
 def test_a_child_that_is_killed_takes_its_nodes_along(tmp_path: Path) -> None:
