@@ -257,6 +257,9 @@ def simulate(
     controllers: Annotated[int, typer.Option(help="How many KRaft controllers.")] = 3,
     partitions: Annotated[int, typer.Option(help="How many partitions are written to.")] = 20,
     config: Config = None,
+    wide: Annotated[
+        bool, typer.Option("--wide/--narrow", help="Topics that are compacted, short-lived or led uncleanly, too, or none but one.")
+    ] = True,
     jobs: Annotated[int, typer.Option(help="Processes; 0 is one for each processor.")] = 0,
     seconds: Annotated[float, typer.Option(help="Begin with no further seed after so long; 0 is no bound.")] = 0.0,
     shrink: Annotated[bool, typer.Option(help="Look for the least that makes the first wrong seed go wrong.")] = True,
@@ -277,6 +280,7 @@ def simulate(
             controllers=controllers,
             partitions=partitions,
             config=tuple(config or ()),
+            is_wide=wide,
             jobs=jobs,
             seconds=seconds,
             shrinks=shrink,

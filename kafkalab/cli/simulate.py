@@ -18,6 +18,7 @@ from typing import Final
 from kafkalab.engine.cluster.settings import node_settings
 from kafkalab.engine.common.config import ConfigError, parse_key_value
 from kafkalab.engine.simulation.nemesis import KINDS
+from kafkalab.engine.simulation.occasions import OCCASIONS
 from kafkalab.engine.simulation.run import Outcomes, RunSettings, run_seed
 from kafkalab.engine.simulation.shrink import shrink
 from kafkalab.engine.simulation.timeline import TimelineError, lines, read_timeline, write_timeline
@@ -54,6 +55,7 @@ class _Totals:
     failovers: int = 0
     kills: int = 0
     acknowledged: int = 0
+    lost_lawfully: int = 0
     wrong: int = 0
 
     def add(self, outcomes: Outcomes) -> None:
@@ -63,13 +65,15 @@ class _Totals:
         self.failovers += outcomes.failovers
         self.kills += outcomes.kills
         self.acknowledged += outcomes.acknowledged
+        self.lost_lawfully += outcomes.lost_lawfully
         self.wrong += not outcomes.is_right
 
     def line(self, wall_s: float) -> str:
         return (
             f"{self.seeds} seeds, {self.wrong} wrong; {self.virtual_ms / 60_000:.1f} minutes in {wall_s:.1f} s "
             f"({self.virtual_ms / 1000 / max(wall_s, 1e-9):.0f} times as fast); {self.kills} nodes killed, {self.failovers} partitions "
-            f"led by another broker, {self.acknowledged} records acknowledged, {self.steps} steps"
+            f"led by another broker, {self.acknowledged} records acknowledged, {self.lost_lawfully} of them lost where that is "
+            f"lawful, {self.steps} steps"
         )
 
 
@@ -86,6 +90,7 @@ def run(
     controllers: int,
     partitions: int,
     config: tuple[str, ...],
+    is_wide: bool = True,
     jobs: int,
     seconds: float,
     shrinks: bool,
@@ -96,9 +101,9 @@ def run(
         if show is not None:
             return show_timeline(show, say)
         kinds = tuple(kind for kind in (faults or "").split(",") if kind)
-        unknown = [kind for kind in kinds if kind not in KINDS]
+        unknown = [kind for kind in kinds if kind not in KINDS and kind not in OCCASIONS]
         if unknown:
-            say(f"There is no fault {unknown[0]!r}; there are {', '.join(KINDS)}.")
+            say(f"There is no fault {unknown[0]!r}; there are {', '.join((*KINDS, *OCCASIONS))}.")
             return EXIT_USAGE
         settings = RunSettings(
             minutes=minutes,
@@ -106,6 +111,7 @@ def run(
             controllers=controllers,
             partitions=partitions,
             kinds=kinds,
+            is_wide=is_wide,
             config=_checked(dict(map(parse_key_value, config)), brokers),
         )
     except (ConfigError, TimelineError, OSError) as e:
@@ -239,6 +245,8 @@ def _options(settings: RunSettings) -> str:
     for name in ("brokers", "controllers", "partitions"):
         if getattr(settings, name) != getattr(standard, name):
             said.append(f"--{name} {getattr(settings, name)}")
+    if not settings.is_wide:
+        said.append("--narrow")
     if settings.kinds:
         said.append(f"--faults {','.join(settings.kinds)}")
     said += [f"--config {key}={value}" for key, value in settings.config.items()]

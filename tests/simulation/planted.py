@@ -13,7 +13,7 @@ from typing import Any, Final
 from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
-from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.controller import partition_change
 from kafkalab.engine.controller.brokers import BrokerLifecycles
 from kafkalab.engine.controller.controller import QuorumController
@@ -23,7 +23,10 @@ from kafkalab.engine.controller.operation import Plan
 from kafkalab.engine.controller.partition_change import Election
 from kafkalab.engine.controller.sessions import BrokerSessions
 from kafkalab.engine.coordinator import runtime
-from kafkalab.engine.log import recovery
+from kafkalab.engine.coordinator.group.classic import ClassicGroup
+from kafkalab.engine.log import log as log_module
+from kafkalab.engine.log import recovery, retention
+from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.producer_state import ProducerState
 from kafkalab.engine.metadata import snapshot_generator
 from kafkalab.engine.metadata.image_writer import image_records
@@ -222,6 +225,19 @@ def _two_votes_in_an_epoch() -> Sequence[Change]:
     return [(UnattachedState, "grants_vote", lambda self, candidate_id, *, is_log_up_to_date, is_pre_vote: is_log_up_to_date)]
 
 
+def _vote_written_late() -> Sequence[Change]:
+    right = RaftNode._persist
+
+    def persist(self: Any, state: Any) -> None:
+        if isinstance(state, UnattachedState):
+            # Whatever the state is by then.
+            self._clock.call_later(5.0, lambda: right(self, self._state))
+        else:
+            right(self, state)
+
+    return [(RaftNode, "_persist", persist)]
+
+
 def _votes_for_short_logs() -> Sequence[Change]:
     changes: list[Change] = []
     for state in (UnattachedState, ProspectiveState):
@@ -344,6 +360,14 @@ def _leader_epochs_not_checked() -> Sequence[Change]:
     ]
 
 
+def _alter_partition_unchecked() -> Sequence[Change]:
+    def check(self: IsrChanges, broker_id: int, partition: Any, data: Any, isr: tuple[int, ...]) -> None:
+        if broker_id != partition.leader or partition.leader not in isr or not set(isr) <= set(partition.replicas):
+            raise ApiError(Errors.INVALID_REQUEST)
+
+    return [(IsrChanges, "_check", check)]
+
+
 # --- groups ----------------------------------------------------------------------------------------------------
 
 
@@ -358,6 +382,39 @@ def _commit_acknowledged_before_replication() -> Sequence[Change]:
             right(self, records, apply=apply, answer=answer)
 
     return [(runtime.ShardLog, "write", write)]
+
+
+def _generations_unchecked() -> Sequence[Change]:
+    right = ClassicGroup.validate_offset_commit
+
+    def validate(self: ClassicGroup, member_id: str, instance_id: str | None, generation: int) -> None:
+        right(self, member_id, instance_id, self.generation if generation >= 0 else generation)
+
+    return [(ClassicGroup, "validate_offset_commit", validate)]
+
+
+# --- what vanishes lawfully --------------------------------------------------------------------------------------
+
+
+def _compacted_names_not_synced() -> Sequence[Change]:
+    right = Log.replace_segments
+
+    def replace_segments(self: Any, cleaned: Any, replaced: Any) -> None:
+        with patch.object(self._storage, "sync_dir", lambda path: None):
+            right(self, cleaned, replaced)
+
+    return [(Log, "replace_segments", replace_segments)]
+
+
+def _retention_too_short() -> Sequence[Change]:
+    right = retention.expired_segments
+
+    def expired(segments: Any, config: Any, **where: Any) -> Any:
+        if config.retention_ms > 0:
+            config = replace(config, retention_ms=max(0, config.retention_ms - 4_000))
+        return right(segments, config, **where)
+
+    return [(log_module, "expired_segments", expired)]
 
 
 CONTROLLERS: Final = replace(
@@ -402,6 +459,14 @@ QUIET: Final = replace(
 )
 """Partitions in which nothing is written for a while."""
 
+VOTES: Final = replace(SHORT, partitions=2, producers=1, controllers=5, kinds=("kill_voter",))
+"""Voters that die with their answer."""
+ISR_RACES: Final = replace(SHORT, partitions=4, producers=1, kinds=("race_isr",), config={"replica.lag.time.max.ms": "2000"})
+"""Partitions that change while their leaders' wishes are on their way."""
+LATE_COMMITS: Final = replace(GROUPS, is_wide=True, kinds=("stall_member", "kill"))
+VANISHING: Final = replace(SHORT, partitions=2, producers=1, is_wide=True, kinds=("kill", "pause", "delete_records"))
+VANISHING_POWER: Final = replace(VANISHING, kinds=("power_loss", "cut_pair"))
+
 _UNSAFE_LEADER: Final = frozenset({"candidate lacks committed records", "committed records lost"})
 _TWO_HISTORIES: Final = frozenset({"lost write", "inconsistent offset", "unseen"})
 _PRODUCER_UNKNOWN: Final = frozenset({"duplicate", "reordered"})
@@ -439,8 +504,8 @@ BUGS: Final = (
         "joining replica not waited for",
         "commits do not wait for who is about to be in the ISR (KIP-497)",
         _joining_replica_not_waited_for,
-        26,
-        _UNSAFE_LEADER,
+        1,
+        _UNSAFE_LEADER | {"isr not waited for"},
         CATCHING_UP,
     ),
     PlantedBug(
@@ -527,6 +592,46 @@ BUGS: Final = (
     ),
     PlantedBug("lost ELR", "who leaves a small ISR is not eligible to lead", _eligible_leaders_lost, 3, frozenset({"lost elr"})),
     PlantedBug("unclean elections", "any replica leads rather than nobody", _unclean_elections, 3, frozenset({"unclean election"})),
+    PlantedBug(
+        "vote written late",
+        "a vote and its epoch are written down a moment after they were told",
+        _vote_written_late,
+        1,
+        frozenset({"two votes", "two quorum leaders"}),
+        VOTES,
+    ),
+    PlantedBug(
+        "AlterPartition unchecked",
+        "the controller looks neither at the leader epoch nor at the partition epoch of what a leader asks for",
+        _alter_partition_unchecked,
+        1,
+        frozenset({"isr not waited for"}) | _UNSAFE_LEADER,
+        ISR_RACES,
+    ),
+    PlantedBug(
+        "generations unchecked",
+        "members commit for generations that are over",
+        _generations_unchecked,
+        1,
+        frozenset({"commit of the past"}),
+        LATE_COMMITS,
+    ),
+    PlantedBug(
+        "compacted names not synced",
+        "compacted segments take their places, and their directory is not synced",
+        _compacted_names_not_synced,
+        1,
+        _LOGS_PART | _TWO_HISTORIES | {"deleted too much"},
+        VANISHING_POWER,
+    ),
+    PlantedBug(
+        "retention too short",
+        "segments go four seconds too early",
+        _retention_too_short,
+        9,
+        frozenset({"deleted too much"}),
+        VANISHING,
+    ),
     PlantedBug(
         "commit acknowledged too early",
         "an offset commit is answered before it is replicated",

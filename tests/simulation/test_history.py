@@ -150,3 +150,58 @@ def test_only_so_many_cases_are_told_but_all_are_counted() -> None:
         poll(history, (index, b"?%d" % index))
     (anomaly,) = check_history(history)
     assert anomaly.cases == 20 and anomaly.detail.count("?") == 5
+
+
+def test_what_lies_before_the_start_may_be_gone() -> None:
+    history = good()
+    send(history, b"gone", 5, 5)
+    poll(history, (8, b"v8"), consumer="d")
+    send(history, b"v8", 6, 8)
+    history.starts[PLACE] = 6
+    assert kinds(history) == []
+    history.starts[PLACE] = 5
+    assert kinds(history) == ["lost write"]
+
+
+def test_in_a_compacted_log_the_newest_of_each_key_stays() -> None:
+    history = History(compacted={PLACE})
+    for index, key in enumerate((b"a", b"b", b"a", b"c")):
+        send(history, b"v%d" % index, index, index)
+        history.sends[-1].key = key
+    poll(history, (1, b"v1"), (2, b"v2"), (3, b"v3"))
+    history.is_complete = True
+    assert kinds(history) == []
+    # Another reader was there sooner, and a third one passes over what is the newest.
+    poll(history, (0, b"v0"), (1, b"v1"), consumer="d")
+    assert kinds(history) == []
+    poll(history, (1, b"v1"), (3, b"v3"), consumer="e")
+    assert kinds(history) == ["poll skip"]
+    send(history, b"newest", 4, 4)
+    history.sends[-1].key = b"d"
+    assert kinds(history) == ["unseen", "poll skip"]
+    history.sends[-1].is_tombstone = True
+    assert kinds(history) == ["poll skip"]
+
+
+def test_unclean_leaders_may_lose_and_put_something_else_but_not_in_one_epoch() -> None:
+    history = History(unclean={PLACE}, is_complete=True)
+    for index, value in enumerate((b"a", b"b", b"c")):
+        send(history, value, index, min(index, 1), idempotent=False)
+    history.polls.append(Poll("c", 0, True, PLACE, 0.0, ((0, b"a"), (1, b"b")), (0, 0)))
+    history.polls.append(Poll("d", 0, True, PLACE, 0.0, ((0, b"a"), (1, b"c")), (0, 1)))
+    send(history, b"lost", 3, 2, idempotent=False)
+    assert kinds(history) == [] and history.lost_lawfully() == 1
+    history.polls.append(Poll("e", 0, True, PLACE, 0.0, ((1, b"b"),), (1,)))
+    assert kinds(history) == ["inconsistent offset"]
+    history.unclean.clear()
+    assert "lost write" in kinds(history) or "unseen" in kinds(history)
+
+
+def test_a_commit_for_a_generation_that_is_over() -> None:
+    history = good()
+    history.commit_reads.append(CommitRead("g", PLACE, 3, asked_ms=9.0, at_ms=10.0, generation=2))
+    history.commits.append(Commit("g", PLACE, 3, done_ms=11.0, generation=1, asked_ms=8.0))
+    history.commits.append(Commit("other", PLACE, 3, done_ms=13.0, generation=1, asked_ms=12.0))
+    assert kinds(history) == []
+    history.commits.append(Commit("g", PLACE, 3, done_ms=13.0, generation=1, asked_ms=12.0))
+    assert kinds(history) == ["commit of the past"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -14,12 +15,14 @@ import kafkalab.cli.simulate
 from kafkalab.cli import commands
 from kafkalab.engine.simulation.history import Anomaly
 from kafkalab.engine.simulation.nemesis import KINDS, Episode, plan
+from kafkalab.engine.simulation.occasions import OCCASIONS
 from kafkalab.engine.simulation.run import Outcomes, RunSettings, run_seed
 from kafkalab.engine.simulation.shrink import shrink
 from kafkalab.engine.simulation.timeline import TimelineError, lines, read_timeline, write_timeline
 
 SEEDS = range(1, 11)
 SETTINGS = RunSettings(minutes=0.8)
+WIDE = RunSettings(minutes=0.5, is_wide=True)
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +38,46 @@ def _quiet() -> Iterator[None]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nothing_goes_wrong_that_may_not(seed: int) -> None:
     outcomes = run_seed(seed, SETTINGS)
-    assert outcomes.is_right, f"kafkalab simulate --seed {seed} --minutes {SETTINGS.minutes}: {outcomes.detail}"
+    assert outcomes.is_right, f"kafkalab simulate --narrow --seed {seed} --minutes {SETTINGS.minutes}: {outcomes.detail}"
     assert outcomes.acknowledged > 100 and outcomes.read > outcomes.acknowledged
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_what_vanishes_vanishes_lawfully(seed: int) -> None:
+    outcomes = run_seed(seed, WIDE)
+    assert outcomes.is_right, f"kafkalab simulate --seed {seed} --minutes {WIDE.minutes}: {outcomes.detail}"
+
+
+def test_wide_runs_have_all_that_they_are_there_for() -> None:
+    settings = replace(WIDE, partitions=4, kinds=("outlive", "delete_records", "kill"))
+    found = [run_seed(seed, settings) for seed in range(1, 5)]
+    assert not [outcomes.detail for outcomes in found if not outcomes.is_right]
+    assert sum(outcomes.unclean_elections for outcomes in found) and sum(outcomes.compactions for outcomes in found)
+    assert sum(outcomes.lost_lawfully for outcomes in found) and sum(outcomes.deletions for outcomes in found)
+
+
+@pytest.mark.parametrize("kind", OCCASIONS)
+def test_each_occasion_comes(kind: str) -> None:
+    controllers = 5 if kind == "kill_voter" else 3
+    settings = RunSettings(minutes=0.4, partitions=3, producers=1, members=2, controllers=controllers, kinds=(kind,), is_wide=True)
+    # Some have to wait for others: nobody is killed before it has come.
+    for seed in range(5, 11):
+        outcomes = run_seed(seed, settings)
+        assert outcomes.is_right, f"--seed {seed} --faults {kind}: {outcomes.detail}"
+        if any(f": {kind} " in what for _, what in outcomes.notes):
+            return
+    pytest.fail(f"{kind} never comes")
+
+
+def test_what_a_wide_run_adds_does_not_change_the_other_plan() -> None:
+    narrow, wide = (run_seed(7, RunSettings(minutes=0.1, partitions=2, is_wide=is_wide)).episodes for is_wide in (False, True))
+    assert narrow == [episode for episode in wide if episode.kind in KINDS]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_misfortune_is_one(kind: str) -> None:
     outcomes = run_seed(5, RunSettings(minutes=0.2, partitions=3, producers=1, members=0, kinds=(kind,)))
-    assert outcomes.is_right, f"--seed 5 --faults {kind}: {outcomes.detail}"
+    assert outcomes.is_right, f"--narrow --seed 5 --faults {kind}: {outcomes.detail}"
     assert {episode.kind for episode in outcomes.episodes} == {kind}
 
 
@@ -131,11 +166,11 @@ def test_the_command_tells_a_wrong_seed_what_it_takes_and_where_its_timeline_is(
 
     monkeypatch.setattr(kafkalab.cli.simulate, "run_seed", run_with_all)
     path = tmp_path / "wrong.json"
-    arguments = ["simulate", "--seed", "41", "--minutes", "2", "--faults", "pause,cut", "--trace", str(path)]
+    arguments = ["simulate", "--seed", "41", "--minutes", "2", "--narrow", "--faults", "pause,cut", "--trace", str(path)]
     result = CliRunner().invoke(commands, arguments)
     assert result.exit_code == 1
     assert "seed 41 went wrong: lost write (1): x\n" in result.output
-    assert "  again: kafkalab simulate --seed 41 --minutes 2 --faults pause,cut\n" in result.output
+    assert "  again: kafkalab simulate --seed 41 --minutes 2 --narrow --faults pause,cut\n" in result.output
     assert "    8 ms: pause 2 for 10 ms\n" in result.output and "kill 1" not in result.output
     shown = CliRunner().invoke(commands, ["simulate", "--show", str(path)])
     assert shown.exit_code == 0 and shown.output.endswith("seed 41: lost write (1): x\n")

@@ -39,9 +39,11 @@ def write_offsets(storage: Storage, path: Path, offsets: Mapping[TopicPartition,
 def read_leader_epochs(storage: Storage, path: Path) -> list[tuple[int, int]]:
     """Epochs and the offsets at which they began, both rising; empty when there is no such file.
 
-    :raises StorageError: naming file and line when it is no checkpoint.
+    The file is not synced: of an offset that a power cut took the last digits of, what is left would be another offset.
+
+    :raises StorageError: naming file and line when it is no checkpoint, or one whose last line has no end.
     """
-    entries = _read(storage, path, _parse_epoch)
+    entries = _read(storage, path, _parse_epoch, must_end=True)
     for index in range(1, len(entries)):
         if entries[index][0] <= entries[index - 1][0] or entries[index][1] < entries[index - 1][1]:
             raise StorageError(f"{path}, line {index + 3}: epochs and offsets must rise")
@@ -52,7 +54,7 @@ def write_leader_epochs(storage: Storage, path: Path, entries: list[tuple[int, i
     _write(storage, path, (f"{epoch} {offset}" for epoch, offset in entries), len(entries), sync=sync)
 
 
-def _read(storage: Storage, path: Path, parse: Callable[[str], Entry]) -> list[Entry]:
+def _read(storage: Storage, path: Path, parse: Callable[[str], Entry], *, must_end: bool = False) -> list[Entry]:
     try:
         text = storage.read(path).decode()
     except FileNotFoundError:
@@ -63,6 +65,8 @@ def _read(storage: Storage, path: Path, parse: Callable[[str], Entry]) -> list[E
     if not lines:
         # So Kafka leaves a checkpoint that it has made and never filled.
         return []
+    if must_end and not text.endswith("\n"):
+        raise StorageError(f"{path}, line {len(lines)}: the file ends amid {lines[-1]!r}")
     if not lines or lines[0] != _VERSION:
         raise StorageError(f"{path}, line 1: expected the version {_VERSION}, found {lines[0] if lines else 'nothing'!r}")
     if len(lines) < 2 or not lines[1].isdecimal():

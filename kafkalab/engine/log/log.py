@@ -687,6 +687,8 @@ class Log:
             for segment in replaced:
                 self._deleted.add(segment, self.config.file_delete_delay_ms)
             cleaned.change_suffix("")
+            # The files of the replaced ones go some time: until then the names of the new ones must be on the disk.
+            self._storage.sync_dir(self.directory)
             self._remove_snapshots({segment.base_offset for segment in replaced[1:]})
         except OSError as error:
             raise self._storage_error("replacing segments of", error) from error

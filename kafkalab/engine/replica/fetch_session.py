@@ -183,8 +183,8 @@ class FetchContext:
                 if dirty is not None and item.is_noted and not item.pending:
                     dirty.pop(item, None)
                 continue
-            # After an error everything is told again.
-            item.sent_high_watermark = -1 if failed else high_watermark
+            # After an error everything is told again; so it is to a follower that cuts its log, and looks at nothing else.
+            item.sent_high_watermark = -1 if failed or "diverging_epoch" in result else high_watermark
             item.sent_log_start_offset = log_start_offset
             if has_records:
                 read.append(item)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from typing import Final, Protocol
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from typing import Final, NamedTuple, Protocol
 
-from kafkalab.engine.record.batch import iter_headers
+from kafkalab.engine.record.batch import BatchHeader, Record, iter_headers, iter_records
 
 READ_BYTES: Final = 1 << 28
 
@@ -41,6 +42,11 @@ class CommittedLog:
         index = bisect_right(self._ends, offset) - 1
         return self._positions[index] if index >= 0 and self._ends[index] == offset else None
 
+    def _start_of(self, offset: int) -> int:
+        """Where the batch begins that holds the offset: a log may begin amid one."""
+        index = bisect_right(self._ends, offset)
+        return self._positions[index - 1] if index else 0
+
     def differs(self, log: Readable, from_offset: int, to_offset: int) -> str | None:
         """How a log differs from what is committed between two offsets; None when it does not."""
         from_offset = max(from_offset, self.start_offset, log.log_start_offset)
@@ -48,9 +54,7 @@ class CommittedLog:
         if from_offset >= to_offset:
             return None
         data = _read(log, from_offset, to_offset)
-        start, end = self._position(from_offset), self._position(to_offset)
-        if start is None:
-            return f"has a batch across offset {from_offset}, where committed ones meet"
+        start, end = self._start_of(from_offset), self._position(to_offset)
         if end is not None and self._bytes[start:end] == data:
             return None
         return self._first_difference(data, start, from_offset, to_offset)
@@ -91,6 +95,14 @@ class CommittedLog:
         self.end_offset = end_offset
         return None
 
+    def batches(self, from_offset: int, to_offset: int) -> Iterator[BatchHeader]:
+        """The headers of the committed batches that have offsets between these two."""
+        last = bisect_left(self._ends, to_offset)
+        for _, header in iter_headers(
+            bytes(self._bytes[self._start_of(from_offset) : self._positions[last] if last < len(self._ends) else None])
+        ):
+            yield header
+
     def forget(self, start_offset: int) -> None:
         """From here on it begins anew: what was before may be lost, or is deleted."""
         self.start_offset = self.end_offset = start_offset
@@ -98,6 +110,73 @@ class CommittedLog:
         self._bytes.clear()
         self._ends.clear()
         self._positions.clear()
+
+
+class _Kept(NamedTuple):
+    """What a record of a compacted log says."""
+
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+
+    @classmethod
+    def of(cls, record: Record) -> _Kept:
+        return cls(record.key, record.value, record.timestamp)
+
+
+class CompactedLog(CommittedLog):
+    """The same of a log that is compacted: every replica does that for itself, so records count, and not bytes.
+
+    A record may be missing when a later one of its key is committed; a tombstone for its age, too. What it deleted may
+    then still be with those who were away for as long as tombstones are kept: that is so in Kafka.
+
+    :param keeps_tombstones: they are kept for longer than any run takes.
+    """
+
+    __slots__ = ("_keeps_tombstones", "_newest", "_records")
+
+    def __init__(self, start_offset: int = 0, *, keeps_tombstones: bool = False) -> None:
+        super().__init__(start_offset)
+        self._keeps_tombstones = keeps_tombstones
+        self._records: dict[int, _Kept] = {}
+        self._newest: dict[bytes | None, int] = {}
+
+    def differs(self, log: Readable, from_offset: int, to_offset: int) -> str | None:
+        from_offset = max(from_offset, self.start_offset, log.log_start_offset)
+        to_offset = min(to_offset, self.end_offset)
+        if from_offset >= to_offset:
+            return None
+        there: set[int] = set()
+        for record in iter_records(_read(log, from_offset, to_offset)):
+            if not from_offset <= record.offset < to_offset:
+                continue
+            if self._records.get(record.offset) != _Kept.of(record):
+                return f"has {record} at offset {record.offset}, where {self._records.get(record.offset)} is committed"
+            there.add(record.offset)
+        for offset in range(from_offset, to_offset):
+            kept = self._records.get(offset)
+            if kept is None or offset in there or offset < self._newest[kept.key]:
+                continue
+            if kept.value is not None or self._keeps_tombstones:
+                return f"lacks offset {offset}, the newest of the key {kept.key!r}"
+        return None
+
+    def extend(self, log: Readable, to_offset: int) -> str | None:
+        if to_offset <= self.end_offset:
+            return None
+        if log.log_start_offset > self.end_offset:
+            self.forget(log.log_start_offset)
+        for record in iter_records(_read(log, self.end_offset, to_offset)):
+            if record.offset >= self.end_offset:
+                self._records[record.offset] = _Kept.of(record)
+                self._newest[record.key] = record.offset
+        self.end_offset = to_offset
+        return None
+
+    def forget(self, start_offset: int) -> None:
+        super().forget(start_offset)
+        self._records.clear()
+        self._newest.clear()
 
 
 def _read(log: Readable, from_offset: int, to_offset: int) -> bytes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.protocol.apis import ApiKey
-from kafkalab.engine.record.batch import iter_records
+from kafkalab.engine.record.batch import Record, iter_headers, records_of
 from kafkalab.engine.simulation.client import BACKOFF_MS, REQUEST_TIMEOUT_MS, SimClient
 from kafkalab.engine.simulation.history import History, Place, Poll
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FETCH_WAIT_MS: Final = 500
 FETCH_BYTES: Final = 1_048_576
+EARLIEST: Final = -2
+"""The timestamp that stands for a log's first offset."""
 SESSION_ERRORS: Final = frozenset(
     {Errors.FETCH_SESSION_ID_NOT_FOUND, Errors.INVALID_FETCH_SESSION_EPOCH, Errors.FETCH_SESSION_TOPIC_ID_ERROR}
 )
@@ -35,12 +37,17 @@ class SimConsumer(SimClient):
     """Reads partitions that it was assigned, from their beginning on.
 
     :param is_committed: whether it reads at read_committed.
+    :param may_reset: where its offset is out of range it begins anew at the log's start (auto.offset.reset).
     """
 
-    def __init__(self, world: SimWorld, name: str, history: History, places: list[Place], *, is_committed: bool = False) -> None:
+    def __init__(
+        self, world: SimWorld, name: str, history: History, places: list[Place], *, is_committed: bool = False, may_reset: bool = False
+    ) -> None:
         super().__init__(world, name)
         self.history = history
         self.is_committed = is_committed
+        self.may_reset = may_reset
+        self.resets = 0
         self.positions: dict[Place, int] = dict.fromkeys(places, 0)
         self.high_watermarks: dict[Place, int] = {}
         self.topics = tuple(sorted({topic for topic, _ in places}))
@@ -50,6 +57,7 @@ class SimConsumer(SimClient):
         self._fetching: set[int] = set()
         self._sessions: dict[int, _FetchSession] = {}
         self._is_waiting = False
+        self._resetting: set[Place] = set()
 
     def start(self) -> None:
         """Begin."""
@@ -60,7 +68,7 @@ class SimConsumer(SimClient):
         leaders = self.leaders
         for place, position in self.positions.items():
             known = leaders.get(place)
-            if known is None or known[0] < 0:
+            if known is None or known[0] < 0 or place in self._resetting:
                 self._wait()
             else:
                 by_leader.setdefault(known[0], {})[place] = (position, known[1])
@@ -146,6 +154,9 @@ class SimConsumer(SimClient):
                 place = (name, partition.partition_index)
                 error = Errors(partition.error_code)
                 if error is Errors.OFFSET_OUT_OF_RANGE:
+                    if self.may_reset:
+                        self._reset(place)
+                        continue
                     self.out_of_range.append(f"{name}-{place[1]}@{self.positions.get(place)} at {self.clock.now_ms():.0f} ms")
                     self.forget_leader(place)
                     self._wait()
@@ -159,10 +170,53 @@ class SimConsumer(SimClient):
         self._fetch_all()
 
     def _read(self, place: Place, data: bytes) -> None:
-        position = self.positions[place]
-        records = tuple((record.offset, record.value or b"") for record in iter_records(data) if record.offset >= position)
-        if records:
-            self.positions[place] = records[-1][0] + 1
+        position = next_offset = self.positions[place]
+        records: list[tuple[int, bytes]] = []
+        epochs: list[int] = []
+        for at, header in iter_headers(data):
+            # Past batches whose records are all compacted away, too.
+            next_offset = max(next_offset, header.next_offset)
+            for record in records_of(data, at, header):
+                if record.offset >= position:
+                    records.append((record.offset, _identity(record)))
+                    epochs.append(header.partition_leader_epoch)
+        if next_offset > position:
+            self.positions[place] = next_offset
             for check in self.world.read_checks:
-                check(self.name, *place, self.positions[place])
-            self.history.polls.append(Poll(self.name, self.run_number, self.is_assigned, place, self.clock.now_ms(), records))
+                check(self.name, *place, next_offset)
+            poll = Poll(self.name, self.run_number, self.is_assigned, place, self.clock.now_ms(), tuple(records), tuple(epochs))
+            self.history.polls.append(poll)
+
+    def _reset(self, place: Place) -> None:
+        """Ask where the log begins, and go on from there; what is read of anything from then on is another run."""
+        leader = self.leader_of(place)
+        if leader is None or place in self._resetting:
+            self._wait()
+            return
+        topic, partition = place
+        body = {
+            "replica_id": -1,
+            "isolation_level": 0,
+            "topics": [{"name": topic, "partitions": [{"partition_index": partition, "current_leader_epoch": -1, "timestamp": EARLIEST}]}],
+        }
+        self._resetting.add(place)
+
+        def answered(response: Any | None) -> None:
+            self._resetting.discard(place)
+            found = None if response is None else response.topics[0].partitions[0]
+            if found is not None and not found.error_code:
+                self.positions[place] = found.offset
+                self.run_number += 1
+                self.resets += 1
+            else:
+                self.forget_leader(place)
+            self._wait()
+
+        self.ask(leader, ApiKey.LIST_OFFSETS, body, answered, REQUEST_TIMEOUT_MS)
+
+
+def _identity(record: Record) -> bytes:
+    """What a record is told apart by: its value, or what a tombstone's only header says."""
+    if record.value is None and record.headers:
+        return record.headers[0][1] or b""
+    return record.value or b""

@@ -19,7 +19,12 @@ reordered             sends of a producer in another order                the pr
 poll skip             a reader passed over a record                       the reader subscribes
 backward poll         a reader went back                                  the reader subscribes
 lost commit           an acknowledged commit of a group is not found      never
+commit of the past    one of a generation that the group is past          never
 ====================  ==================================================  ===================================
+
+What may vanish lawfully is known by place: what lies before a log's start (retention, DeleteRecords); in a compacted
+log what a later record of the same key has taken the place of, and tombstones; and anything where a leader was
+elected uncleanly. There the same offset may hold another value later, but never in the same leader epoch.
 """
 
 from __future__ import annotations
@@ -61,6 +66,8 @@ class Send:
     offset: int = NO_OFFSET
     """Where it is, as the cluster said; -1 where it did not say."""
     done_ms: float = -1.0
+    key: bytes | None = None
+    is_tombstone: bool = False
 
 
 class Poll(NamedTuple):
@@ -75,6 +82,8 @@ class Poll(NamedTuple):
     at_ms: float
     records: tuple[tuple[int, bytes], ...]
     """Offsets and values."""
+    epochs: tuple[int, ...] = ()
+    """The leader epochs that the records were written in; empty where nobody asks."""
 
 
 class Commit(NamedTuple):
@@ -85,6 +94,7 @@ class Commit(NamedTuple):
     offset: int
     done_ms: float
     generation: int = 0
+    asked_ms: float = -1.0
 
 
 class CommitRead(NamedTuple):
@@ -120,6 +130,13 @@ class History:
     commit_reads: list[CommitRead] = field(default_factory=list)
     is_complete: bool = False
     """At the end everything was read, from the first offset to the last."""
+    last_readers: set[str] = field(default_factory=set)
+    """Who read everything when nothing was written any more; where nobody is named, everybody."""
+    starts: dict[Place, int] = field(default_factory=dict)
+    """What lies before these offsets may be gone."""
+    compacted: set[Place] = field(default_factory=set)
+    unclean: set[Place] = field(default_factory=set)
+    """Where leaders were elected that lacked committed records."""
 
     def sent(self, producer: str, place: Place, value: bytes, order: int, at_ms: float, *, is_idempotent: bool, acks: int) -> Send:
         """An application sends a value; the outcome is set on what is returned."""
@@ -130,6 +147,14 @@ class History:
     def count(self, outcome: Outcome) -> int:
         """How many sends ended so."""
         return sum(send.outcome is outcome for send in self.sends)
+
+    def lost_lawfully(self) -> int:
+        """How many acknowledged sends are not there in the end, where leaders were elected that lacked them."""
+        last = [poll for poll in self.polls if poll.place in self.unclean and (not self.last_readers or poll.consumer in self.last_readers)]
+        read = {(poll.place, value) for poll in last for _, value in poll.records}
+        return sum(
+            send.outcome is Outcome.OK and send.place in self.unclean and (send.place, send.value) not in read for send in self.sends
+        )
 
 
 def check_history(history: History, *, allows_loss: bool = False, reordering_is_allowed: bool = False) -> list[Anomaly]:
@@ -156,6 +181,10 @@ class _Checker:
         self._values: dict[Place, dict[int, bytes]] = {}
         self._offsets: dict[Place, dict[bytes, list[int]]] = {}
         self._sorted: dict[Place, list[int]] = {}
+        self._in_epochs: dict[tuple[Place, int, int], bytes] = {}
+        """Where leaders were elected uncleanly: the value at an offset in a leader epoch."""
+        self._newest: dict[tuple[Place, bytes], int] = {}
+        """Of each key in a compacted log the last offset that is known of."""
 
     def _say(self, kind: str, detail: str) -> None:
         self._counts[kind] = self._counts.get(kind, 0) + 1
@@ -175,10 +204,14 @@ class _Checker:
     def read_all(self) -> None:
         """Put together what all readers saw, and what producers were told."""
         for poll in self._history.polls:
+            if poll.place in self._history.unclean:
+                self._look_at_epochs(poll)
             for offset, value in poll.records:
                 self._put(poll.place, offset, value, poll.consumer)
         for send in self._history.sends:
             if send.outcome is Outcome.OK and send.offset >= 0:
+                self._note_newest(send, send.offset)
+            if send.outcome is Outcome.OK and send.offset >= 0 and send.place not in self._history.unclean:
                 there = self._values.get(send.place, {}).get(send.offset)
                 if there is not None and there != send.value:
                     self._say(
@@ -190,7 +223,7 @@ class _Checker:
                 known = self._sends.get((place, value))
                 if known is None:
                     self._say(UNKNOWN_VALUE, f"{value!r} at {_at(place, where[0])}")
-                elif len(where) > 1 and known.is_idempotent:
+                elif len(where) > 1 and known.is_idempotent and min(where) >= self._history.starts.get(place, 0):
                     self._say(DUPLICATE, f"{value!r} of {known.producer} at offsets {', '.join(map(str, where))} of {place[0]}-{place[1]}")
             self._sorted[place] = sorted(self._values[place])
 
@@ -200,8 +233,41 @@ class _Checker:
         if there is None:
             values[offset] = value
             self._offsets.setdefault(place, {}).setdefault(value, []).append(offset)
+            send = self._sends.get((place, value))
+            if send is not None:
+                self._note_newest(send, offset)
+        elif place in self._history.unclean:
+            # It took the place of another one: one value more that was read.
+            self._offsets[place].setdefault(value, [offset])
         elif there != value:
             self._say(INCONSISTENT, f"{_at(place, offset)} was {there!r} and is {value!r} for {who}")
+
+    def _look_at_epochs(self, poll: Poll) -> None:
+        """Another leader may put something else at an offset; one leader epoch has one value there."""
+        for (offset, value), epoch in zip(poll.records, poll.epochs, strict=True):
+            there = self._in_epochs.setdefault((poll.place, offset, epoch), value)
+            if there != value:
+                self._say(INCONSISTENT, f"{_at(poll.place, offset)} of epoch {epoch} was {there!r} and is {value!r} for {poll.consumer}")
+
+    def _note_newest(self, send: Send, offset: int) -> None:
+        if send.key is not None and send.place in self._history.compacted:
+            at = (send.place, send.key)
+            self._newest[at] = max(self._newest.get(at, NO_OFFSET), offset)
+
+    def _may_be_gone(self, send: Send) -> bool:
+        """Whether an acknowledged send need not be found any more."""
+        place = send.place
+        if place in self._history.unclean:
+            return True
+        start_offset = self._history.starts.get(place, 0)
+        if start_offset > 0 and send.offset < start_offset:
+            return True
+        return place in self._history.compacted and self._is_compacted_away(send, send.offset)
+
+    def _is_compacted_away(self, send: Send | None, offset: int) -> bool:
+        if send is None or send.key is None:
+            return False
+        return send.is_tombstone or offset < self._newest.get((send.place, send.key), NO_OFFSET)
 
     # --- sends -----------------------------------------------------------------------------------------
 
@@ -211,7 +277,7 @@ class _Checker:
             is_read = send.value in self._offsets.get(send.place, ())
             if send.outcome is Outcome.FAILED and is_read:
                 self._say(FAILED_READ, f"{send.value!r} of {send.producer} at {_at(send.place, self._offsets[send.place][send.value][0])}")
-            if send.outcome is not Outcome.OK or is_read or send.acks != -1 or allows_loss:
+            if send.outcome is not Outcome.OK or is_read or send.acks != -1 or allows_loss or self._may_be_gone(send):
                 continue
             read_to = self._sorted.get(send.place, [NO_OFFSET])[-1]
             if 0 <= send.offset < read_to:
@@ -225,6 +291,8 @@ class _Checker:
     def look_at_order(self) -> None:
         """An idempotent producer's values stand in the order in which it sent them."""
         for place, offsets in self._sorted.items():
+            if place in self._history.unclean:
+                continue
             values = self._values[place]
             last: dict[str, tuple[int, int]] = {}
             for offset in offsets:
@@ -254,14 +322,20 @@ class _Checker:
                     self._say(BACKWARD, f"{poll.consumer} read {_at(poll.place, offset)} after {at}")
                 elif at is not None:
                     missed = known[bisect_left(known, at + 1) : bisect_left(known, offset)]
+                    if poll.place in self._history.compacted:
+                        missed = [one for one in missed if not self._is_compacted_away(self._send_at(poll.place, one), one)]
                     if missed:
                         self._say(SKIP, f"{poll.consumer} read {_at(poll.place, offset)} after {at} and passed over {missed[0]}")
                 at = offset
             if at is not None:
                 position[key] = at
 
+    def _send_at(self, place: Place, offset: int) -> Send | None:
+        return self._sends.get((place, self._values[place][offset]))
+
     def look_at_commits(self) -> None:
-        """What a group committed is what it goes on from."""
+        """What a group committed is what it goes on from, and who is of an earlier generation commits nothing any more."""
+        self._look_at_generations()
         commits: dict[tuple[str, Place], list[Commit]] = {}
         for commit in self._history.commits:
             commits.setdefault((commit.group, commit.place), []).append(commit)
@@ -275,6 +349,27 @@ class _Checker:
                     )
                     break
 
+    def _look_at_generations(self) -> None:
+        # Of each group by time: since when it was known to be in which generation, or a later one. A member asks for
+        # offsets after its group has begun the generation.
+        proofs = [(one.group, one.done_ms, one.generation) for one in self._history.commits]
+        proofs += [(one.group, one.at_ms, one.generation) for one in self._history.commit_reads]
+        known: dict[str, list[tuple[float, int]]] = {}
+        for group, at_ms, generation in sorted(proofs, key=lambda proof: proof[1:]):
+            newest = known.setdefault(group, [])
+            if not newest or generation > newest[-1][1]:
+                newest.append((at_ms, generation))
+        for commit in self._history.commits:
+            past = known[commit.group]
+            index = bisect_left(past, (commit.asked_ms, -1)) - 1
+            if index >= 0 and past[index][1] > commit.generation:
+                since_ms, generation = past[index]
+                self._say(
+                    PAST_COMMIT,
+                    f"{commit.group} took {_at(commit.place, commit.offset)} of generation {commit.generation} at {commit.done_ms:.0f} ms; "
+                    f"it was in {generation} at {since_ms:.0f} ms",
+                )
+
 
 INCONSISTENT: Final = "inconsistent offset"
 LOST: Final = "lost write"
@@ -286,7 +381,20 @@ REORDERED: Final = "reordered"
 SKIP: Final = "poll skip"
 BACKWARD: Final = "backward poll"
 LOST_COMMIT: Final = "lost commit"
-_SEVERITY: Final = (LOST, INCONSISTENT, UNSEEN, DUPLICATE, FAILED_READ, UNKNOWN_VALUE, REORDERED, SKIP, BACKWARD, LOST_COMMIT)
+PAST_COMMIT: Final = "commit of the past"
+_SEVERITY: Final = (
+    LOST,
+    INCONSISTENT,
+    UNSEEN,
+    DUPLICATE,
+    FAILED_READ,
+    UNKNOWN_VALUE,
+    REORDERED,
+    SKIP,
+    BACKWARD,
+    LOST_COMMIT,
+    PAST_COMMIT,
+)
 
 
 def _at(place: Place, offset: int) -> str:

@@ -8,7 +8,9 @@ In the names of the published specifications (hachikuji/kafka-specification, Van
 * EventuallyMetadataConverges: a node that has caught up has the image that follows from the log, snapshot or not;
 * ConsistentRead: consumers get what is committed, nothing else; silent brokers are fenced in time;
 * LeaderCompleteness and LeaderCandidateCompleteness: who leads, or may, has everything committed;
-* LogMatching: up to its high watermark every replica has the committed bytes;
+* LogMatching: up to its high watermark every replica has the committed bytes; of a compacted log the records, but for
+  those that a later one of the same key has taken the place of;
+* what retention deletes is too old or too much, and the log start passes nothing that nobody asked to be deleted;
 * the high watermark of a leader never moves back, and nothing below one's own is truncated.
 
 A step touches one node, so only what is new there is looked at.
@@ -33,9 +35,10 @@ from kafkalab.engine.metadata.image_writer import image_records
 from kafkalab.engine.metadata.loader import MetadataLoader
 from kafkalab.engine.raft.metadata_log import committed_batches
 from kafkalab.engine.raft.quorum_state import ElectionState
-from kafkalab.engine.simulation.committed import READ_BYTES, CommittedLog
+from kafkalab.engine.simulation.committed import READ_BYTES, CommittedLog, CompactedLog
+from kafkalab.engine.simulation.retention import RetentionWatch
 from kafkalab.engine.simulation.silence import SilenceWatch
-from kafkalab.engine.telemetry.events import Event, RaftStateChanged, VoteAnswered
+from kafkalab.engine.telemetry.events import Event, RaftStateChanged, SegmentsDeleted, VoteAnswered
 
 if TYPE_CHECKING:
     from kafkalab.engine.replica.partition import Partition
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 ELR_FEATURE: Final = "eligible.leader.replicas.version"
 MIN_ISR: Final = "min.insync.replicas"
 UNCLEAN: Final = "unclean.leader.election.enable"
+TOMBSTONES_KEPT_MS: Final = 3_600_000
+"""Whoever keeps tombstones for so long loses none in a run, wherever the clocks jump to."""
 CONVERGED_WITHIN_MS: Final = 30_000.0
 
 _Key = tuple[uuid.UUID, int]
@@ -82,7 +87,8 @@ class _SeenPartition:
 class Invariants:
     """Watches a world; says :meth:`SimWorld.fail` at the first thing that may not be.
 
-    :param unclean: leaders may be elected that lack committed records; what is lost then is not held against anybody.
+    :param unclean: leaders may be elected that lack committed records, as in topics that are set so anyway; what is lost
+        then is not held against anybody.
     """
 
     def __init__(self, world: SimWorld, *, unclean: bool = False) -> None:
@@ -94,7 +100,10 @@ class Invariants:
         self._granted: dict[tuple[int, int], int] = {}
         """Votes as they were told, by voter and epoch."""
         self._silence = SilenceWatch(world)
+        self.retention = RetentionWatch(world)
         self._forgiven: set[_Key] = set()
+        self._anew: dict[_Key, int] = {}
+        """Of partitions that got a leader uncleanly the leader epoch from which their logs count."""
         self._metadata = CommittedLog()
         self._registrations: dict[_Key, PartitionRegistration] = {}
         self._loader = MetadataLoader(MetadataImage())
@@ -108,6 +117,8 @@ class Invariants:
         self.partition_leader_changes = 0
         """How often a partition got another leader than it had."""
         self.unclean_elections = 0
+        self.unclean_places: set[tuple[str, int]] = set()
+        """Partitions whose leaders lacked committed records, lawfully."""
         world.checks.append(self.check)
         world.read_checks.append(self.read)
         world.sink.watchers.append(self._heard)
@@ -179,6 +190,12 @@ class Invariants:
             self._vote_counts(event.node_id, event.epoch, event.candidate_id)
         elif isinstance(event, RaftStateChanged) and event.new_state == "candidate":
             self._vote_counts(event.node_id, event.epoch, event.node_id)
+        elif isinstance(event, SegmentsDeleted):
+            topic = self._loader.image.topics_by_name.get(event.topic)
+            committed = None if topic is None else self.committed.get((topic.topic_id, event.partition))
+            problem = None if committed is None else self.retention.deleted(event, committed)
+            if problem is not None:
+                self._fail("deleted too much", problem)
 
     def _vote_counts(self, voter_id: int, epoch: int, candidate_id: int) -> None:
         before = self._granted.setdefault((voter_id, epoch), candidate_id)
@@ -247,6 +264,22 @@ class Invariants:
         if self._world.failure is not None:
             raise self._world.failure
 
+    def check_logs(self) -> None:
+        """Each replica of a cluster that has come to rest holds what is committed, from its start to its end.
+
+        :raises SimulationFailed: when one does not.
+        """
+        for sim in self._world.nodes.values():
+            manager = None if sim.node is None else sim.node.replica_manager
+            for partition in () if manager is None else manager.partitions():
+                key = (partition.topic_id, partition.topic_partition[1])
+                committed = self.committed.get(key)
+                if committed is not None:
+                    name = f"{partition.topic_partition} on broker {sim.node_id}, at rest,"
+                    self._compare(committed, partition.log, 0, partition.log.log_end_offset, name)
+        if self._world.failure is not None:
+            raise self._world.failure
+
     def _check_image(self, node_id: int, image: MetadataImage) -> None:
         ours, theirs = (sorted(map(repr, image_records(one))) for one in (self._loader.image, image))
         if ours != theirs:
@@ -267,6 +300,7 @@ class Invariants:
                 registration = topic.partitions[key[1]]
                 self._registrations[key] = registration
                 self._check_registration(image, topic, key[1], registration, before)
+                self._check_followed(topic, key[1], registration)
                 if before is not None:
                     self._check_eligible(image, topic, key[1], registration, before, anew)
                     self._check_joined(topic, key[1], registration, before)
@@ -314,8 +348,8 @@ class Invariants:
         if now.leader >= 0 and now.leader != before.leader:
             if before.leader >= 0:
                 self.partition_leader_changes += 1
-            if now.leader not in before.isr and now.leader not in before.eligible_leader_replicas:
-                self._elected_uncleanly(key, name, now, before)
+            if now.leader not in before.isr and now.leader not in before.eligible_leader_replicas and not _has_taken_over(now, before):
+                self._elected_uncleanly(key, name, now, before, is_allowed=self._may_be_unclean(image, topic.name))
         # Only now: who was elected may have lost something since it was in sync last.
         self._note_isr(key, image, now, before)
 
@@ -350,9 +384,12 @@ class Invariants:
         """Who comes into an ISR has everything committed."""
         committed = self.committed.get((topic.topic_id, index))
         for broker_id in now.isr:
-            if committed is None or broker_id in before.isr or broker_id in before.eligible_leader_replicas or broker_id == now.leader:
+            if committed is None or broker_id in before.isr or broker_id in before.eligible_leader_replicas:
                 continue
-            replica = self._replica(self._world.nodes[broker_id], (topic.name, index))
+            if broker_id == now.leader and not _has_taken_over(now, before):
+                continue
+            sim = self._world.nodes.get(broker_id)
+            replica = None if sim is None else self._replica(sim, (topic.name, index))
             if replica is not None and replica.topic_id == topic.topic_id and replica.log.log_end_offset < committed.end_offset:
                 self._fail(
                     "candidate lacks committed records",
@@ -360,24 +397,49 @@ class Invariants:
                     f"committed is {committed.end_offset}",
                 )
 
+    def _check_followed(self, topic: TopicImage, index: int, now: PartitionRegistration) -> None:
+        """A leader waits for everybody who is in the committed ISR: only itself can have asked for one more."""
+        sim = self._world.nodes.get(now.leader)
+        partition = None if sim is None else self._replica(sim, (topic.name, index))
+        if partition is None or partition.topic_id != topic.topic_id or not partition.is_leader:
+            return
+        self._check_maximal(partition, now, f"{topic.name}-{index}")
+
+    def _check_maximal(self, partition: Partition, registration: PartitionRegistration, name: str) -> None:
+        if partition.leader_epoch == registration.leader_epoch and not partition.maximal_isr.issuperset(registration.isr):
+            self._fail(
+                "isr not waited for",
+                f"{name}: the leader waits for {sorted(partition.maximal_isr)} in partition epoch {partition.partition_epoch}; "
+                f"committed is the ISR {registration.isr} in partition epoch {registration.partition_epoch}",
+            )
+
     def _is_registered(self, broker_id: int, image: MetadataImage) -> bool:
         """Whether a broker's present life is the one that is registered."""
-        sim = self._world.nodes[broker_id]
-        return sim.node is not None and sim.node.broker_epoch == image.brokers[broker_id].broker_epoch
+        sim = self._world.nodes.get(broker_id)
+        return sim is not None and sim.node is not None and sim.node.broker_epoch == image.brokers[broker_id].broker_epoch
 
     def _note_in_sync(self, key: _Key, broker_id: int, image: MetadataImage) -> None:
         if self._is_registered(broker_id, image):
             self._power_losses_known[(key, broker_id)] = self._world.nodes[broker_id].power_losses
 
-    def _elected_uncleanly(self, key: _Key, name: str, now: PartitionRegistration, before: PartitionRegistration) -> None:
+    def _may_be_unclean(self, image: MetadataImage, topic: str) -> bool:
+        """Whether leaders of a topic may lack committed records."""
+        return self._unclean or image.configs.get(ConfigResource(CONFIG_TOPIC, topic), {}).get(UNCLEAN) == "true"
+
+    def _elected_uncleanly(
+        self, key: _Key, name: str, now: PartitionRegistration, before: PartitionRegistration, *, is_allowed: bool
+    ) -> None:
         self.unclean_elections += 1
         is_last_known = before.last_known_elr == (now.leader,)
-        if not is_last_known and not self._unclean:
+        if not is_last_known and not is_allowed:
             what = f"{name}: {now.leader} leads, of neither ISR {before.isr} nor ELR {before.eligible_leader_replicas}"
             self._fail("unclean election", f"{what} nor the last known leader {before.last_known_elr}")
         # The last leader has everything, unless its machine lost its power since.
         if not is_last_known or self._world.nodes[now.leader].power_losses > self._power_losses_known.get((key, now.leader), 0):
             self.forgive(key)
+            if is_allowed and not self._unclean:
+                self._anew[key] = now.leader_epoch
+                self.unclean_places.add((name.rpartition("-")[0], key[1]))
 
     def forgive(self, key: _Key) -> None:
         """What is committed of a partition may be lost from now on: it begins anew with its next leader."""
@@ -399,7 +461,19 @@ class Invariants:
 
     # --- partitions ------------------------------------------------------------------------------------
 
+    def _is_of_the_past(self, sim: SimNode, partition: Partition, key: _Key) -> bool:
+        """Whether a replica has not yet come to what its partition has been since it got a leader uncleanly.
+
+        Until a leader takes it into the ISR it may hold what that one lacks; from then on it has to be the same.
+        """
+        registration = self._registrations.get(key)
+        return partition.leader_epoch < self._anew[key] or (
+            not partition.is_leader and (registration is None or sim.node_id not in registration.isr)
+        )
+
     def _check_partition(self, sim: SimNode, partition: Partition, key: _Key, last: _SeenPartition) -> None:
+        if key in self._anew and self._is_of_the_past(sim, partition, key):
+            return
         name = f"{partition.topic_partition} on broker {sim.node_id}"
         log = partition.log
         high_watermark, log_end = partition.high_watermark, log.log_end_offset
@@ -411,14 +485,25 @@ class Invariants:
             self._fail("high watermark moved back", f"{name}: from {last.high_watermark} to {high_watermark}")
         committed = self.committed.get(key)
         if committed is None:
-            committed = self.committed[key] = CommittedLog(log.log_start_offset)
+            # The segments of internal topics are too large for any of them to be compacted in a run.
+            is_compacted = log.config.compacted and not partition.topic_partition[0].startswith("__")
+            committed = CommittedLog(log.log_start_offset)
+            if is_compacted:
+                keeps = log.config.delete_retention_ms >= TOMBSTONES_KEPT_MS
+                committed = CompactedLog(log.log_start_offset, keeps_tombstones=keeps)
+            self.committed[key] = committed
             if not is_leader:
                 committed.forget(max(log.log_start_offset, high_watermark))
         if log_end < last.high_watermark and not self._unclean:
             self._fail(
                 "committed records truncated", f"{name}: its log was cut to {log_end}, below its high watermark {last.high_watermark}"
             )
+        if log.log_start_offset > self.retention.lawful_start(key):
+            self._fail("deleted too much", f"{name} begins at {log.log_start_offset}: {self.retention.why(key)}")
         if is_leader:
+            registration = self._registrations.get(key)
+            if registration is not None and registration.leader == sim.node_id and self._is_registered(sim.node_id, self._loader.image):
+                self._check_maximal(partition, registration, name)
             if not is_same_reign:
                 self._check_new_leader(sim, partition, key, committed, name)
             if high_watermark > committed.end_offset:
@@ -469,8 +554,8 @@ class Invariants:
         for broker_id in (*registration.isr, *registration.eligible_leader_replicas):
             if broker_id == sim.node_id:
                 continue
-            other = self._world.nodes[broker_id]
-            replica = self._replica(other, partition.topic_partition)
+            other = self._world.nodes.get(broker_id)
+            replica = None if other is None else self._replica(other, partition.topic_partition)
             if replica is not None and replica.topic_id == key[0] and replica.log.log_end_offset < partition.high_watermark:
                 self._fail(
                     "candidate lacks committed records",
@@ -498,3 +583,8 @@ class Invariants:
                 f"{name} has ISR {partition.isr}, maximal {sorted(partition.maximal_isr)}; committed is {registration.isr} "
                 f"in partition epoch {registration.partition_epoch}",
             )
+
+
+def _has_taken_over(now: PartitionRegistration, before: PartitionRegistration) -> bool:
+    """Whether the leader came into the ISR with the change that ended a reassignment, and took over from one that went."""
+    return now.leader in before.adding_replicas and not now.adding_replicas and before.leader not in now.replicas

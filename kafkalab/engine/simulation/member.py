@@ -46,9 +46,11 @@ class SimMember(SimConsumer):
     """See the module.
 
     :param places: all partitions of the topics that the group reads.
+    :param is_hasty: when it is in another generation, a commit of the one before may still come from it: an application
+        that commits on a thread of its own does that.
     """
 
-    def __init__(self, world: SimWorld, name: str, group: str, history: History, places: list[Place]) -> None:
+    def __init__(self, world: SimWorld, name: str, group: str, history: History, places: list[Place], *, is_hasty: bool = False) -> None:
         super().__init__(world, name, history, [])
         self.group = group
         self.topics = tuple(sorted({topic for topic, _ in places}))
@@ -57,6 +59,9 @@ class SimMember(SimConsumer):
         self.rebalances = 0
         self.is_leaving = False
         self.unexpected: list[str] = []
+        self.is_hasty = is_hasty
+        self._left_behind: tuple[int, dict[Place, int]] = (-1, {})
+        """The generation before, and how far it was read."""
         self._all_places = sorted(places)
         self._member_id = ""
         self._coordinator: int | None = None
@@ -88,6 +93,8 @@ class SimMember(SimConsumer):
             if timer is not None:
                 timer.cancel()
         self._heartbeat = self._commit = None
+        if self.positions:
+            self._left_behind = self.generation, self.positions
         self.positions = {}
         self.run_number += 1
         self._attempt += 1
@@ -197,6 +204,8 @@ class SimMember(SimConsumer):
             return
         self.rebalances += 1
         self._fetch_offsets([place for place in assigned_partitions(response.assignment) if place[0] in self.topics])
+        if self.is_hasty and self._left_behind[0] not in (-1, self.generation):
+            self.later(COMMIT_MS, self._commit_late)
         self._heartbeat = self.later(HEARTBEAT_MS, self._beat)
 
     def _refused(self, error: Errors, what: str) -> None:
@@ -292,29 +301,47 @@ class SimMember(SimConsumer):
         if not moved:
             self._commit = self.later(COMMIT_MS, self._commit_now)
             return
-        topics: dict[str, list[dict[str, Any]]] = {}
-        for (topic, partition), position in moved.items():
-            topics.setdefault(topic, []).append(
-                {"partition_index": partition, "committed_offset": position, "committed_leader_epoch": -1, "committed_metadata": ""}
-            )
-        body = {
-            "group_id": self.group,
-            "generation_id_or_member_epoch": self.generation,
-            "member_id": self._member_id,
-            "group_instance_id": None,
-            "topics": [{"name": topic, "partitions": partitions} for topic, partitions in topics.items()],
-        }
+        asked_ms = self.clock.now_ms()
 
         def answered(response: Any | None) -> None:
             if response is None:
                 self._elsewhere()
             else:
-                self._committed_some(response, moved)
+                self._committed_some(response, moved, asked_ms)
 
-        self._ask(ApiKey.OFFSET_COMMIT, body, answered)
+        self._ask(ApiKey.OFFSET_COMMIT, self._commit_body(self.generation, moved), answered)
 
-    def _committed_some(self, response: Any, moved: dict[Place, int]) -> None:
+    def _commit_late(self) -> None:
+        """What was read in the generation before is committed in its name."""
+        generation, positions = self._left_behind
+        self._left_behind = -1, {}
+        asked_ms = self.clock.now_ms()
+
+        def answered(response: Any | None) -> None:
+            if response is not None:
+                self._note_commits(response, positions, generation, asked_ms)
+
+        if positions and self._coordinator is not None:
+            self._ask(ApiKey.OFFSET_COMMIT, self._commit_body(generation, positions), answered)
+
+    def _commit_body(self, generation: int, positions: Mapping[Place, int]) -> dict[str, Any]:
+        topics: dict[str, list[dict[str, Any]]] = {}
+        for (topic, partition), position in positions.items():
+            topics.setdefault(topic, []).append(
+                {"partition_index": partition, "committed_offset": position, "committed_leader_epoch": -1, "committed_metadata": ""}
+            )
+        return {
+            "group_id": self.group,
+            "generation_id_or_member_epoch": generation,
+            "member_id": self._member_id,
+            "group_instance_id": None,
+            "topics": [{"name": topic, "partitions": partitions} for topic, partitions in topics.items()],
+        }
+
+    def _note_commits(self, response: Any, positions: Mapping[Place, int], generation: int, asked_ms: float) -> tuple[list[Place], Errors]:
+        """Put down what was committed; that, and why something was not."""
         now_ms = self.clock.now_ms()
+        done: list[Place] = []
         refused = Errors.NONE
         for topic in response.topics:
             for partition in topic.partitions:
@@ -323,8 +350,13 @@ class SimMember(SimConsumer):
                 if error:
                     refused = error
                 else:
-                    self._committed[place] = moved[place]
-                    self.history.commits.append(Commit(self.group, place, moved[place], now_ms, self.generation))
+                    done.append(place)
+                    self.history.commits.append(Commit(self.group, place, positions[place], now_ms, generation, asked_ms))
+        return done, refused
+
+    def _committed_some(self, response: Any, moved: dict[Place, int], asked_ms: float) -> None:
+        done, refused = self._note_commits(response, moved, self.generation, asked_ms)
+        self._committed.update({place: moved[place] for place in done})
         if refused and refused not in _LATER:
             self._refused(refused, "committing to")
         else:

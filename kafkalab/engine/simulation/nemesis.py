@@ -163,7 +163,7 @@ class Nemesis:
     def _begin(self, episode: Episode) -> None:
         if self._is_over:
             return
-        undo = getattr(self, f"_{episode.kind}")(episode)
+        undo = self._act(episode)
         if undo is None:
             return
         self.counts[episode.kind] = self.counts.get(episode.kind, 0) + 1
@@ -174,6 +174,11 @@ class Nemesis:
                 undo()
 
         self._world.at(self._world.now_ms + episode.for_ms, end)
+
+    def _act(self, episode: Episode) -> Callable[[], None] | None:
+        """Do it; what ends it is returned, None when it cannot be now."""
+        undo: Callable[[], None] | None = getattr(self, f"_{episode.kind}")(episode)
+        return undo
 
     # --- nodes -----------------------------------------------------------------------------------------
 
@@ -238,8 +243,8 @@ class Nemesis:
         )
 
     def _is_in_service(self, broker_id: int) -> bool:
-        image, node = self._world.image(), self._world.nodes[broker_id]
-        if image is None or node.node is None or not node.is_running:
+        image, node = self._world.image(), self._world.nodes.get(broker_id)
+        if image is None or node is None or node.node is None or not node.is_running:
             return False
         broker = image.brokers.get(broker_id)
         return broker is not None and not broker.fenced and broker.broker_epoch == node.node.broker_epoch
@@ -327,9 +332,9 @@ class Nemesis:
 
         def answered(response: Any) -> bool:
             error = Errors(code(response))
-            if error not in expected and error not in _TRY_AGAIN:
+            if error not in expected and error not in TRY_AGAIN:
                 self._world.fail("unexpected refusal", f"{api_key.name}: {error.name}")
-            return error not in _TRY_AGAIN
+            return error not in TRY_AGAIN
 
         self._world.admin.request(api_key, body, answered, within_ms=20_000.0)
 
@@ -350,7 +355,7 @@ class Nemesis:
                 "topics": [{"name": topic.name, "partitions": [{"partition_index": index, "replicas": replicas}]}],
             }
             assert _KEYS.ALTER_PARTITION_REASSIGNMENTS is not None
-            self._ask(_KEYS.ALTER_PARTITION_REASSIGNMENTS, body, _reassignment_code, _REASSIGN_EXPECTED)
+            self._ask(_KEYS.ALTER_PARTITION_REASSIGNMENTS, body, reassignment_code, REASSIGN_EXPECTED)
 
         ask(target)
         is_cancelled = rng.random() < 0.3
@@ -433,14 +438,18 @@ def _served(name: str) -> ApiKey | None:
     return key if key is not None and key in API_SPECS else None
 
 
-def _reassignment_code(response: Any) -> int:
+def reassignment_code(response: Any) -> int:
+    """What became of a reassignment of one partition."""
     if response.error_code:
         return int(response.error_code)
     return int(response.responses[0].partitions[0].error_code) if response.responses else 0
 
 
 _KEYS: Final = _Keys()
-_TRY_AGAIN: Final = frozenset({Errors.NOT_CONTROLLER, Errors.REQUEST_TIMED_OUT, Errors.COORDINATOR_NOT_AVAILABLE})
+TRY_AGAIN: Final = frozenset(
+    # The last of them where a controller's disk is full.
+    {Errors.NOT_CONTROLLER, Errors.REQUEST_TIMED_OUT, Errors.COORDINATOR_NOT_AVAILABLE, Errors.KAFKA_STORAGE_ERROR}
+)
 _VOTERS_EXPECTED: Final = frozenset(
     {
         Errors.NONE,
@@ -451,7 +460,7 @@ _VOTERS_EXPECTED: Final = frozenset(
         Errors.UNKNOWN_SERVER_ERROR,
     }
 )
-_REASSIGN_EXPECTED: Final = frozenset(
+REASSIGN_EXPECTED: Final = frozenset(
     {
         Errors.NONE,
         Errors.INVALID_REPLICA_ASSIGNMENT,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DELIVERY_TIMEOUT_MS: Final = 30_000.0
 IN_FLIGHT_MAX: Final = 5
 BACKOFF_MAX_MS: Final = 1_000.0
+TOMBSTONE_PROBABILITY: Final = 0.15
 NOT_THERE: Final = frozenset({Errors.NOT_ENOUGH_REPLICAS, Errors.LEADER_NOT_AVAILABLE, Errors.UNKNOWN_TOPIC_ID})
 """Refusals that come before anything is appended; with all others the records may be in the log all the same."""
 
@@ -45,6 +46,8 @@ class _Lane:
         self.order = 0
         self.next_sequence = 0
         self.epoch = 0
+        self.first_taken: tuple[int, int] | None = None
+        """Epoch and sequence number of what the log took first of the producer: it takes any when it knows nothing of it."""
         self.attempts = 0
         """In vain, one after another."""
         self.is_waiting = False
@@ -56,6 +59,7 @@ class SimProducer(SimClient):
 
     :param rate: records a second, over all partitions.
     :param acks: -1 is all.
+    :param keys: so many keys, by turns of chance, and now and then a tombstone; 0 sends records without keys.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class SimProducer(SimClient):
         acks: int = -1,
         batch_max: int = 3,
         delivery_timeout_ms: float = DELIVERY_TIMEOUT_MS,
+        keys: int = 0,
     ) -> None:
         super().__init__(world, name)
         self.history = history
@@ -78,6 +83,7 @@ class SimProducer(SimClient):
         self.delivery_timeout_ms = delivery_timeout_ms
         self._interval_ms = 1000.0 / rate
         self._batch_max = batch_max
+        self._keys = keys
         self._places = places
         self._lanes = {place: _Lane(place) for place in places}
         self.topics = tuple(sorted({topic for topic, _ in places}))
@@ -124,9 +130,11 @@ class SimProducer(SimClient):
         for _ in range(count):
             self._sent += 1
             value = f"{self.name}:{self._sent}".encode()
-            sends.append(
-                self.history.sent(self.name, lane.place, value, lane.order, now_ms, is_idempotent=self.is_idempotent, acks=self.acks)
-            )
+            send = self.history.sent(self.name, lane.place, value, lane.order, now_ms, is_idempotent=self.is_idempotent, acks=self.acks)
+            if self._keys:
+                send.key = b"key-%d" % self.rng.randrange(self._keys)
+                send.is_tombstone = self.rng.random() < TOMBSTONE_PROBABILITY
+            sends.append(send)
             lane.order += 1
         lane.queue.append(_Batch(sends, now_ms + self.delivery_timeout_ms))
         self._push(lane)
@@ -157,7 +165,7 @@ class SimProducer(SimClient):
         timestamp = self.clock.wall_ms()
         assert self._producer_id is not None
         records = build_batch(
-            [Record(index, timestamp, None, send.value, ()) for index, send in enumerate(batch.sends)],
+            [_record(index, timestamp, send) for index, send in enumerate(batch.sends)],
             producer_id=self._producer_id,
             producer_epoch=lane.epoch if self.is_idempotent else -1,
             base_sequence=batch.base_sequence,
@@ -187,6 +195,8 @@ class SimProducer(SimClient):
             error = Errors(result.error_code)
             if error is Errors.NONE or error is Errors.DUPLICATE_SEQUENCE_NUMBER:
                 lane.attempts = 0
+                if lane.first_taken is None:
+                    lane.first_taken = lane.epoch, batch.base_sequence
                 self._succeeded(batch, result.base_offset if error is Errors.NONE else -1)
             elif error in RETRIABLE:
                 batch.may_be_there |= error not in NOT_THERE
@@ -197,6 +207,9 @@ class SimProducer(SimClient):
             elif error is Errors.OUT_OF_ORDER_SEQUENCE_NUMBER and batch.may_be_there:
                 # A broker that has restarted knows only the last batch of each producer: this may be a repeat of an older one.
                 self._settle(batch, Outcome.UNKNOWN)
+            elif error is Errors.OUT_OF_ORDER_SEQUENCE_NUMBER and (lane.epoch, batch.base_sequence) < (lane.first_taken or (-1, -1)):
+                # A later one was taken as the first, while this one was refused: there were too few replicas then.
+                self._settle(batch, Outcome.FAILED)
             else:
                 self.unexpected.append(f"{error.name} for {batch.sends[0].value!r} of {lane.place[0]}-{lane.place[1]}")
                 self._settle(batch, Outcome.UNKNOWN if batch.may_be_there else Outcome.FAILED)
@@ -265,3 +278,10 @@ class SimProducer(SimClient):
         for send in batch.sends:
             send.outcome = outcome
             send.done_ms = self.clock.now_ms()
+
+
+def _record(index: int, timestamp: int, send: Send) -> Record:
+    """A tombstone has no value that it could be told apart by: a header holds that."""
+    if send.is_tombstone:
+        return Record(index, timestamp, send.key, None, (("value", send.value),))
+    return Record(index, timestamp, send.key, send.value, ())

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from kafkalab.engine.simulation.clients import SimConsumer, SimMember, SimProducer
+from kafkalab.engine.simulation.extras import (
+    COMPACTED,
+    HOUSEKEEPING,
+    PARTITIONS,
+    SHORT_LIVED,
+    UNCLEAN,
+    ExtraTopic,
+    extra_topics,
+    start_clients,
+)
 from kafkalab.engine.simulation.history import Anomaly, History, Outcome, Place, check_history
 from kafkalab.engine.simulation.invariants import Invariants
-from kafkalab.engine.simulation.nemesis import Episode, Nemesis, plan
+from kafkalab.engine.simulation.nemesis import KINDS, Episode, plan
+from kafkalab.engine.simulation.occasions import OCCASIONS, WiderNemesis, plan_occasions
 from kafkalab.engine.simulation.telemetry import Happening
 from kafkalab.engine.simulation.world import SimulationFailed, SimWorld
+from kafkalab.engine.telemetry.events import LogCompacted
 
 TOPIC: Final = "orders"
 GROUP: Final = "readers"
@@ -46,6 +58,9 @@ class RunSettings:
     """Broker settings over those that the seed chooses."""
     varies_config: bool = True
     """Whether the seed chooses settings at all."""
+    is_wide: bool = False
+    """Whether there is more than one topic in which nothing may be lost: topics that are compacted, short-lived or led
+    uncleanly, members that commit late, and the misfortunes of :data:`OCCASIONS`."""
 
 
 @dataclass(slots=True)
@@ -66,6 +81,12 @@ class Outcomes:
     acknowledged: int = 0
     unknown: int = 0
     read: int = 0
+    lost_lawfully: int = 0
+    """Acknowledged, and not there in the end, of partitions that were led uncleanly because their topic allows it."""
+    unclean_elections: int = 0
+    deletions: int = 0
+    """How often a broker deleted records for their age or because they were too much."""
+    compactions: int = 0
     digest: int = 0
     happenings: list[Happening] = field(default_factory=list)
     notes: list[tuple[float, str]] = field(default_factory=list)
@@ -120,11 +141,15 @@ def run_seed(seed: int, settings: RunSettings = RunSettings(), episodes: Sequenc
     started_s = time.perf_counter()
     rng = Random(f"{seed}/settings")
     config = {**(settings_of_seed(rng) if settings.varies_config else BASE_CONFIG), **settings.config}
+    wide = Random(f"{seed}/wide")
+    topics = extra_topics(wide, settings.kinds) if settings.is_wide else []
+    if settings.is_wide:
+        config = {**HOUSEKEEPING, "replica.lag.time.max.ms": "4000", **config}
     dynamic = "voters" in settings.kinds or (settings.varies_config and rng.random() < 0.4)
     world = SimWorld(
         seed,
         brokers=settings.brokers,
-        controllers=settings.controllers,
+        controllers=settings.controllers + (2 if settings.is_wide and settings.varies_config and wide.random() < 0.25 else 0),
         config=config,
         dynamic=dynamic,
         spare_controllers=int(dynamic and rng.random() < 0.7),
@@ -133,23 +158,20 @@ def run_seed(seed: int, settings: RunSettings = RunSettings(), episodes: Sequenc
     history = History()
     outcomes = Outcomes(seed)
     for_ms = settings.minutes * 60_000.0
-    planned = plan(
-        Random(f"{seed}/nemesis"),
-        for_ms=for_ms,
-        brokers=world.broker_ids,
-        controllers=world.controller_ids,
-        kinds=settings.kinds,
-    )
+    planned = _plan(seed, settings, world, for_ms)
     outcomes.episodes = list(planned if episodes is None else episodes)
 
     def tell(what: str) -> None:
         outcomes.notes.append((world.now_ms, what))
 
     try:
-        _run(world, history, outcomes, settings, rng, for_ms, tell)
+        _run(world, history, outcomes, settings, rng, for_ms, tell, invariants, topics)
         invariants.check_images()
+        invariants.check_logs()
     except SimulationFailed as failure:
         outcomes.failure = failure
+    history.unclean = invariants.unclean_places
+    history.compacted = {place for topic in topics if topic.name == COMPACTED for place in topic.places}
     outcomes.anomalies = check_history(history)
     outcomes.virtual_ms = world.now_ms
     outcomes.steps = world.scheduler.steps
@@ -158,6 +180,10 @@ def run_seed(seed: int, settings: RunSettings = RunSettings(), episodes: Sequenc
     outcomes.acknowledged = history.count(Outcome.OK)
     outcomes.unknown = history.count(Outcome.UNKNOWN)
     outcomes.read = sum(len(poll.records) for poll in history.polls)
+    outcomes.lost_lawfully = history.lost_lawfully()
+    outcomes.unclean_elections = invariants.unclean_elections
+    outcomes.deletions = invariants.retention.deletions
+    outcomes.compactions = sum(isinstance(happening.event, LogCompacted) for happening in world.sink.happenings)
     outcomes.digest = world.network.digest
     outcomes.happenings = list(world.sink.happenings)
     world.close()
@@ -165,9 +191,36 @@ def run_seed(seed: int, settings: RunSettings = RunSettings(), episodes: Sequenc
     return outcomes
 
 
-def _run(world: SimWorld, history: History, outcomes: Outcomes, settings: RunSettings, rng: Random, for_ms: float, tell: Any) -> None:
+def _plan(seed: int, settings: RunSettings, world: SimWorld, for_ms: float) -> list[Episode]:
+    """What goes wrong: two plans, each from chance of its own, so that one does not change the other."""
+    usual = tuple(kind for kind in settings.kinds if kind in KINDS)
+    occasions = tuple(kind for kind in settings.kinds if kind in OCCASIONS)
+    planned: list[Episode] = []
+    if usual or not settings.kinds:
+        rng = Random(f"{seed}/nemesis")
+        planned += plan(rng, for_ms=for_ms, brokers=world.broker_ids, controllers=world.controller_ids, kinds=usual)
+    if occasions or (settings.is_wide and not settings.kinds):
+        planned += plan_occasions(Random(f"{seed}/occasions"), for_ms=for_ms, kinds=occasions)
+    return sorted(planned, key=lambda episode: episode.at_ms)
+
+
+def _run(
+    world: SimWorld,
+    history: History,
+    outcomes: Outcomes,
+    settings: RunSettings,
+    rng: Random,
+    for_ms: float,
+    tell: Callable[[str], None],
+    invariants: Invariants,
+    topics: Sequence[ExtraTopic],
+) -> None:
     world.start()
-    world.create_topic(TOPIC, settings.partitions, min(3, settings.brokers))
+    # Small segments, where the run is a wide one: logs are rolled and recovered from more than one.
+    own = {"internal.segment.bytes": "16384"} if settings.is_wide and world.rng("segments").random() < 0.5 else None
+    world.create_topic(TOPIC, settings.partitions, min(3, settings.brokers), own)
+    for topic in topics:
+        world.create_topic(topic.name, PARTITIONS, min(3, settings.brokers), topic.config)
     places = [(TOPIC, index) for index in range(settings.partitions)]
     producers = [
         SimProducer(world, f"producer-{number}", history, places, rate=settings.rate, is_idempotent=rng.random() < 0.75)
@@ -180,14 +233,27 @@ def _run(world: SimWorld, history: History, outcomes: Outcomes, settings: RunSet
         producer.start()
     for consumer in consumers:
         consumer.start()
-    members = [SimMember(world, f"member-{number}", GROUP, history, places) for number in range(1, settings.members + 1)]
+    extras = [start_clients(world, topic, history) for topic in topics]
+    members = [
+        SimMember(world, f"member-{number}", GROUP, history, places, is_hasty=settings.is_wide) for number in range(1, settings.members + 1)
+    ]
     for number, member in enumerate(members):
         world.at(world.now_ms + 3_000.0 * number, member.start)
-    nemesis = Nemesis(world, outcomes.episodes, (TOPIC,), tell)
+    nemesis = WiderNemesis(
+        world,
+        outcomes.episodes,
+        (TOPIC,),
+        tell,
+        invariants=invariants,
+        members=members,
+        short_lived=[topic.name for topic in topics if topic.name == SHORT_LIVED],
+        unclean=[topic.name for topic in topics if topic.name == UNCLEAN],
+    )
     nemesis.start()
     world.run(for_ms)
     tell("everything is right again")
     nemesis.finish()
+    producers += [extra.producer for extra in extras]
     for producer in producers:
         producer.stop()
     world.run_until(lambda: all(one.is_done for one in producers) and world.is_healthy(), SETTLE_WITHIN_MS, "all in service and in sync")
@@ -196,12 +262,21 @@ def _run(world: SimWorld, history: History, outcomes: Outcomes, settings: RunSet
     reader = SimConsumer(world, "reader-at-the-end", history, places)
     reader.start()
     ends = {place: world.high_watermark(*place) for place in places}
-    everyone = (*consumers, reader)
+    everyone = [*consumers, reader]
+    for extra in extras:
+        reader = SimConsumer(world, f"reader-of-{extra.topic.name}-at-the-end", history, extra.topic.places, may_reset=True)
+        history.last_readers.add(reader.name)
+        reader.start()
+        everyone += [extra.consumer, reader]
+    all_ends = {place: world.high_watermark(*place) for consumer in everyone for place in consumer.positions}
     world.run_until(
-        lambda: all(consumer.positions[place] >= end for consumer in everyone for place, end in ends.items()),
+        lambda: all(position >= all_ends[place] for consumer in everyone for place, position in consumer.positions.items()),
         READ_WITHIN_MS,
         "everything read by everyone",
     )
+    for extra in extras:
+        if extra.topic.name == SHORT_LIVED:
+            history.starts.update({place: world.log_start_offset(*place) for place in extra.topic.places})
     if members:
         world.run_until(lambda: _group_has_read(members, ends), READ_WITHIN_MS, "everything read by the group")
     history.is_complete = True

@@ -45,13 +45,14 @@ class SilenceWatch:
         for broker_id in self._world.broker_ids:
             sim = self._world.nodes[broker_id]
             since = self._silent.get(broker_id)
+            broker = image.brokers.get(broker_id)
             if sim.is_running:
                 self._silent.pop(broker_id, None)
-            elif since is None or since[0] != sim.lives:
+            elif since is None or since[0] != sim.lives or broker is None or broker.fenced:
+                # What it sent before it died may be on its way for long, and let it be in service once more.
                 self._silent[broker_id] = (sim.lives, now_ms)
             elif now_ms - max(since[1], self._controller_since_ms) > self._limit_ms:
-                broker = image.brokers.get(broker_id)
-                if active is not None and broker is not None and not broker.fenced:
+                if active is not None:
                     return f"broker {broker_id} is silent since {since[1]:.0f} ms; controller {active[0]} has it in service"
         return None
 

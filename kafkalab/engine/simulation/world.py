@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, Final, Literal
 
@@ -18,7 +19,7 @@ from kafkalab.engine.common.ids import random_uuid, uuid_to_text
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.faults.network import CLIENTS, LinkFault
 from kafkalab.engine.log.meta_properties import META_PROPERTIES_FILE, MetaProperties
-from kafkalab.engine.metadata.image import MetadataImage
+from kafkalab.engine.metadata.image import CONFIG_BROKER, CONFIG_TOPIC, MetadataImage
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.raft.voters import KRAFT_VERSION_MAX, ReplicaKey, Voter, VoterSet
 from kafkalab.engine.server.connection import CONTROLLER_LISTENER
@@ -105,6 +106,8 @@ class SimWorld:
         self.clients: list[SimClient] = []
         self._admin: SimAdmin | None = None
         self.nodes: dict[int, SimNode] = {}
+        self._away: dict[int, SimNode] = {}
+        """Brokers that were here and may come back."""
         roles: dict[int, set[str]] = {node_id: {"broker"} for node_id in range(1, brokers + 1)}
         first = 1 if combined else FIRST_CONTROLLER_ID
         assert dynamic or not spare_controllers, "static voters do not change"
@@ -136,18 +139,22 @@ class SimWorld:
                 log_dirs=log_dirs,
                 bootstrap_servers=everybody if dynamic else (),
             )
-            node = SimNode(
-                spec,
-                scheduler=self.scheduler,
-                network=self.network,
-                rng=self.rng(f"node {node_id}"),
-                sink=self.sink,
-                broken=self._node_broken,
-            )
-            node.on_step = self._stepped
-            self.nodes[node_id] = node
+            self._add_node(spec)
         if dynamic:
             self._format(voters)
+
+    def _add_node(self, spec: NodeSpec) -> SimNode:
+        node = SimNode(
+            spec,
+            scheduler=self.scheduler,
+            network=self.network,
+            rng=self.rng(f"node {spec.node_id}"),
+            sink=self.sink,
+            broken=self._node_broken,
+        )
+        node.on_step = self._stepped
+        self.nodes[spec.node_id] = node
+        return node
 
     def _format(self, addresses: Mapping[int, tuple[str, int]]) -> None:
         """Tell the nodes' directories who votes first (KIP-853)."""
@@ -157,18 +164,21 @@ class SimWorld:
             for node_id, address in addresses.items()
         )
         for node in self.nodes.values():
-            paths = node.spec.directories
-            for path in paths:
-                node.storage.make_dirs(path)
-            Formatter(
-                cluster_id=self.cluster_id,
-                node_id=node.node_id,
-                directories=paths,
-                metadata_directory=paths[0],
-                has_dynamic_quorum=True,
-                initial_voters=first,
-            ).run(node.storage, rng=rng, wall_ms=node.storage.wall_ms(), tell=lambda _line: None)
-            node.storage.sync_everything()
+            self._format_node(node, first, rng)
+
+    def _format_node(self, node: SimNode, first: VoterSet | None, rng: Random) -> None:
+        paths = node.spec.directories
+        for path in paths:
+            node.storage.make_dirs(path)
+        Formatter(
+            cluster_id=self.cluster_id,
+            node_id=node.node_id,
+            directories=paths,
+            metadata_directory=paths[0],
+            has_dynamic_quorum=True,
+            initial_voters=first,
+        ).run(node.storage, rng=rng, wall_ms=node.storage.wall_ms(), tell=lambda _line: None)
+        node.storage.sync_everything()
 
     def rng(self, purpose: str) -> Random:
         """Chance of its own for each purpose: what one does with it does not change what others get."""
@@ -261,6 +271,13 @@ class SimWorld:
         mark = None if node is None or node.replica_manager is None else node.replica_manager.high_watermark((topic, partition))
         return -1 if mark is None else mark
 
+    def log_start_offset(self, topic: str, partition: int) -> int:
+        """The leader's; -1 where nobody leads."""
+        leader = self.leader(topic, partition)
+        node = None if leader is None else self.nodes[leader].node
+        replica = None if node is None or node.replica_manager is None else node.replica_manager.partition((topic, partition))
+        return -1 if replica is None else replica.log.log_start_offset
+
     def check_ends(self) -> None:
         """Everybody has everything: replicas of a healthy cluster end where their leaders do, as soon as nobody writes any more.
 
@@ -282,7 +299,7 @@ class SimWorld:
         """The end of the world: nothing is left that could still run."""
         for client in self.clients:
             client.close()
-        for node in self.nodes.values():
+        for node in (*self.nodes.values(), *self._away.values()):
             node.kill()
         self.checks.clear()
 
@@ -359,6 +376,36 @@ class SimWorld:
         for node in self.nodes.values():
             node.start()
         self.run_until(self.is_ready, within_ms, "a cluster in service")
+
+    def add_broker(self, node_id: int) -> None:
+        """Start one broker more, on empty disks and with the settings of the first; clients hear of it from the others.
+
+        One that was there before comes back as it was left.
+        """
+        node = self._away.pop(node_id, None)
+        if node is None:
+            model = self.nodes[self.broker_ids[0]].spec
+            node = self._add_node(
+                replace(
+                    model,
+                    node_id=node_id,
+                    roles=frozenset({"broker"}),
+                    data_dir=node_directory(node_id),
+                    host=_ip(node_id),
+                    controller_port=None,
+                )
+            )
+            node.on_vote = self.nodes[self.broker_ids[0]].on_vote
+            if self.is_dynamic:
+                self._format_node(node, None, self.rng(f"format {node_id}"))
+        self.nodes[node_id] = node
+        node.start()
+
+    def remove_broker(self, node_id: int) -> None:
+        """A broker that is dead is no part of the world any more: nobody waits for it."""
+        node = self.nodes.pop(node_id)
+        assert not node.is_alive, f"node {node_id} still runs"
+        self._away[node_id] = node
 
     def kill(self, node_id: int) -> None:
         """End a node as SIGKILL does; one that is dead stays so."""
@@ -546,6 +593,16 @@ class SimWorld:
 
     def alter_topic(self, name: str, config: Mapping[str, object], *, wait: bool = True) -> None:
         """Change settings of a topic; None takes one back."""
+        done = self._alter(CONFIG_TOPIC, name, config)
+        if wait:
+            self.run_until(lambda: bool(done), COMMAND_WITHIN_MS, f"settings of {name}")
+
+    def alter_brokers(self, config: Mapping[str, object]) -> None:
+        """Change settings that all brokers have in common; None takes one back."""
+        self._alter(CONFIG_BROKER, "", config)
+
+    def _alter(self, resource_type: int, name: str, config: Mapping[str, object]) -> list[bool]:
+        """Ask for other settings; what is returned is no longer empty when they are made."""
         configs = [
             {"name": key, "config_operation": 1 if value is None else 0, "value": None if value is None else _text(value)}
             for key, value in config.items()
@@ -557,10 +614,9 @@ class SimWorld:
                 done.append(True)
             return bool(done)
 
-        body = {"resources": [{"resource_type": 2, "resource_name": name, "configs": configs}], "validate_only": False}
+        body = {"resources": [{"resource_type": resource_type, "resource_name": name, "configs": configs}], "validate_only": False}
         self.admin.request(ApiKey.INCREMENTAL_ALTER_CONFIGS, body, answered)
-        if wait:
-            self.run_until(lambda: bool(done), COMMAND_WITHIN_MS, f"settings of {name}")
+        return done
 
     def _is_led(self, topic: str, index: int) -> bool:
         """Whether the metadata names a leader and that broker knows that it is the one."""

@@ -21,7 +21,7 @@ from kafkalab.engine.log.faulty_storage import FaultyStorage
 from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.manager import LogManager
 from kafkalab.engine.log.offset_map import ENTRY_BYTES, OffsetMap, Places, place_of
-from kafkalab.engine.log.storage import Background, Done, FileStorage
+from kafkalab.engine.log.storage import Background, Done, FileStorage, Storage
 from kafkalab.engine.log.txn_index import AbortedTransaction
 from kafkalab.engine.record.batch import (
     DELETE_HORIZON_BIT,
@@ -34,6 +34,7 @@ from kafkalab.engine.record.batch import (
 )
 from kafkalab.engine.record.compression import Codec
 from kafkalab.engine.record.control import ControlType, encode_end_transaction_marker, encode_key
+from kafkalab.engine.simulation.storage import MemoryStorage
 from kafkalab.engine.telemetry.events import LogCompacted, LogUncleanable, SegmentsDeleted
 from tests.support.recording_sink import RecordingSink
 
@@ -46,13 +47,13 @@ COMPACT = frozenset({"compact"})
 class House:
     """A broker's logs with one compacted partition, cleaned as often as the test wants."""
 
-    def __init__(self, root: Path, **settings: object) -> None:
+    def __init__(self, root: Path, storage: Storage | None = None, **settings: object) -> None:
         self.root = root
         self.others: list[Path] = []
         """More log directories."""
         self.clock = ManualClock()
         self.sink = RecordingSink()
-        self.storage = FileStorage()
+        self.storage = storage or FileStorage()
         self.settings = {"cleanup_policy": COMPACT, "segment_bytes": 4096, "index_interval_bytes": 200, **settings}
         self.high_watermark: int | None = 2**62
         self.cleaner_config = CleanerConfig(backoff_ms=1000)
@@ -477,6 +478,25 @@ def test_files_of_what_was_replaced_wait_their_delay(house: House) -> None:
     house.clock.advance(60_000)
     assert not list(house.log.directory.glob("*.deleted"))
     assert not list(house.log.directory.glob("*.cleaned"))
+
+
+def test_what_was_compacted_is_there_after_a_power_cut_when_what_it_replaced_is_gone(tmp_path: Path) -> None:
+    storage = MemoryStorage(Random(1), lambda: NOW)
+    storage.make_dirs(tmp_path)
+    storage.sync_everything()
+    house = House(tmp_path, storage, file_delete_delay_ms=60_000)
+    house.put(("a", "1"), ("b", "1"))
+    house.put(("a", "2"))
+    house.log.roll()
+    house.log.flush()
+    house.clean()
+    house.clock.advance(60_000)
+    before = house.pairs()
+    assert [value for _, _, value in before] == ["1", "2"]
+    house.manager.abandon()
+    storage.lose_unsynced(0)
+    house.open()
+    assert house.pairs() == before
 
 
 def test_readers_of_what_was_replaced_go_on(house: House) -> None:

@@ -66,6 +66,17 @@ def test_an_answer_that_came_too_late_for_its_session_is_refused() -> None:
     assert not context.settle([None])
 
 
+def test_a_follower_that_is_to_cut_its_log_is_told_the_high_watermark_again() -> None:
+    sessions = FetchSessions(slots_max=1, rng=Random(1))
+    session_id = ask(sessions, 1, 0, is_follower=True)
+    same = {"error_code": 0, "high_watermark": 5, "log_start_offset": 0, "records": b""}
+    diverging = [{**same, "diverging_epoch": {"epoch": 0, "end_offset": 3}}]
+    assert touch(sessions, session_id, 1, 0).settle(diverging) and diverging[0]
+    first, second = [dict(same)], [dict(same)]
+    assert touch(sessions, session_id, 2, 0).settle(first) and touch(sessions, session_id, 3, 0).settle(second)
+    assert (first, second) == ([same], [None])
+
+
 def test_who_was_read_waits_behind_who_was_not() -> None:
     sessions = FetchSessions(slots_max=1, rng=Random(1))
     session_id = ask(sessions, 3, 0)
