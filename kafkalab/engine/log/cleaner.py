@@ -28,6 +28,8 @@ from kafkalab.engine.log.offset_map import OffsetMap
 from kafkalab.engine.log.storage import Storage
 
 SLICE_MS: Final = 1.0
+SLICE_MS_MAX: Final = 4.0
+"""Of a slice after a pause that the loop's other work drew out."""
 SLICE_BYTES_MAX: Final = 4 * 1024 * 1024
 BUSY_SHARE: Final = 0.25
 """Of the loop's time, while clients are served."""
@@ -98,8 +100,11 @@ class LogCleaner:
         self._steps: Iterator[int | SyncFiles] = iter(())
         self._timer: Timer | None = None
         self._debt_ms = 0.0
-        self._paid_ms = 0.0
+        self._debt_at_ms = 0.0
         self._began_ms = 0.0
+        self._due_ms = 0.0
+        self._share = BUSY_SHARE
+        self._credit_ms = 0.0
         # Counts compactions, so that a late answer of the disk finds only its own.
         self._run = 0
 
@@ -189,7 +194,7 @@ class LogCleaner:
         self._steps = self._cleaning.steps()
         self._run += 1
         self._debt_ms = 0.0
-        self._paid_ms = self._began_ms = self._clock.now_ms()
+        self._debt_at_ms = self._began_ms = self._due_ms = self._clock.now_ms()
         self._later(0.0, self._work)
 
     def _may_touch(self, tp: TopicPartition, log: Log) -> bool:
@@ -226,6 +231,10 @@ class LogCleaner:
             self._finish()
             return
         began_ms = self._clock.now_ms()
+        # A pause that came out longer than it was meant to be has been paid for already.
+        earned_ms = max(0.0, began_ms - self._due_ms) * self._share / (1.0 - self._share)
+        self._credit_ms = min(earned_ms, SLICE_MS_MAX - SLICE_MS)
+        slice_ms = SLICE_MS + self._credit_ms
         moved = 0
         # A slow rate is kept in small portions.
         portion = min(SLICE_BYTES_MAX, self.config.io_max_bytes_per_second * _PORTION_SECONDS)
@@ -235,7 +244,7 @@ class LogCleaner:
                     self._wait_for(step)
                     return
                 moved += step
-                if moved >= portion or self._clock.now_ms() - began_ms >= SLICE_MS:
+                if moved >= portion or self._clock.now_ms() - began_ms >= slice_ms:
                     self._rest(moved, began_ms)
                     return
         except CleaningAborted as why:
@@ -261,10 +270,14 @@ class LogCleaner:
                 self._seen_activity = activity
                 share = BUSY_SHARE
         worked_ms = now_ms - began_ms
-        pause_ms = worked_ms * (1.0 - share) / share if share < IDLE_SHARE else 0.0
-        self._debt_ms = max(0.0, self._debt_ms - (now_ms - self._paid_ms)) + 1000.0 * moved / self.config.io_max_bytes_per_second
-        self._paid_ms = now_ms
-        self._later(max(pause_ms, self._debt_ms), self._work)
+        unpaid_ms = max(0.0, worked_ms - self._credit_ms)
+        pause_ms = unpaid_ms * (1.0 - share) / share if share < IDLE_SHARE else 0.0
+        self._debt_ms = max(0.0, self._debt_ms - (now_ms - self._debt_at_ms)) + 1000.0 * moved / self.config.io_max_bytes_per_second
+        self._debt_at_ms = now_ms
+        delay_ms = max(pause_ms, self._debt_ms)
+        self._share = share
+        self._due_ms = now_ms + delay_ms
+        self._later(delay_ms, self._work)
 
     def _wait_for(self, step: SyncFiles) -> None:
         run = self._run

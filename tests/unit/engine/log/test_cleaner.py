@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -14,7 +16,7 @@ from kafkalab.engine.common.time import ManualClock
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.log.checkpoint import read_offsets
 from kafkalab.engine.log.cleanable import log_to_clean
-from kafkalab.engine.log.cleaner import CleanerConfig
+from kafkalab.engine.log.cleaner import BUSY_SHARE, SLICE_MS_MAX, CleanerConfig
 from kafkalab.engine.log.cleaning import Cleaning, CleaningAborted, SyncFiles, group_segments
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.faulty_storage import FaultyStorage
@@ -47,11 +49,11 @@ COMPACT = frozenset({"compact"})
 class House:
     """A broker's logs with one compacted partition, cleaned as often as the test wants."""
 
-    def __init__(self, root: Path, storage: Storage | None = None, **settings: object) -> None:
+    def __init__(self, root: Path, storage: Storage | None = None, clock: ManualClock | None = None, **settings: object) -> None:
         self.root = root
         self.others: list[Path] = []
         """More log directories."""
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         self.sink = RecordingSink()
         self.storage = storage or FileStorage()
         self.settings = {"cleanup_policy": COMPACT, "segment_bytes": 4096, "index_interval_bytes": 200, **settings}
@@ -397,6 +399,60 @@ def test_a_cleaner_that_is_off_touches_nothing(house: House) -> None:
     house.put(("a", "2"))
     house.clean()
     assert len(house.pairs()) == 2
+
+
+# --- beside clients -----------------------------------------------------------------------------------
+
+
+class WorkingClock(ManualClock):
+    """Whoever looks at it has worked meanwhile; timers fire late, because others have their turn first."""
+
+    def __init__(self, late_ms: float) -> None:
+        super().__init__()
+        self.late_ms = late_ms
+        self.worked_ms: list[float] = []
+
+    def now_ms(self) -> float:
+        self._now_ms += 0.02
+        return self._now_ms
+
+    def run_next(self) -> None:
+        due_ms = self.next_due_ms()
+        assert due_ms is not None
+        self._now_ms = max(self._now_ms, due_ms + self.late_ms)
+        began_ms = self._now_ms
+        callback = heapq.heappop(self._timers)[2].callback
+        assert callback is not None
+        callback()
+        self.worked_ms.append(self._now_ms - began_ms)
+
+
+@pytest.mark.parametrize("late_ms", [0.0, 1.0, 3.0, 40.0])
+def test_clients_leave_the_cleaner_its_share_and_no_more(tmp_path: Path, late_ms: float) -> None:
+    clock = WorkingClock(0.0)
+    house = House(tmp_path, clock=clock, segment_bytes=1024 * 1024)
+    for number in range(3_000):
+        house.put((f"k{number % 100}", "v"))
+    house.log.roll()
+    served = itertools.count()
+    cleaner = house.manager.cleaner
+    cleaner.stop()
+    cleaner.config = CleanerConfig(backoff_ms=1000, read_bytes=100)
+    cleaner.start(last_stable_offset=lambda log: log.log_end_offset, delete_old=lambda log: None, activity=lambda: next(served))
+    while cleaner.is_cleaning is None:
+        clock.run_next()
+    clock.worked_ms.clear()
+    clock.late_ms = late_ms
+    began_ms = clock.now_ms()
+    for _ in range(20):
+        clock.run_next()
+        assert cleaner.is_cleaning is not None, "there is more to do than was looked at"
+    share = sum(clock.worked_ms) / (clock.now_ms() - began_ms)
+    assert max(clock.worked_ms) <= SLICE_MS_MAX + 0.1
+    assert share <= BUSY_SHARE * 1.1
+    if late_ms < 10.0:
+        assert share >= BUSY_SHARE * 0.85, "who is late makes up for it"
+    house.manager.abandon()
 
 
 # --- memory, groups, files ----------------------------------------------------------------------------
