@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
+from kafkalab.engine.cluster.collector import collect_rarely
 from kafkalab.engine.cluster.errors import ClusterStartError, HostError
 from kafkalab.engine.cluster.host import ClusterHost, Isolation
 from kafkalab.engine.cluster.settings import read_settings
@@ -62,6 +63,7 @@ def run(options: ServeOptions) -> int:
         _say(f"kafkalab serve: {e}")
         return EXIT_USAGE
 
+    collect_rarely()
     ends: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     signals: list[int] = []
 
@@ -93,9 +95,9 @@ def _serve(host: ClusterHost, started_at: float, ends: queue.SimpleQueue[int | N
         running = [node for node in snapshot.nodes if node.is_running]
         for node in sorted(running, key=lambda node: ("broker" in node.roles, node.node_id)):
             _print(f"NODE {','.join(sorted(node.roles))} {node.node_id} {node.address} pid={node.pid}")
-        host.wait_until_ready(READY_TIMEOUT_S)
+        ready_at = host.wait_until_ready(READY_TIMEOUT_S)
         bootstrap = ",".join(node.address for node in running if "broker" in node.roles)
-        _print(f"READY bootstrap={bootstrap} seconds={time.monotonic() - started_at:.2f}")
+        _print(f"READY bootstrap={bootstrap} seconds={ready_at - started_at:.2f}")
         if orders:
             from kafkalab.cli.orders import obey
 

@@ -173,9 +173,10 @@ class ClusterHost:
                 if any(isinstance(key, BrokerKey) for key in levels):
                     return
 
-    def wait_until_ready(self, timeout: float) -> None:
+    def wait_until_ready(self, timeout: float) -> float:
         """Wait until every broker that runs is in service and a record could be produced with acks=all.
 
+        :returns: when that record was acknowledged, by :func:`time.monotonic`.
         :raises HostError: when it did not come to that in time; it says what is missing.
         """
         deadline = time.monotonic() + timeout
@@ -190,6 +191,7 @@ class ClusterHost:
         try:
             record = Record(offset=0, timestamp=int(time.time() * 1000), key=None, value=b"ready", headers=())
             self._admin.produce(READY_TOPIC, build_batch([record]), timeout_s=seconds_left(deadline))
+            return time.monotonic()
         finally:
             self._admin.delete_topic(READY_TOPIC, timeout_s=max(1.0, seconds_left(deadline)))
 

@@ -24,6 +24,7 @@ from types import MappingProxyType
 from typing import IO, Any, Final
 
 from kafkalab.engine.cluster.child import LOG_FORMAT, Uplink, read_only, take_standard_output
+from kafkalab.engine.cluster.collector import collect_rarely
 from kafkalab.engine.cluster.errors import HostError
 from kafkalab.engine.cluster.host import ClusterHost
 from kafkalab.engine.cluster.signals import heard_signals
@@ -178,6 +179,7 @@ def _run(stream: IO[bytes], commands: queue.SimpleQueue[str | None]) -> int:
         _refuse(stream, e)
         return 0
     process.uplink.send("answer", (0, True, None))
+    collect_rarely()
     threading.Thread(target=_read_commands, args=(commands,), name="kafkalab-commands", daemon=True).start()
     while (line_or_end := commands.get()) is not None:
         # Each in a thread of its own: a kill does not wait for the controlled shutdown before it.

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from kafkalab.engine.cluster.child import LOG_FORMAT, Uplink, read_frame, spawn, take_standard_output
+from kafkalab.engine.cluster.collector import collect_rarely
 from kafkalab.engine.cluster.signals import heard_signals
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.faults.network import LinkFault
@@ -289,6 +290,7 @@ def _run(stream: IO[bytes], commands: queue.SimpleQueue[str]) -> int:
     spec, log_level = spec_from_json(sys.stdin.readline())
     logging.basicConfig(stream=sys.stderr, level=log_level, format=LOG_FORMAT)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    collect_rarely()
 
     hub = TelemetryHub()
     uplink = Uplink(stream, hub.open_reader(), interval_s=FRAME_INTERVAL_S)

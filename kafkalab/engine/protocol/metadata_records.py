@@ -445,6 +445,8 @@ _ELEMENT_BYTES_MIN: Final = 1
 _FEW_ELEMENTS: Final = 8
 # Frame version, key and version, as long as each is one byte.
 _HEAD_BYTES: Final = 3
+RECORDS_KEPT: Final = 8192
+"""Decoded records that are remembered: some six megabytes, in clusters that have so many."""
 # Readers of the records known, by those three bytes.
 _READERS: Final[dict[bytes, _Reader]] = {}
 
@@ -698,8 +700,12 @@ def encode_record(record: MetadataRecord, version: int | None = None) -> bytes:
     return bytes(out)
 
 
+@lru_cache(maxsize=RECORDS_KEPT)
 def decode_record(data: bytes) -> MetadataRecord:
     """The inverse of :func:`encode_record`.
+
+    The nodes of a cluster read the same records at much the same time; those that share an interpreter share
+    what comes of it, which nobody can change.
 
     :raises RecordDecodeError: when the bytes are no record known here.
     """

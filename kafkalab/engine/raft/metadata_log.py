@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kafkalab.engine.raft.listener import CommittedBatch
-from kafkalab.engine.record.batch import Record, build_batch, iter_headers, records_of
+from kafkalab.engine.record.batch import Record, build_batch, iter_headers, values_of
 
 
 class Appended(Protocol):
@@ -68,7 +68,7 @@ def committed_batches(data: bytes) -> list[CommittedBatch]:
         CommittedBatch(
             header.base_offset,
             header.partition_leader_epoch,
-            [record.value or b"" for record in records_of(data, pos, header)],
+            values_of(data, pos, header),
             header.is_control,
             header.size_bytes,
             header.max_timestamp,

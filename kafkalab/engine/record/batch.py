@@ -291,6 +291,39 @@ def records_of(buf: Buffer, pos: int, header: BatchHeader) -> Iterator[Record]:
         raise _malformed("bytes follow the last record")
 
 
+def values_of(buf: Buffer, pos: int, header: BatchHeader) -> list[bytes]:
+    """The values of the batch at ``pos``, for logs whose records have nothing else to say; of records without one, empty ones.
+
+    :raises ApiError: INVALID_RECORD where the records are not what the header says.
+    """
+    payload = bytes(records_payload(buf, pos, header))
+    values = []
+    at = 0
+    try:
+        for _ in range(header.record_count):
+            length, at = read_varint(payload, at)
+            end = at + length
+            # Neither the attributes, nor timestamp and offset.
+            at += 1
+            while payload[at] >= 0x80:
+                at += 1
+            at += 1
+            while payload[at] >= 0x80:
+                at += 1
+            key_size, at = read_varint(payload, at + 1)
+            size, at = read_varint(payload, at + max(0, key_size))
+            stop = at + max(0, size)
+            if not at <= stop < end <= len(payload):
+                raise _malformed("a record is longer than its batch")
+            values.append(payload[at:stop])
+            at = end
+    except IndexError:
+        raise _malformed("the records end early") from None
+    if at != len(payload):
+        raise _malformed("bytes follow the last record")
+    return values
+
+
 def check_records(
     payload: Buffer, header: BatchHeader, *, keys_required: bool = False, timestamp_min: int | None = None
 ) -> list[tuple[int, Errors, str]]:

@@ -25,6 +25,7 @@ from kafkalab.engine.record.batch import (
     stamped_head,
     validate,
     validate_client_batch,
+    values_of,
 )
 from kafkalab.engine.record.compression import Codec
 
@@ -200,6 +201,7 @@ def test_what_is_built_is_read_again(records: list[Record], codec: Codec, base_o
     header = read_header(data)
     validate(data, 0, header)
     assert list(iter_records(data)) == [record._replace(offset=base_offset + index) for index, record in enumerate(records)]
+    assert values_of(data, 0, header) == [record.value or b"" for record in records]
     payload = records_payload(data, 0, header)
     assert check_records(payload, header) == []
     check_record_bounds(payload, header)
@@ -213,6 +215,7 @@ def test_broken_records_are_refused_and_nothing_else_happens(records: list[Recor
     broken = batch[:at] + bytes([batch[at] ^ data.draw(st.integers(1, 255))]) + batch[at + 1 :]
     for read in (
         lambda: list(iter_records(broken)),
+        lambda: values_of(broken, 0, read_header(broken)),
         lambda: check_records(broken[HEADER_BYTES:], read_header(broken)),
         lambda: check_record_bounds(broken[HEADER_BYTES:], read_header(broken)),
     ):
