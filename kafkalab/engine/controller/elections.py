@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
 from functools import cache
 from typing import Final
 
@@ -195,7 +194,7 @@ class Elections:
             partition_id,
             Target(isr=_but(partition.isr, broker_id) if is_offline else None, directories={broker_id: directory}),
             self.election_for(topic.name),
-            is_acceptable=self.may_lead(replace(partition, directories=directories)),
+            is_acceptable=self.may_lead(partition._replace(directories=directories)),
         )
 
     # --- passes --------------------------------------------------------------------------------

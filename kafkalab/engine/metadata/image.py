@@ -145,9 +145,8 @@ class ControllerRegistration:
     zk_migration_ready: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionRegistration:
-    """A partition's committed state."""
+class PartitionRegistration(NamedTuple):
+    """A partition's committed state. A tuple, because every change makes a new one, and failovers change thousands."""
 
     replicas: tuple[int, ...]
     isr: tuple[int, ...]
@@ -182,17 +181,17 @@ class PartitionRegistration:
         names_leader = record.leader != LEADER_UNCHANGED
         elr, last_elr = record.eligible_leader_replicas, record.last_known_elr
         return PartitionRegistration(
-            replicas=self.replicas if record.replicas is None else record.replicas,
-            isr=self.isr if record.isr is None else record.isr,
-            leader=record.leader if names_leader else self.leader,
-            leader_epoch=self.leader_epoch + names_leader,
-            partition_epoch=self.partition_epoch + 1,
-            directories=self.directories if record.directories is None else record.directories,
-            removing_replicas=self.removing_replicas if record.removing_replicas is None else record.removing_replicas,
-            adding_replicas=self.adding_replicas if record.adding_replicas is None else record.adding_replicas,
-            leader_recovery_state=self.leader_recovery_state if record.leader_recovery_state < 0 else record.leader_recovery_state,
-            eligible_leader_replicas=self.eligible_leader_replicas if elr is None else elr,
-            last_known_elr=self.last_known_elr if last_elr is None else last_elr,
+            self.replicas if record.replicas is None else record.replicas,
+            self.isr if record.isr is None else record.isr,
+            record.leader if names_leader else self.leader,
+            self.leader_epoch + names_leader,
+            self.partition_epoch + 1,
+            self.directories if record.directories is None else record.directories,
+            self.removing_replicas if record.removing_replicas is None else record.removing_replicas,
+            self.adding_replicas if record.adding_replicas is None else record.adding_replicas,
+            self.leader_recovery_state if record.leader_recovery_state < 0 else record.leader_recovery_state,
+            self.eligible_leader_replicas if elr is None else elr,
+            self.last_known_elr if last_elr is None else last_elr,
         )
 
 
@@ -558,7 +557,7 @@ class MetadataImage:
             if record.topic_name in ("", topic.name):
                 for partition_id, old in list(topic.partitions.items()):
                     if old.eligible_leader_replicas or old.last_known_elr:
-                        cleared = replace(old, eligible_leader_replicas=(), last_known_elr=(), partition_epoch=old.partition_epoch + 1)
+                        cleared = old._replace(eligible_leader_replicas=(), last_known_elr=(), partition_epoch=old.partition_epoch + 1)
                         self._put_partition(topic, partition_id, cleared, delta)
 
     def _replay_client_quota(self, record: ClientQuotaRecord, delta: MetadataDelta, offset: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -20,7 +19,7 @@ DIRECTORY = uuid.UUID(int=77)
 
 def registration(**changes: Any) -> PartitionRegistration:
     made = PartitionRegistration(replicas=(1, 2, 3), isr=(1, 2, 3), leader=1, leader_epoch=4, partition_epoch=9)
-    return replace(made, **changes)
+    return made._replace(**changes)
 
 
 def change(
@@ -95,9 +94,9 @@ def test_an_unclean_stop_ends_eligibility() -> None:
 def test_the_last_known_leader_must_be_the_only_one_known_and_a_replica() -> None:
     lost = registration(isr=(), leader=NO_LEADER, last_known_elr=(2, 3))
     assert change(lost) is None
-    assert change(replace(lost, last_known_elr=(9,)), alive=(9,)) is None
-    assert change(replace(lost, last_known_elr=(2,)), elr=False) is None
-    assert changed(replace(lost, last_known_elr=(2,))).leader == 2
+    assert change(lost._replace(last_known_elr=(9,)), alive=(9,)) is None
+    assert change(lost._replace(last_known_elr=(2,)), elr=False) is None
+    assert changed(lost._replace(last_known_elr=(2,))).leader == 2
 
 
 def test_an_unclean_election_forgets_who_was_eligible() -> None:
