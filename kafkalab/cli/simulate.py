@@ -9,7 +9,6 @@ import gc
 import logging
 import multiprocessing
 import os
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -215,11 +214,6 @@ def _run_one(task: tuple[int, RunSettings]) -> Outcomes:
     if outcomes.failure is not None:
         outcomes.failure.__cause__ = None
         outcomes.failure.__traceback__ = None
-        try:
-            pickle.loads(pickle.dumps(outcomes.failure))
-        except Exception:
-            # An error that takes more than its message cannot be made again elsewhere; the pool would wait for it for ever.
-            outcomes.failure = RuntimeError(f"{type(outcomes.failure).__name__}: {outcomes.failure}")
     gc.collect()
     return outcomes
 

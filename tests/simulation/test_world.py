@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -205,3 +206,8 @@ def test_neither_hashes_nor_addresses_nor_the_time_of_day_matter(tmp_path: Path)
     told = [process.communicate()[0] for process in running]
     assert told[0].split()[3:] == [], f"the run itself went wrong: {told[0]}"
     assert len(set(told)) == 1, told
+
+
+def test_what_went_wrong_travels_between_processes() -> None:
+    failed = pickle.loads(pickle.dumps(SimulationFailed("lost", "record 7", seed=3, at_ms=12.5)))
+    assert (failed.kind, failed.detail, failed.seed, failed.at_ms) == ("lost", "record 7", 3, 12.5)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any, Final, Literal
 
@@ -62,6 +63,10 @@ class SimulationFailed(AssertionError):
         self.detail = detail
         self.seed = seed
         self.at_ms = at_ms
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By its message alone it could not be made again where a run in another process is waited for.
+        return partial(SimulationFailed, seed=self.seed, at_ms=self.at_ms), (self.kind, self.detail)
 
 
 class SimWorld:
