@@ -80,6 +80,22 @@ def test_a_controlled_stop_moves_leaders_at_once() -> None:
     assert world.now_ms - before_ms < 1_000.0
 
 
+def test_a_replica_that_stays_and_had_fallen_behind_ends_a_reassignment_and_takes_over_from_who_goes() -> None:
+    """Found by wide seed 4: no unclean election, though the new leader was in no ISR before the change that elects it."""
+    world = Watched(brokers=4, config={"min.insync.replicas": 1})
+    world.create_topic("t", assignments={0: (4, 1, 2)})
+    world.run_until(world.is_healthy)
+    world.kill(1)
+    world.run_until(lambda: world.isr("t", 0) == (4, 2), 20_000.0)
+    world.reassign("t", 0, [1, 2])
+    world.run(2_000.0)
+    assert world.leader("t", 0) == 4, "broker 1 is waited for"
+    world.restart(1)
+    world.run_until(lambda: world.leader("t", 0) == 1, 20_000.0)
+    world.run_until(world.is_healthy)
+    assert set(world.isr("t", 0)) == {1, 2}
+
+
 def test_who_pauses_longer_than_the_session_leads_no_longer() -> None:
     world = Watched()
     world.create_topic("t", assignments={0: (1, 2, 3)})

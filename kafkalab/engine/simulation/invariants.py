@@ -586,5 +586,9 @@ class Invariants:
 
 
 def _has_taken_over(now: PartitionRegistration, before: PartitionRegistration) -> bool:
-    """Whether the leader came into the ISR with the change that ended a reassignment, and took over from one that went."""
-    return now.leader in before.adding_replicas and not now.adding_replicas and before.leader not in now.replicas
+    """Whether the leader came into the ISR with the change that ended a reassignment, and took over from one that went.
+
+    It need not be one that was added: a replica that stays, and had fallen behind, may be the one that was waited for.
+    """
+    was_reassigned = bool(before.adding_replicas or before.removing_replicas)
+    return was_reassigned and not now.adding_replicas and not now.removing_replicas and before.leader not in now.replicas

@@ -15,7 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import Errors
-from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
+from kafkalab.engine.protocol.apis import ApiKey
 
 if TYPE_CHECKING:
     from kafkalab.engine.simulation.world import SimWorld
@@ -24,6 +24,7 @@ CLOCK_JUMP_MAX_S: Final = 1_200.0
 """Brokers refuse records that are an hour ahead of their clock: two jumps must not add up to that."""
 DISK_FREE_MAX: Final = 20_000
 VOTERS_MIN: Final = 2
+ASK_WITHIN_MS: Final = 20_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,41 +332,38 @@ class Nemesis:
         """Ask for something; a refusal that nothing explains is a failure."""
 
         def answered(response: Any) -> bool:
-            error = Errors(code(response))
-            if error not in expected and error not in TRY_AGAIN:
-                self._world.fail("unexpected refusal", f"{api_key.name}: {error.name}")
-            return error not in TRY_AGAIN
+            return self._is_final(api_key.name, Errors(code(response)), expected)
 
-        self._world.admin.request(api_key, body, answered, within_ms=20_000.0)
+        self._world.admin.request(api_key, body, answered, within_ms=ASK_WITHIN_MS)
+
+    def _is_final(self, asked: str, error: Errors, expected: frozenset[Errors]) -> bool:
+        if error not in expected and error not in TRY_AGAIN:
+            self._world.fail("unexpected refusal", f"{asked}: {error.name}")
+        return error not in TRY_AGAIN
 
     def _reassign(self, episode: Episode) -> Callable[[], None] | None:
         rng = Random(int(episode.amount))
         image = self._world.image()
         topic = None if image is None else image.topics_by_name.get(rng.choice(self._topics))
-        if topic is None or _KEYS.ALTER_PARTITION_REASSIGNMENTS is None:
+        if topic is None:
             return None
         index = rng.choice(sorted(topic.partitions))
         size = len(topic.partitions[index].replicas)
         target = rng.sample(self._world.broker_ids, min(size, len(self._world.broker_ids)))
 
+        def answered(error: Errors) -> bool:
+            return self._is_final("ALTER_PARTITION_REASSIGNMENTS", error, REASSIGN_EXPECTED)
+
         def ask(replicas: list[int] | None) -> None:
-            body = {
-                "timeout": 10_000,
-                "allow_replication_factor_change": True,
-                "topics": [{"name": topic.name, "partitions": [{"partition_index": index, "replicas": replicas}]}],
-            }
-            assert _KEYS.ALTER_PARTITION_REASSIGNMENTS is not None
-            self._ask(_KEYS.ALTER_PARTITION_REASSIGNMENTS, body, reassignment_code, REASSIGN_EXPECTED)
+            self._world.reassign(topic.name, index, replicas, answered, within_ms=ASK_WITHIN_MS)
 
         ask(target)
         is_cancelled = rng.random() < 0.3
         return (lambda: ask(None)) if is_cancelled else _nothing
 
     def _elect(self, episode: Episode) -> Callable[[], None] | None:
-        if _KEYS.ELECT_LEADERS is None:
-            return None
         body = {"election_type": 0, "topic_partitions": None, "timeout": 10_000}
-        self._ask(_KEYS.ELECT_LEADERS, body, lambda response: response.error_code, frozenset({Errors.NONE}))
+        self._ask(ApiKey.ELECT_LEADERS, body, lambda response: response.error_code, frozenset({Errors.NONE}))
         return _nothing
 
     def _voters(self, episode: Episode) -> Callable[[], None] | None:
@@ -421,31 +419,10 @@ class Nemesis:
         return undo
 
 
-class _Keys:
-    """APIs that a build may not serve yet."""
-
-    def __init__(self) -> None:
-        self.ALTER_PARTITION_REASSIGNMENTS = _served("ALTER_PARTITION_REASSIGNMENTS")
-        self.ELECT_LEADERS = _served("ELECT_LEADERS")
-
-
 def _nothing() -> None:
     pass
 
 
-def _served(name: str) -> ApiKey | None:
-    key = ApiKey.__members__.get(name)
-    return key if key is not None and key in API_SPECS else None
-
-
-def reassignment_code(response: Any) -> int:
-    """What became of a reassignment of one partition."""
-    if response.error_code:
-        return int(response.error_code)
-    return int(response.responses[0].partitions[0].error_code) if response.responses else 0
-
-
-_KEYS: Final = _Keys()
 TRY_AGAIN: Final = frozenset(
     # The last of them where a controller's disk is full.
     {Errors.NOT_CONTROLLER, Errors.REQUEST_TIMED_OUT, Errors.COORDINATOR_NOT_AVAILABLE, Errors.KAFKA_STORAGE_ERROR}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.protocol.apis import ApiKey
-from kafkalab.engine.simulation.nemesis import REASSIGN_EXPECTED, TRY_AGAIN, reassignment_code
+from kafkalab.engine.simulation.nemesis import ASK_WITHIN_MS, REASSIGN_EXPECTED, TRY_AGAIN
 
 if TYPE_CHECKING:
     from kafkalab.engine.metadata.image import PartitionRegistration
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 NEWCOMER_ID: Final = 4
 LOOK_MS: Final = 500.0
 MOVES_MAX: Final = 6
-ASK_WITHIN_MS: Final = 20_000.0
 
 
 class _Stage(Enum):
@@ -165,8 +164,7 @@ class Newcomer:
         def settled() -> None:
             self._asking -= 1
 
-        def answered(response: Any) -> bool:
-            error = Errors(reassignment_code(response))
+        def answered(error: Errors) -> bool:
             if error in TRY_AGAIN:
                 return False
             if error not in REASSIGN_EXPECTED:
@@ -174,10 +172,4 @@ class Newcomer:
             settled()
             return True
 
-        body = {
-            "timeout": 10_000,
-            "allow_replication_factor_change": True,
-            "topics": [{"name": topic, "partitions": [{"partition_index": index, "replicas": replicas}]}],
-        }
-        key = ApiKey.ALTER_PARTITION_REASSIGNMENTS
-        self._world.admin.request(key, body, answered, within_ms=ASK_WITHIN_MS, on_given_up=settled)
+        self._world.reassign(topic, index, replicas, answered, within_ms=ASK_WITHIN_MS, on_given_up=settled)

@@ -582,6 +582,34 @@ class SimWorld:
         body = {"cluster_id": self.cluster_id, "voter_id": node_id, "voter_directory_id": voter.key.directory_id}
         self.admin.request(ApiKey.REMOVE_RAFT_VOTER, body, lambda response: _told(on_answer, response), within_ms=10_000.0)
 
+    def reassign(
+        self,
+        topic: str,
+        partition: int,
+        replicas: Sequence[int] | None,
+        answered: Callable[[Errors], bool] = lambda error: error is Errors.NONE,
+        *,
+        within_ms: float = COMMAND_WITHIN_MS,
+        on_given_up: Callable[[], None] | None = None,
+    ) -> None:
+        """Ask for a partition's replicas to be on these brokers; None takes a move back.
+
+        :param answered: hears how it was taken, and whether that is final; what is not is asked again.
+        """
+        moved = {"partition_index": partition, "replicas": None if replicas is None else list(replicas)}
+        body = {
+            "timeout": 10_000,
+            "allow_replication_factor_change": True,
+            "topics": [{"name": topic, "partitions": [moved]}],
+        }
+        self.admin.request(
+            ApiKey.ALTER_PARTITION_REASSIGNMENTS,
+            body,
+            lambda response: answered(_reassignment_error(response)),
+            within_ms=within_ms,
+            on_given_up=on_given_up,
+        )
+
     def delete_topic(self, name: str) -> None:
         """Delete a topic, and wait until all nodes know."""
         body = {"topics": [{"name": name, "topic_id": None}], "topic_names": [name], "timeout": 30_000}
@@ -659,6 +687,13 @@ def _party(party: Party) -> int:
 
 def _direction(fault: LinkFault) -> tuple[int, int]:
     return min(fault.source, fault.target), max(fault.source, fault.target)
+
+
+def _reassignment_error(response: Any) -> Errors:
+    """What became of a reassignment of one partition."""
+    if response.error_code or not response.responses:
+        return Errors(response.error_code)
+    return Errors(response.responses[0].partitions[0].error_code)
 
 
 def _told(on_answer: Callable[[Errors], None], response: Any) -> bool:
