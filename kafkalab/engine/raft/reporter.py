@@ -12,7 +12,7 @@ from kafkalab.engine.raft.snapshot_store import SnapshotId
 from kafkalab.engine.raft.states import State
 from kafkalab.engine.telemetry.events import LogTruncated, QuorumLeaderElected, RaftStateChanged, VoteAnswered
 from kafkalab.engine.telemetry.hub import TelemetrySink
-from kafkalab.engine.telemetry.levels import LEVEL_INTERVAL_MS, QuorumKey, QuorumLevel
+from kafkalab.engine.telemetry.levels import QuorumKey, QuorumLevel, until_sample_ms
 
 
 class ReportedMember(Protocol):
@@ -51,7 +51,7 @@ class SnapshotHolder(Protocol):
 
 
 class RaftReporter:
-    """Emits each happening, and the level at most every :data:`LEVEL_INTERVAL_MS`."""
+    """Emits each happening, and the level at most every ``LEVEL_INTERVAL_MS``."""
 
     def __init__(
         self, member: ReportedMember, *, clock: Clock, sink: TelemetrySink, directory_id: uuid.UUID | None, log: SnapshotHolder
@@ -63,7 +63,6 @@ class RaftReporter:
         self._sink = sink
         self._timer: Timer | None = None
         self._last_level: QuorumLevel | None = None
-        self._last_level_ms = float("-inf")
         self._is_stopped = False
 
     def start(self) -> None:
@@ -131,13 +130,8 @@ class RaftReporter:
 
     def level_changed(self) -> None:
         """Offsets moved: say so soon."""
-        if self._timer is not None or self._is_stopped:
-            return
-        wait_ms = self._last_level_ms + LEVEL_INTERVAL_MS - self._clock.now_ms()
-        if wait_ms <= 0:
-            self._emit_level()
-        else:
-            self._timer = self._clock.call_later(wait_ms, self._emit_level)
+        if self._timer is None and not self._is_stopped:
+            self._timer = self._clock.call_later(until_sample_ms(self._clock.now_ms()), self._emit_level)
 
     def _emit_level(self) -> None:
         if self._timer is not None:
@@ -157,7 +151,6 @@ class RaftReporter:
             snapshot_epoch=-1 if snapshot is None else snapshot.epoch,
             voters=tuple(sorted(member.voters)),
         )
-        self._last_level_ms = self._clock.now_ms()
         if level != self._last_level:
             self._last_level = level
             self._sink.level(QuorumKey(member.node_id), level)

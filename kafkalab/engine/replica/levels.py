@@ -13,6 +13,7 @@ from kafkalab.engine.telemetry.levels import (
     SegmentFacts,
     SegmentsKey,
     SegmentsLevel,
+    until_sample_ms,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class ReplicaLevels:
         self._changed.append(partition)
         self.changes += 1
         if self._timer is None:
-            self._timer = self._clock.call_later(LEVEL_INTERVAL_MS, self._sample)
+            self._timer = self._clock.call_later(until_sample_ms(self._clock.now_ms()), self._sample)
 
     def _sample(self) -> None:
         self._timer = None

@@ -17,12 +17,12 @@ from kafkalab.engine.protocol.coordinator_records import OffsetCommitValue
 from kafkalab.engine.telemetry.events import CoordinatorLoaded, GroupStateChanged
 from kafkalab.engine.telemetry.hub import TelemetrySink
 from kafkalab.engine.telemetry.levels import (
-    LEVEL_INTERVAL_MS,
     GroupKey,
     GroupLevel,
     GroupMemberLevel,
     GroupOffsetKey,
     GroupOffsetLevel,
+    until_sample_ms,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class GroupTelemetry:
 
     def _arm(self) -> None:
         if self._timer is None and self._shard.is_active:
-            self._timer = self._clock.call_later(LEVEL_INTERVAL_MS, self._flush)
+            self._timer = self._clock.call_later(until_sample_ms(self._clock.now_ms()), self._flush)
 
     def _flush(self) -> None:
         self._timer = None

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 from kafkalab.engine.common.ids import TopicPartition
+from kafkalab.engine.common.time import ManualClock
 from kafkalab.engine.log.segment import SegmentInfo
-from kafkalab.engine.replica.levels import segments_level
-from kafkalab.engine.telemetry.levels import SEGMENTS_TOLD_MAX, SegmentFacts
+from kafkalab.engine.replica.levels import ReplicaLevels, segments_level
+from kafkalab.engine.replica.partition import Partition
+from kafkalab.engine.telemetry.events import Event
+from kafkalab.engine.telemetry.levels import LEVEL_INTERVAL_MS, SEGMENTS_TOLD_MAX, Level, LevelKey, SegmentFacts
 
 
 class FakeLog:
@@ -38,3 +44,37 @@ def test_only_the_newest_are_told() -> None:
     assert level.omitted == 3
     assert level.segments[0].base_offset == 3
     assert level.first_dirty_offset == -1
+
+
+class FakePartition:
+    """As much of a replica as is told."""
+
+    topic_partition = TopicPartition("t", 0)
+    is_changed = is_leader = False
+    leader_epoch = 0
+    high_watermark = 7
+    log = SimpleNamespace(log_start_offset=0, log_end_offset=7, size_bytes=70, segment_count=1)
+
+
+class Heard:
+    """A sink that knows when each level came."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.at_ms: list[float] = []
+
+    def emit(self, event: Event) -> None:
+        raise AssertionError(event)
+
+    def level(self, key: LevelKey, value: Level | None) -> None:
+        self.at_ms.append(self._clock.now_ms())
+
+
+def test_all_nodes_are_sampled_at_the_same_beats() -> None:
+    clock = ManualClock()
+    heard = Heard(clock)
+    for node_id, marked_ms in ((1, 0.1), (2, 20.0), (3, 49.0)):
+        clock.advance(marked_ms - clock.now_ms())
+        ReplicaLevels(node_id=node_id, clock=clock, sink=heard).mark(cast(Partition, FakePartition()))
+    clock.advance(LEVEL_INTERVAL_MS)
+    assert heard.at_ms == [LEVEL_INTERVAL_MS] * 3
