@@ -56,3 +56,10 @@ def test_a_compacted_log_may_lack_what_a_later_record_took_the_place_of(
     committed = CompactedLog(keeps_tombstones=keeps_tombstones)
     assert committed.extend(_Log(*PUTS), 4) is None
     assert (committed.differs(_Log(*kept), 0, 4) is None) == is_right
+
+
+def test_the_last_batch_that_is_wholly_before_an_offset() -> None:
+    committed = CommittedLog()
+    assert committed.whole_before(7) == 0
+    assert committed.extend(_Log(*PUTS), 4) is None
+    assert [committed.whole_before(offset) for offset in (0, 1, 3, 4, 9)] == [0, 1, 3, 4, 4]

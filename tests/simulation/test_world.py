@@ -96,6 +96,33 @@ def test_a_replica_that_stays_and_had_fallen_behind_ends_a_reassignment_and_take
     assert set(world.isr("t", 0)) == {1, 2}
 
 
+@pytest.mark.parametrize("seed", [2, 5])  # in which it does
+def test_a_high_watermark_on_disk_may_lie_amid_a_batch_of_what_came_after_a_loss(seed: int) -> None:
+    """Found by wide seed 70023: what was lost had its batches elsewhere, and its high watermark is what the disk still has."""
+    world = Watched(seed, brokers=1, controllers=1)
+    world.create_topic("t", 1, config={"unclean.leader.election.enable": "true"})
+    world.run_until(world.is_healthy)
+
+    def write(name: str, batch_max: int, until: int) -> None:
+        producer = SimProducer(world, name, History(), [("t", 0)], rate=500.0, acks=1, batch_max=batch_max)
+        producer.start()
+        world.run_until(lambda: world.high_watermark("t", 0) >= until)
+        producer.stop()
+        world.run_until(lambda: producer.is_done)
+
+    write("a", 1, 100)
+    kept = world.high_watermark("t", 0)
+    world.run(6_000.0)  # the checkpoint is written every five seconds
+    world.power_loss(1)
+    world.restart(1)
+    world.run_until(lambda: world.high_watermark("t", 0) == 0, what="nothing had been synced")
+    write("b", 3, kept + 1)
+    world.kill(1)
+    world.restart(1)
+    world.run_until(world.is_healthy)
+    assert world.high_watermark("t", 0) > kept
+
+
 def test_who_pauses_longer_than_the_session_leads_no_longer() -> None:
     world = Watched()
     world.create_topic("t", assignments={0: (1, 2, 3)})

@@ -75,6 +75,11 @@ class CommittedLog:
         """What the leaders up to an epoch have committed: a later one may have got further before that one hears of its turn."""
         return max((end for epoch, end in self.by_epoch.items() if epoch <= leader_epoch), default=self.start_offset)
 
+    def whole_before(self, offset: int) -> int:
+        """The end of the last batch that lies wholly before an offset."""
+        index = bisect_right(self._ends, offset)
+        return self._ends[index - 1] if index else self.start_offset
+
     def extend(self, log: Readable, to_offset: int) -> str | None:
         """A leader says that its log is committed up to there: how that is not one log any more, None when it is."""
         problem = self.differs(log, self.start_offset if not self._ends else self._ends[-1], to_offset)

@@ -509,7 +509,7 @@ class Invariants:
             if high_watermark > committed.end_offset:
                 self._committed_more(sim, partition, key, committed, name)
             elif high_watermark > last.high_watermark:
-                self._compare(committed, log, max(last.high_watermark, 0), high_watermark, name)
+                self._compare_committed(committed, key, log, last.high_watermark, high_watermark, name)
             if partition.pending is None:
                 self._check_isr_of_leader(partition, key, name)
         else:
@@ -518,7 +518,7 @@ class Invariants:
                     "follower ahead", f"{name}: high watermark {high_watermark}, while no leader had more than {committed.end_offset}"
                 )
             if high_watermark > last.high_watermark:
-                self._compare(committed, log, max(last.high_watermark, 0), high_watermark, name)
+                self._compare_committed(committed, key, log, last.high_watermark, high_watermark, name)
         last.high_watermark = high_watermark
         last.log_end = log_end
         last.epoch = epoch
@@ -526,6 +526,13 @@ class Invariants:
         last.isr = partition.isr
         last.partition_epoch = partition.partition_epoch
         last.pending = partition.pending
+
+    def _compare_committed(self, committed: CommittedLog, key: _Key, log: Any, before: int, high_watermark: int, name: str) -> None:
+        """What lies between two high watermarks of a replica is what is committed there."""
+        if key in self._forgiven:
+            # The high watermark that a broker finds on its disk may be of what was lost: amid a batch of what came instead.
+            high_watermark = committed.whole_before(high_watermark)
+        self._compare(committed, log, max(before, 0), high_watermark, name)
 
     def _compare(self, committed: CommittedLog, log: Any, from_offset: int, to_offset: int, name: str) -> None:
         problem = committed.differs(log, from_offset, to_offset)
