@@ -42,7 +42,7 @@ def test_a_partition_after_its_leader_was_killed(model: ClusterModel, broken: Sa
         "partition.elect",
         "topic.show",
     ]
-    assert _value(said, "elected").endswith(" · in sync")
+    assert _value(said, "elected as") == "in sync"
     assert _value(said, "because") == "broker 2 was fenced"
 
 
@@ -103,7 +103,7 @@ def test_the_panel_follows_selection_and_loss(
     selection.select(Link.of_partition("orders", 1))
     panel.refresh(model.now_ms)
     assert panel.shown is not None and panel.shown.title == "orders-1"
-    assert [fact.label for fact in panel.facts()][:5] == ["leader epoch", "elected", "because", "replicas", "in sync"]
+    assert [fact.label for fact in panel.facts()][:6] == ["leader epoch", "elected", "elected as", "because", "replicas", "in sync"]
     selection.select(Link.topic("orders"))
     panel.refresh(model.now_ms)
     assert panel.shown is not None and panel.shown.title == "orders"
