@@ -241,7 +241,7 @@ def _election_facts(partition: Partition) -> list[Fact]:
     if election.leader < 0:
         facts = [Fact("lost its leader", format_clock(election.at_ms), right.tone)]
     else:
-        facts = [Fact("elected", format_clock(election.at_ms)), Fact("elected as", right.words, right.tone)]
+        facts = [Fact("elected", format_clock(election.at_ms)), Fact("elected as", right.words, right.tone, prose=True)]
     if election.loss_words:
         tone = Tone.TEXT if election.lost == 0 else Tone.ERROR
         facts.append(Fact("at the cost of", election.loss_words, tone, prose=True))

@@ -22,6 +22,9 @@ from kafkalab.ui.theme.tokens import ROW_HEIGHT
 
 NOTHING_SELECTED: Final = "Select a broker, a partition, a topic, a group or a client: its facts and what can be done with it appear here."
 
+_ANY_HEIGHT: Final = (1 << 24) - 1
+"""Qt's QWIDGETSIZE_MAX, which Python does not see."""
+
 
 def _value_role(fact: Fact) -> str:
     plain = fact.tone in (Tone.TEXT, Tone.OFF)
@@ -31,7 +34,10 @@ def _value_role(fact: Fact) -> str:
 
 
 class FactRow(QWidget):
-    """One fact: its name at the left, its value at the right. A fact with a link can be clicked."""
+    """One fact: its name at the left, its value at the right. A fact with a link can be clicked.
+
+    A figure has one line and is shortened; words, which change seldom, take as many lines as they need.
+    """
 
     def __init__(self, selection: Selection, act: Callable[[NoticeAction], None]) -> None:
         super().__init__()
@@ -40,12 +46,14 @@ class FactRow(QWidget):
         self._fact: Fact | None = None
         self._button: QPushButton | None = None
         self._label = label("", "muted")
+        self._label.setFixedHeight(ROW_HEIGHT)
+        self._words: QLabel | None = None
         self._value = ElidedLabel("", "mono", Qt.TextElideMode.ElideMiddle)
         self._value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(10)
-        row.addWidget(self._label)
+        row.addWidget(self._label, 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(self._value, 1)
         self._row = row
         self.setFixedHeight(ROW_HEIGHT)
@@ -57,11 +65,36 @@ class FactRow(QWidget):
         self._fact = fact
         if fact.label != self._label.text():
             self._label.setText(fact.label)
-        self._value.set_text(fact.value, fact.tip)
-        set_role(self._value, _value_role(fact))
+        if fact.prose:
+            self._show_words(fact)
+        else:
+            self._show_figure(fact)
         self.setCursor(Qt.CursorShape.PointingHandCursor if fact.link is not None else Qt.CursorShape.ArrowCursor)
         self.setAccessibleName(f"{fact.label}: {fact.value}")
         self._show_button(fact)
+
+    def _show_figure(self, fact: Fact) -> None:
+        self._value.set_text(fact.value, fact.tip)
+        set_role(self._value, _value_role(fact))
+        if self._words is not None and not self._words.isHidden():
+            self._words.hide()
+            self._value.show()
+            self.setFixedHeight(ROW_HEIGHT)
+
+    def _show_words(self, fact: Fact) -> None:
+        if self._words is None:
+            self._words = label("", wrap=True)
+            self._words.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            self._words.setMinimumHeight(ROW_HEIGHT)
+            self._row.insertWidget(1, self._words, 1)
+        if self._words.text() != fact.value:
+            self._words.setText(fact.value)
+        self._words.setToolTip("" if fact.tip == fact.value else fact.tip)
+        set_role(self._words, _value_role(fact))
+        self._value.hide()
+        self._words.show()
+        self.setMinimumHeight(ROW_HEIGHT)
+        self.setMaximumHeight(_ANY_HEIGHT)
 
     def _show_button(self, fact: Fact) -> None:
         if fact.action is None:

@@ -6,13 +6,13 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from kafkalab.engine.telemetry.levels import ConnectionKey
-from kafkalab.ui.itemmodels.inspected import Inspection
+from kafkalab.ui.itemmodels.inspected import Fact, Inspection
 from kafkalab.ui.itemmodels.inspection import inspect
 from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link
 from kafkalab.ui.model.states import Tone
 from kafkalab.ui.panels.actions import ActionRegistry
-from kafkalab.ui.panels.inspector import InspectorPanel
+from kafkalab.ui.panels.inspector import FactRow, InspectorPanel
 from kafkalab.ui.panels.selection import Selection
 from tests.support.telemetry_samples import SampleCluster
 
@@ -111,6 +111,21 @@ def test_the_panel_follows_selection_and_loss(
     broken.feed(model)
     panel.refresh(model.now_ms)
     assert panel.shown is None
+
+
+def test_words_have_the_lines_they_need_and_figures_one(qtbot: QtBot, selection: Selection) -> None:
+    row = FactRow(selection, lambda action: None)
+    qtbot.addWidget(row)
+
+    def height_of(value: str, *, prose: bool) -> int:
+        row.show_fact(Fact("because", value, prose=prose))
+        return min(max(row.heightForWidth(200), row.minimumHeight()), row.maximumHeight())
+
+    long = "leadership went back to the preferred replica " * 2
+    figure = height_of(long, prose=False)
+    assert height_of("short", prose=True) == figure
+    assert height_of(long, prose=True) > figure
+    assert height_of(long, prose=False) == figure, "the row is used again"
 
 
 def test_on_a_replica_the_verbs_are_for_its_own_broker(model: ClusterModel, healthy: SampleCluster) -> None:
