@@ -21,7 +21,7 @@ from kafkalab.engine.telemetry import levels as lv
 from kafkalab.ui.model.changes import ChangeSet, Part
 from kafkalab.ui.model.clients import Clients
 from kafkalab.ui.model.elections import Election, QuorumElection
-from kafkalab.ui.model.failover import FailoverHistory
+from kafkalab.ui.model.failover import FIRST_WRITE_WINDOW_MS, FailoverHistory
 from kafkalab.ui.model.fault_story import FaultStory
 from kafkalab.ui.model.faults import Faults, party_name
 from kafkalab.ui.model.groups import Groups, group_words
@@ -808,8 +808,7 @@ class ClusterModel:
         topic = self.topics[tp.topic]
         if gap_ms >= 0 and not topic.internal:
             for outage in self._outages.values():
-                if gap_ms > outage.went_on_after_ms:
-                    outage.went_on_after_ms, outage.topic = gap_ms, tp.topic
+                outage.led_after_ms = max(outage.led_after_ms, gap_ms)
         return gap_ms
 
     def _partition_changed(self, event: ev.PartitionChanged, change: ChangeSet) -> None:
@@ -842,6 +841,16 @@ class ClusterModel:
     def _first_write_acknowledged(self, event: ev.FirstWriteAcknowledged, change: ChangeSet) -> None:
         if self.failover.count_first_write(event.at_ms):
             change.parts.add(Part.FAILOVER)
+        partition = self.partition(event.topic, event.partition)
+        election = None if partition is None else partition.election
+        if election is None or election.epoch != event.leader_epoch or self.topics[event.topic].internal:
+            return
+        if event.at_ms - election.at_ms > FIRST_WRITE_WINDOW_MS:
+            return  # nobody wanted to write before
+        for outage in self._outages.values():
+            if outage.led_after_ms >= 0 > outage.written_after_ms and election.at_ms >= outage.at_ms:
+                outage.written_after_ms, outage.topic = event.at_ms - outage.at_ms, event.topic
+                change.parts.add(Part.FAILOVER)
 
     def _group_state_changed(self, event: ev.GroupStateChanged, change: ChangeSet) -> None:
         if self._is_outvoted(event.node_id):

@@ -37,8 +37,9 @@ class Outage:
 
     node_id: int
     at_ms: float
-    went_on_after_ms: float = -1.0  # until the slowest topic's writes went on, -1: not yet or nothing was led
-    topic: str = ""
+    led_after_ms: float = -1.0  # until the last partition that was led got a leader, -1: not yet or nothing was led
+    written_after_ms: float = -1.0  # until one of the new leaders acknowledged a write, -1: not yet
+    topic: str = ""  # of that write
     waiting: int = 0  # partitions that still have no leader
 
 
@@ -215,10 +216,13 @@ def _cost(brokers: Sequence[Node], health: Health, outages: dict[int, Outage]) -
         # Until the controller gives it up it is in the ISR, and acks=all means all of the ISR.
         return f"{lost}, and acks=all elsewhere until the ISR shrinks."
     known = [outages[node.node_id] for node in brokers if node.node_id in outages]
-    costs = [outage for outage in known if outage.went_on_after_ms >= 0]
+    costs = [outage for outage in known if outage.led_after_ms >= 0]
     if costs:
-        worst = max(costs, key=lambda outage: outage.went_on_after_ms)
-        return f"Writes to {worst.topic} went on after {format_seconds(worst.went_on_after_ms)}."
+        worst = max(costs, key=lambda outage: (outage.led_after_ms, outage.written_after_ms))
+        led = f"New leaders were elected after {format_seconds(worst.led_after_ms)}"
+        if worst.written_after_ms < 0:
+            return f"{led}: writes can go on."
+        return f"{led}; the first write, to {worst.topic}, was acknowledged after {format_seconds(worst.written_after_ms)}."
     return "Every partition has a leader: writes go on."
 
 
