@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +44,8 @@ class Cluster(Protocol):
 
     def resident_mb(self) -> float: ...
 
+    def cpu_seconds(self) -> float: ...
+
 
 def load(*arguments: str) -> dict[str, Any]:
     """Run one load to its end."""
@@ -51,6 +53,11 @@ def load(*arguments: str) -> dict[str, Any]:
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert not result.get("failed"), f"{arguments}: {result}"
     return result
+
+
+def cpu_seconds(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 class Ours:
@@ -74,6 +81,9 @@ class Ours:
     def resident_mb(self) -> float:
         return psutil.Process(self._process.pid).memory_info().rss / 1e6
 
+    def cpu_seconds(self) -> float:
+        return cpu_seconds(self._process.pid)
+
     def __enter__(self) -> Self:
         return self
 
@@ -91,6 +101,9 @@ class Theirs:
 
     def resident_mb(self) -> float:
         return sum(psutil.Process(process.pid).memory_info().rss for process in self._cluster.processes.values()) / 1e6
+
+    def cpu_seconds(self) -> float:
+        return sum(cpu_seconds(process.pid) for process in self._cluster.processes.values())
 
 
 @contextmanager
@@ -113,9 +126,13 @@ Start = Callable[[int], Any]
 def measure_throughput(table: Table, start: Start, *, kafka: bool, runs: int, scale: float) -> None:
     for _ in range(runs):
         with start(3) as (cluster, seconds):
-            table.add("start of 3 + 3 nodes to the first acknowledged record", "s", "≤ 1.5 s", seconds, kafka=kafka)
+            table.add("start of 3 + 3 nodes to the first acknowledged record", "s", "≤ 1.0 s", seconds, kafka=kafka)
             time.sleep(IDLE_S)
-            table.add("resident when idle, 3 + 3 nodes", "MB", "≤ 200 MB", cluster.resident_mb(), kafka=kafka)
+            before = cluster.cpu_seconds()
+            time.sleep(IDLE_S)
+            of_a_core = 100 * (cluster.cpu_seconds() - before) / IDLE_S
+            table.add("of a core when idle, 3 + 3 nodes", "%", "≤ 5 %", of_a_core, kafka=kafka)
+            table.add("resident when idle, 3 + 3 nodes", "MB", "≤ 150 MB", cluster.resident_mb(), kafka=kafka)
             produce(table, cluster.bootstrap, 3, "all", kafka=kafka, scale=scale)
     for _ in range(runs):
         with start(1) as (cluster, _):
@@ -178,23 +195,23 @@ class _OurNodes:
     """Node actions on a Lab."""
 
     def __init__(self, lab: Any) -> None:
-        self._lab = lab
+        self.lab = lab
         self.bootstrap: str = lab.bootstrap_servers
 
     def leader(self) -> int:
-        self._lab.wait_until_healthy(30)
-        leader: int = self._lab.describe().leader("paced", 0)
+        self.lab.wait_until_healthy(30)
+        leader: int = self.lab.describe().leader("paced", 0)
         return leader
 
     def controller(self) -> int:
-        controller: int = self._lab.describe().controller
+        controller: int = self.lab.describe().controller
         return controller
 
     def kill(self, node_id: int) -> None:
-        self._lab.kill(node_id)
+        self.lab.kill(node_id)
 
     def stop(self, node_id: int) -> None:
-        self._lab.stop(node_id)
+        self.lab.stop(node_id)
 
 
 class _TheirNodes:
@@ -229,10 +246,10 @@ class _TheirNodes:
 
 
 @contextmanager
-def _our_nodes() -> Iterator[_OurNodes]:
+def _our_nodes(config: Mapping[str, object] | None = None) -> Iterator[_OurNodes]:
     from kafkalab import Lab
 
-    with Lab(brokers=3, controllers=3) as lab:
+    with Lab(brokers=3, controllers=3, config=config) as lab:
         yield _OurNodes(lab)
 
 
@@ -254,7 +271,7 @@ def measure_failover(table: Table, runs: int, *, kafka: bool) -> None:
                 time.sleep(2)
                 nodes.kill(leader)
                 gap = finished()["longest_gap_seconds"]
-            table.add("kill of a leader: longest gap between acknowledgements", "s", "≤ 9.2 s", gap, kafka=kafka)
+            table.add("kill of a leader: longest gap between acknowledgements", "s", "≤ 9.05 s", gap, kafka=kafka)
     for _ in range(runs):
         with start() as nodes:
             load("create", nodes.bootstrap, "paced", "1", "3")
@@ -268,8 +285,69 @@ def measure_failover(table: Table, runs: int, *, kafka: bool) -> None:
                 time.sleep(2)
                 nodes.kill(controller)
                 gap = finished()["longest_gap_seconds"]
-            table.add("kill of the active controller: longest gap in metadata commits", "s", "≤ 3 s", commits(), kafka=kafka)
+            table.add("kill of the active controller: longest gap in metadata commits", "s", "≤ 2.2 s", commits(), kafka=kafka)
             table.add("kill of the active controller: longest gap between acknowledgements", "s", "none", gap, kafka=kafka)
+
+
+def measure_our_failover(table: Table, runs: int) -> None:
+    """What is not measured beside Apache Kafka: a thousand partitions at once, and a shorter time until followers miss their leader."""
+    for _ in range(runs):
+        with _our_nodes({"controller.quorum.fetch.timeout.ms": 1_000}) as nodes:
+            with _metadata_commits(nodes.bootstrap) as commits:
+                time.sleep(2)
+                nodes.kill(nodes.controller())
+                time.sleep(5)
+            table.add("the same where controllers miss their leader after 1 s", "s", "≤ 1.5 s", commits(), kafka=False)
+        for verb, since in (("kill", "its fencing"), ("stop", "the order")):
+            name = f"{verb} of one of three leaders of 1,000 partitions: all of them acknowledge again, after {since}"
+            table.add(name, "s", "≤ 1 s", _many_led_again(verb), kafka=False)
+
+
+def _many_led_again(verb: str) -> float:
+    """Seconds until each of 1,000 partitions has acknowledged a record after one of three leaders went away."""
+    from confluent_kafka import KafkaError, Message, Producer
+
+    from kafkalab.engine.telemetry.events import BrokerFenced
+
+    count = 1_000
+    with _our_nodes() as nodes:
+        lab = nodes.lab
+        lab.create_topic("many", partitions=count, replication_factor=3, timeout=60)
+        lab.wait_until_healthy(60)
+        # It asks often who leads: with the usual pauses they are what is measured.
+        settings = {"topic.metadata.refresh.interval.ms": 200, "topic.metadata.refresh.fast.interval.ms": 20, "retry.backoff.ms": 20}
+        producer = Producer(
+            {"bootstrap.servers": lab.bootstrap_servers, "acks": "all", "linger.ms": 0, "retry.backoff.max.ms": 50, **settings}
+        )
+        acknowledged_at: dict[int, float] = {}
+
+        def answered(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                acknowledged_at[message.partition()] = time.monotonic()
+
+        def write_to_each() -> None:
+            for partition in range(count):
+                producer.produce("many", b"x", partition=partition, on_delivery=answered)
+
+        write_to_each()
+        producer.flush(60)
+        acknowledged_at.clear()
+        if verb == "kill":
+            events = lab.hub.open_reader()
+            lab.kill(1)
+            while not any(isinstance(event, BrokerFenced) and event.broker_id == 1 for event in events.drain(100_000)[0]):
+                events.wait_changed(1.0)
+            at = time.monotonic()
+            write_to_each()
+        else:
+            at = time.monotonic()
+            stopping = threading.Thread(target=nodes.stop, args=(1,))
+            stopping.start()
+            write_to_each()
+            stopping.join()
+        producer.flush(60)
+        assert len(acknowledged_at) == count
+        return max(acknowledged_at.values()) - at
 
 
 @contextmanager
@@ -362,6 +440,7 @@ def main() -> None:
             measure_storage(table, options.parts.split(","), beside=beside, scale=options.scale)
     if options.only in (None, "failover"):
         measure_failover(table, options.runs, kafka=False)
+        measure_our_failover(table, options.runs)
         if beside:
             measure_failover(table, options.runs, kafka=True)
     if options.only in (None, "window"):

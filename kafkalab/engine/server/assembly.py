@@ -122,6 +122,11 @@ class Node:
     # --- to look at ----------------------------------------------------------------------------
 
     @property
+    def is_ended(self) -> bool:
+        """Whether it says and hears nothing any more; its files may still be written."""
+        return self._is_ended
+
+    @property
     def image(self) -> MetadataImage:
         """The committed metadata as far as it has come here."""
         return self._image
@@ -578,47 +583,56 @@ class Node:
         if self._replica_manager is not None:
             self._replica_manager.shutdown()
 
-        def finish() -> None:
-            if self._is_ended:
-                return
-            self._is_ended = True
-            if self._controller is not None:
-                self._controller.close()
-            if self._registrar is not None:
-                self._registrar.close()
-            for channel in self._channels:
-                channel.close()
-            for network in self._networks:
-                network.close()
-            self._sampler.stop()
-            if self._snapshots is not None:
-                self._snapshots.stop()
-            for listener in self._listeners:
-                listener.end()
-            self._links.close()
-            if self._log_manager is not None:
-                assert self._lifecycle is not None
-                try:
-                    self._log_manager.close(self._lifecycle.broker_epoch)
-                except (StorageError, ApiError) as e:
-                    # Its next start finds no word of a clean stop and looks at everything.
-                    log.error("node %d could not close its logs: %s", self._spec.node_id, e)
-            if self._raft_log is not None:
-                try:
-                    self._raft_log.close()
-                except ApiError as e:
-                    log.error("node %d could not close its metadata log: %s", self._spec.node_id, e)
-            self._disk_worker.close(wait=True)
-            self._storage.close()
-            self._directories.release()
-            on_stopped()
-
         if self._raft is None:
-            finish()
+            self._fall_silent(on_stopped)
         else:
             if not self._hands_over:
                 self._raft.abandon()
-            self._raft.shutdown(finish)
+            self._raft.shutdown(lambda: self._fall_silent(on_stopped))
+
+    def _fall_silent(self, on_stopped: Callable[[], None]) -> None:
+        """Nothing is said or heard any more; the files follow in a later turn.
+
+        Sockets are closed when this one is over. Whoever waits for an answer must not wait until the logs are on the disk.
+        """
+        if self._is_ended:
+            return
+        if self._controller is not None:
+            self._controller.close()
+        if self._registrar is not None:
+            self._registrar.close()
+        for channel in self._channels:
+            channel.close()
+        for network in self._networks:
+            network.close()
+        self._sampler.stop()
+        if self._snapshots is not None:
+            self._snapshots.stop()
+        for listener in self._listeners:
+            listener.end()
+        self._links.close()
+        self._clock.call_later(0.0, lambda: self._close_files(on_stopped))
+
+    def _close_files(self, on_stopped: Callable[[], None]) -> None:
+        if self._is_ended:
+            return
+        self._is_ended = True
+        if self._log_manager is not None:
+            assert self._lifecycle is not None
+            try:
+                self._log_manager.close(self._lifecycle.broker_epoch)
+            except (StorageError, ApiError) as e:
+                # Its next start finds no word of a clean stop and looks at everything.
+                log.error("node %d could not close its logs: %s", self._spec.node_id, e)
+        if self._raft_log is not None:
+            try:
+                self._raft_log.close()
+            except ApiError as e:
+                log.error("node %d could not close its metadata log: %s", self._spec.node_id, e)
+        self._disk_worker.close(wait=True)
+        self._storage.close()
+        self._directories.release()
+        on_stopped()
 
     def abandon(self, *, torn_tail_bytes: int | None = None) -> None:
         """What a kill leaves behind: sockets reset, files as they are, nothing said.

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 GOODBYE_SHARE: Final = 0.7
 """The part of a stop's time that is left to the controller to move leadership away."""
 KILL_WAIT_S: Final = 10.0
+FILES_WAIT_S: Final = 300.0
 FAULT_POLL_S: Final = 0.1
 
 
@@ -119,10 +120,17 @@ class NodeRunner:
         """
         self.resume()
         self._post(lambda: self._begin_stop(timeout * 1000 * GOODBYE_SHARE if hands_over else 0.0))
-        if not self._ended.wait(timeout):
+        if not self._ended.wait(timeout) and not self._is_through_with_its_files():
             log.warning("node %d did not stop within %g s and is killed", self.spec.node_id, timeout)
             self.kill()
         self._thread.join(KILL_WAIT_S)
+
+    def _is_through_with_its_files(self) -> bool:
+        """A node that writes its logs down for a clean end is waited for: a kill would not come before that is over."""
+        if self._node is None or not self._node.is_ended:
+            return False
+        log.info("node %d is still writing its logs", self.spec.node_id)
+        return self._ended.wait(FILES_WAIT_S)
 
     def kill(self) -> None:
         """End the node as SIGKILL would: nothing flushed, no goodbye, sockets reset."""
@@ -199,10 +207,10 @@ class NodeRunner:
         finally:
             try:
                 # Transports that were closed or aborted let go of their sockets in one more turn.
-                self._loop.run_until_complete(asyncio.sleep(0))
+                self._turn()
                 for task in asyncio.all_tasks(self._loop):
                     task.cancel()
-                self._loop.run_until_complete(asyncio.sleep(0))
+                self._turn()
             finally:
                 self._loop.close()
                 if not self._ready.done():
@@ -210,6 +218,17 @@ class NodeRunner:
                 self._ended.set()
         if self.on_exit is not None:
             self.on_exit(self.failure)
+
+    def _turn(self) -> None:
+        """Let everything that is due run once."""
+        while True:
+            turn = self._loop.create_task(asyncio.sleep(0))
+            try:
+                self._loop.run_until_complete(turn)
+            except RuntimeError:
+                if not turn.done():
+                    continue  # a kill that came while the node closed its files stops a loop that ended already
+            return
 
     async def _boot(self) -> None:
         try:
