@@ -117,6 +117,7 @@ class ClusterModel:
             ev.PartitionChanged: self._partition_changed,
             ev.FirstWriteAcknowledged: self._first_write_acknowledged,
             ev.GroupStateChanged: self._group_state_changed,
+            ev.LogRecovered: self._log_recovered,
             ev.LogTruncated: self._log_truncated,
             ev.LinkCut: self._link_cut,
             ev.LinkImpaired: self._link_impaired,
@@ -399,6 +400,13 @@ class ClusterModel:
         change.parts.add(Part.NODES)
         change.nodes.add(event.node_id)
         self._refresh_node(node, event.at_ms, change)
+
+    def _log_recovered(self, event: ev.LogRecovered, change: ChangeSet) -> None:
+        """A node that was down looks through its logs: it is on its way long before it has its ports."""
+        if self._gone.pop(event.node_id, None) is not None:
+            node = self._node(event.node_id, change)
+            node.cause = ""
+            self._refresh_node(node, event.at_ms, change)
 
     def _node_gone(self, event: ev.Event, state: NodeState, cause: str, change: ChangeSet) -> None:
         node = self._node(event.node_id, change)

@@ -148,6 +148,18 @@ def test_a_kill_takes_leaders_away_at_once_and_fencing_gives_them_back() -> None
     assert [action.action for action in model.notice.actions] == ["restart", "show", "why"]  # type: ignore[union-attr]
 
 
+def test_a_broker_that_looks_through_its_logs_is_on_its_way() -> None:
+    model = ClusterModel()
+    samples.failover_story(model)
+    assert model.nodes[2].state is NodeState.KILLED
+    recovered = ev.LogRecovered(at_ms=model.now_ms, node_id=2, topic="orders", partition=0, log_end_offset=7, cut_bytes=0)
+    model.apply([recovered], {}, 0, model.now_ms)
+    assert model.nodes[2].state is NodeState.STARTING
+    assert_numbers_agree(model)
+    model.apply([ev.NodeCrashed(at_ms=model.now_ms, node_id=2, cause="its port is taken")], {}, 0, model.now_ms)
+    assert model.nodes[2].state is NodeState.CRASHED
+
+
 def test_a_restarted_broker_is_behind_then_in_sync_and_all_is_well() -> None:
     model = ClusterModel()
     cluster = samples.failover_story(model)
