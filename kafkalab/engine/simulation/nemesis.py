@@ -15,6 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.metadata.image import CONFIG_TOPIC
 from kafkalab.engine.protocol.apis import ApiKey
 
 if TYPE_CHECKING:
@@ -25,6 +26,16 @@ CLOCK_JUMP_MAX_S: Final = 1_200.0
 DISK_FREE_MAX: Final = 20_000
 VOTERS_MIN: Final = 2
 ASK_WITHIN_MS: Final = 20_000.0
+ALTERATIONS: Final[Mapping[str, Sequence[str]]] = {
+    "segment.ms": ("300", "1000", "5000"),
+    "flush.messages": ("1", "10"),
+    "index.interval.bytes": ("0", "100"),
+    "compression.type": ("gzip", "zstd"),
+}
+"""Settings of a topic that change what brokers do with the little that is written here, and nothing of what clients were
+promised; segment.bytes cannot: a run's logs never come near the least that Kafka takes."""
+_SET: Final = 0
+_DELETE: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,8 +403,16 @@ class Nemesis:
     def _alter_topic(self, episode: Episode) -> Callable[[], None]:
         rng = Random(int(episode.amount))
         topic = rng.choice(self._topics)
-        self._world.alter_topic(topic, {"segment.bytes": rng.choice((16_384, 65_536, 1_048_576))}, wait=False)
-        return lambda: self._world.alter_topic(topic, {"segment.bytes": None}, wait=False)
+        setting = rng.choice(list(ALTERATIONS))
+        value = rng.choice(ALTERATIONS[setting])
+
+        def alter(operation: int, value: str | None) -> None:
+            configs = [{"name": setting, "config_operation": operation, "value": value}]
+            body = {"resources": [{"resource_type": CONFIG_TOPIC, "resource_name": topic, "configs": configs}], "validate_only": False}
+            self._ask(ApiKey.INCREMENTAL_ALTER_CONFIGS, body, lambda response: response.responses[0].error_code, frozenset({Errors.NONE}))
+
+        alter(_SET, value)
+        return lambda: alter(_DELETE, None)
 
     def _create_topic(self, episode: Episode) -> Callable[[], None]:
         rng = Random(int(episode.amount))
