@@ -99,6 +99,9 @@ class Storage(Protocol):
     def sync_later(self, file: DataFile, done: Done) -> None:
         """Sync a file without holding up whoever asks; ``done`` may be called at once."""
 
+    def sync_dir_later(self, path: Path, done: Done) -> None:
+        """As :meth:`sync_dir`, of the names as they are now, without holding up whoever asks; ``done`` may be called at once."""
+
     def space(self, path: Path) -> tuple[int, int]:
         """The bytes of the disk on which a directory lies, and how many of them can still be written."""
 
@@ -207,7 +210,7 @@ class OpenableFile:
 class FileStorage:
     """Real directories and files. At most ``open_files_max`` data files are open at a time.
 
-    Without ``background`` nothing is put off: :meth:`sync_later` syncs at once.
+    Without ``background`` nothing is put off: :meth:`sync_later` and :meth:`sync_dir_later` sync at once.
     """
 
     def __init__(self, *, open_files_max: int = OPEN_FILES_MAX, background: Background | None = None) -> None:
@@ -290,9 +293,32 @@ class FileStorage:
             done(error)
             return
 
+        self._sync_beside(sync_data, fd, done)
+
+    def sync_dir_later(self, path: Path, done: Done) -> None:
+        if self._background is None or sys.platform == "win32":
+            try:
+                sync_directory(path)
+            except OSError as error:
+                done(error)
+            else:
+                done(None)
+            return
+        try:
+            # Opened now: the directory may have another name before its turn comes.
+            fd = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            done(error)
+            return
+        self._sync_beside(os.fsync, fd, done)
+
+    def _sync_beside(self, sync: Callable[[int], None], fd: int, done: Done) -> None:
+        """Sync what a descriptor of our own stands for, and close it."""
+        assert self._background is not None, "somebody works beside the loop"
+
         def work() -> None:
             try:
-                sync_data(fd)
+                sync(fd)
             finally:
                 os.close(fd)
 
