@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -22,19 +21,11 @@ from kafkalab.engine.simulation.shrink import shrink
 from kafkalab.engine.simulation.timeline import TimelineError, lines, read_timeline, write_timeline
 from kafkalab.engine.simulation.world import SimWorld
 
+pytestmark = pytest.mark.usefixtures("quiet_nodes")
+
 SEEDS = range(1, 11)
 SETTINGS = RunSettings(minutes=0.8)
 WIDE = RunSettings(minutes=0.5, is_wide=True)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Nodes in trouble say much; what matters of it is in the outcomes."""
-    logger = logging.getLogger("kafkalab.engine")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    yield
-    logger.setLevel(level)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

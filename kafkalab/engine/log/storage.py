@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -279,12 +280,7 @@ class FileStorage:
 
     def sync_later(self, file: DataFile, done: Done) -> None:
         if self._background is None or not isinstance(file, OpenableFile):
-            try:
-                file.sync()
-            except OSError as error:
-                done(error)
-            else:
-                done(None)
+            sync_now(file.sync, done)
             return
         try:
             # Of its own: the file may be closed to make room before its turn comes.
@@ -297,12 +293,7 @@ class FileStorage:
 
     def sync_dir_later(self, path: Path, done: Done) -> None:
         if self._background is None or sys.platform == "win32":
-            try:
-                sync_directory(path)
-            except OSError as error:
-                done(error)
-            else:
-                done(None)
+            sync_now(partial(sync_directory, path), done)
             return
         try:
             # Opened now: the directory may have another name before its turn comes.
@@ -348,6 +339,16 @@ class FileStorage:
     def closed(self, file: OpenableFile) -> None:
         with contextlib.suppress(ValueError):
             self._open_files.remove(file)
+
+
+def sync_now(sync: Callable[[], None], done: Done) -> None:
+    """Where nobody works beside the loop: sync, and tell what came of it."""
+    try:
+        sync()
+    except OSError as error:
+        done(error)
+    else:
+        done(None)
 
 
 def sync_data(fd: int) -> None:

@@ -9,7 +9,7 @@ written is there after them; so until a broker has back what a power loss took f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -101,14 +101,20 @@ def plan(rng: Random, *, for_ms: float, brokers: Sequence[int], controllers: Seq
     weights = [KINDS[kind] * rng.uniform(0.3, 1.0) for kind in chosen]
     mean_gap_ms = rng.choice((1_000.0, 3_000.0, 6_000.0))
     nodes = [*brokers, *(one for one in controllers if one not in brokers)]
-    episodes: list[Episode] = []
-    at_ms = 0.0
-    while True:
+    return [
+        _episode(rng, kind, at_ms, list(brokers), list(controllers), nodes)
+        for at_ms, kind in beginnings(rng, chosen, weights, mean_gap_ms=mean_gap_ms, for_ms=for_ms)
+    ]
+
+
+def beginnings(
+    rng: Random, kinds: Sequence[str], weights: Sequence[float], *, mean_gap_ms: float, for_ms: float
+) -> Iterator[tuple[float, str]]:
+    """When something begins, and what, up to the end of a run; chance is asked as the moments are taken."""
+    at_ms = rng.expovariate(1.0 / mean_gap_ms)
+    while at_ms < for_ms:
+        yield at_ms, rng.choices(kinds, weights)[0]
         at_ms += rng.expovariate(1.0 / mean_gap_ms)
-        if at_ms >= for_ms:
-            return episodes
-        kind = rng.choices(chosen, weights)[0]
-        episodes.append(_episode(rng, kind, at_ms, list(brokers), list(controllers), nodes))
 
 
 def _episode(rng: Random, kind: str, at_ms: float, brokers: list[int], controllers: list[int], nodes: list[int]) -> Episode:

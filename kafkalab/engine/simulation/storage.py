@@ -17,7 +17,7 @@ from random import Random
 from typing import Final
 
 from kafkalab.engine.faults.disk import DiskFault, DiskFaults, disk_full
-from kafkalab.engine.log.storage import Background, DataFile, Done
+from kafkalab.engine.log.storage import Background, DataFile, Done, sync_now
 
 DISK_BYTES: Final = 1 << 40
 GARBAGE_PROBABILITY: Final = 0.2
@@ -286,12 +286,7 @@ class MemoryStorage:
     def sync_later(self, file: DataFile, done: Done) -> None:
         assert isinstance(file, MemoryFile), "a storage syncs its own files"
         if self.background is None:
-            try:
-                file.sync()
-            except OSError as error:
-                done(error)
-            else:
-                done(None)
+            sync_now(file.sync, done)
             return
         try:
             inode = file._for_change()
