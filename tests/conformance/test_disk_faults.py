@@ -28,9 +28,9 @@ pytestmark = pytest.mark.expects_warnings
 
 
 class Writer:
-    """Writes numbered records as fast as they are acknowledged, until it is stopped."""
+    """Writes numbered records, some hundreds a second to each partition, until it is stopped."""
 
-    def __init__(self, lab: Lab, topic: str, partitions: int) -> None:
+    def __init__(self, lab: Lab, topic: str, partitions: int, record_bytes: int) -> None:
         self.acknowledged: dict[int, set[int]] = {partition: set() for partition in range(partitions)}
         self.failed: list[KafkaError] = []
         self._producer = Producer(
@@ -43,6 +43,7 @@ class Writer:
             }
         )
         self._topic = topic
+        self._filling = b"." * record_bytes
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -51,9 +52,8 @@ class Writer:
         number = 0
         while not self._stopping.is_set():
             for partition in self.acknowledged:
-                self._producer.produce(
-                    self._topic, value=b"%d" % number + b"." * 200, partition=partition, on_delivery=self._told(partition, number)
-                )
+                value = b"%d" % number + self._filling
+                self._producer.produce(self._topic, value=value, partition=partition, on_delivery=self._told(partition, number))
             number += 1
             self._producer.poll(0.002)
         self._producer.flush(WAIT_S)
@@ -84,8 +84,8 @@ class Writer:
 
 
 @contextmanager
-def writing(lab: Lab, topic: str, partitions: int) -> Iterator[Writer]:
-    writer = Writer(lab, topic, partitions)
+def writing(lab: Lab, topic: str, partitions: int, record_bytes: int = 200) -> Iterator[Writer]:
+    writer = Writer(lab, topic, partitions, record_bytes)
     try:
         writer.go_on()
         yield writer
@@ -184,7 +184,7 @@ def test_power_cuts_lose_nothing_that_was_acknowledged(isolation: Isolation) -> 
 
 
 def test_one_replica_keeps_what_was_synced() -> None:
-    with Lab(brokers=1, controllers=1) as lab:
+    with Lab(brokers=1, controllers=1, config=FAST_FAILOVER) as lab:
         lab.create_topic("safe", 1, 1, {"flush.messages": 1})
         lab.create_topic("fast", 1, 1)
         for topic in ("safe", "fast"):
@@ -256,8 +256,9 @@ def node_of(lab: Lab, node_id: int) -> NodeSnapshot:
 def test_a_replica_moves_to_another_directory_while_it_is_written_and_read() -> None:
     with Lab(brokers=2, controllers=1, log_dirs=3, config=FAST_FAILOVER) as lab:
         lab.create_topic("t", 1, 2, {"segment.bytes": 1 << 20})
-        with writing(lab, "t", 1) as writer:
-            writer.go_on(8_000)
+        # More than a segment, soon.
+        with writing(lab, "t", 1, 2_000) as writer:
+            writer.go_on(800)
             for broker_id in (1, 2):
                 for name in ("dir-3", "dir-2", "dir-2"):
                     assert move(lab, broker_id, "t", 0, name) is Errors.NONE
