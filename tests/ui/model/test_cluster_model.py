@@ -140,8 +140,8 @@ def test_a_kill_takes_leaders_away_at_once_and_fencing_gives_them_back() -> None
     gap_ms, where = model.failover.longest_gap(0, model.now_ms, [TopicPartition("orders", 1)])
     assert where == TopicPartition("orders", 1)
     assert 9_000 < gap_ms < 9_100
-    assert "went on after 9.0" in model.notice.text  # type: ignore[union-attr]
-    assert [action.action for action in model.notice.actions] == ["restart", "show", "why"]  # type: ignore[union-attr]
+    assert "went on after 9.0" in model.notice.text
+    assert [action.action for action in model.notice.actions] == ["restart", "show", "why"]
 
 
 def test_a_restarted_broker_is_behind_then_in_sync_and_all_is_well() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -145,11 +145,12 @@ def test_a_topic_is_made_and_deleted(lab: Lab) -> None:
 
 def test_what_is_asked_of_a_topic_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with Lab(brokers=1, controllers=1) as lab:
-        for ask in (
+        asked: list[Callable[[], None]] = [
             lambda: lab.delete_topic("nowhere"),
             lambda: lab.alter_topic("nowhere", {"retention.ms": 1000}),
             lambda: lab.reassign("nowhere", 0, (1,)),
-        ):
+        ]
+        for ask in asked:
             with pytest.raises(RequestRefused, match=r"nowhere.*: UNKNOWN_TOPIC_OR_PARTITION \(3\): .*nowhere"):
                 ask()
         # Of two that wait until a record passes, on one topic, the second finds that the first has tidied up.
