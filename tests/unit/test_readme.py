@@ -47,6 +47,10 @@ def test_all_commands_have_their_section_and_serve_all_of_its_options() -> None:
     assert {option for row in rows for option in re.findall(r"--[a-z-]+", row)} == options_of("serve")
 
 
+def test_the_window_takes_the_options_of_serve_but_one() -> None:
+    assert options_of("app") == options_of("serve") - {"--orders"}
+
+
 def test_targets_of_make_that_are_named_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for page in ("README.md", "CONTRIBUTING.md", "tests/benchmarks/README.md", "tests/conformance/README.md"):
