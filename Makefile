@@ -14,6 +14,7 @@ help:
 	@echo "make test     all tests but those beside Apache Kafka"
 	@echo "make oracle   tests beside Apache Kafka itself, where a JDK and Maven are"
 	@echo "make check    ruff, mypy --strict, import-linter"
+	@echo "make format   ruff, mending what it can"
 	@echo "make bench    the benchmark table; beside Apache Kafka where a JDK and Maven are"
 	@echo "make setup    only the environment in $(VENV) (setup-dev: with the tools for development)"
 	@echo "make clean    removes $(VENV) and all caches"

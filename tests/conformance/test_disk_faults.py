@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from kafkalab import Lab
 from kafkalab.engine.cluster.errors import HostError
+from kafkalab.engine.cluster.host import Isolation
 from kafkalab.engine.cluster.snapshot import NodeSnapshot
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.protocol.apis import ApiKey
@@ -26,9 +28,9 @@ pytestmark = pytest.mark.expects_warnings
 
 
 class Writer:
-    """Writes numbered records as fast as they are acknowledged, until it is stopped."""
+    """Writes numbered records, some hundreds a second to each partition, until it is stopped."""
 
-    def __init__(self, lab: Lab, topic: str, partitions: int) -> None:
+    def __init__(self, lab: Lab, topic: str, partitions: int, record_bytes: int) -> None:
         self.acknowledged: dict[int, set[int]] = {partition: set() for partition in range(partitions)}
         self.failed: list[KafkaError] = []
         self._producer = Producer(
@@ -41,6 +43,7 @@ class Writer:
             }
         )
         self._topic = topic
+        self._filling = b"." * record_bytes
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -49,9 +52,8 @@ class Writer:
         number = 0
         while not self._stopping.is_set():
             for partition in self.acknowledged:
-                self._producer.produce(
-                    self._topic, value=b"%d" % number + b"." * 200, partition=partition, on_delivery=self._told(partition, number)
-                )
+                value = b"%d" % number + self._filling
+                self._producer.produce(self._topic, value=value, partition=partition, on_delivery=self._told(partition, number))
             number += 1
             self._producer.poll(0.002)
         self._producer.flush(WAIT_S)
@@ -82,8 +84,8 @@ class Writer:
 
 
 @contextmanager
-def writing(lab: Lab, topic: str, partitions: int) -> Iterator[Writer]:
-    writer = Writer(lab, topic, partitions)
+def writing(lab: Lab, topic: str, partitions: int, record_bytes: int = 200) -> Iterator[Writer]:
+    writer = Writer(lab, topic, partitions, record_bytes)
     try:
         writer.go_on()
         yield writer
@@ -135,9 +137,13 @@ def where(lab: Lab, broker_id: int, topic: str, partition: int) -> str:
     raise AssertionError(f"{topic}-{partition} is nowhere on broker {broker_id}")
 
 
+def is_in(name: str, lab: Lab, broker_id: int, topic: str, partition: int) -> bool:
+    return where(lab, broker_id, topic, partition) == name
+
+
 @pytest.mark.parametrize("isolation", ["thread", "process"])
-def test_a_broker_loses_a_directory_and_goes_on(isolation: str) -> None:
-    with Lab(brokers=3, controllers=1, log_dirs=2, isolation=isolation, config=FAST_FAILOVER) as lab:  # type: ignore[arg-type]
+def test_a_broker_loses_a_directory_and_goes_on(isolation: Isolation) -> None:
+    with Lab(brokers=3, controllers=1, log_dirs=2, isolation=isolation, config=FAST_FAILOVER) as lab:
         lab.create_topic("t", 6, 3, {"min.insync.replicas": 2})
         events = lab.hub.open_reader()
         with writing(lab, "t", 6) as writer:
@@ -161,8 +167,8 @@ def test_a_broker_loses_a_directory_and_goes_on(isolation: str) -> None:
 
 
 @pytest.mark.parametrize("isolation", ["thread", "process"])
-def test_power_cuts_lose_nothing_that_was_acknowledged(isolation: str) -> None:
-    with Lab(brokers=3, controllers=3, isolation=isolation, config=FAST_FAILOVER) as lab:  # type: ignore[arg-type]
+def test_power_cuts_lose_nothing_that_was_acknowledged(isolation: Isolation) -> None:
+    with Lab(brokers=3, controllers=3, isolation=isolation, config=FAST_FAILOVER) as lab:
         lab.create_topic("t", 3, 3, {"min.insync.replicas": 2, "segment.bytes": 1 << 20})
         with writing(lab, "t", 3) as writer:
             for broker_id, torn_tail in ((1, 0), (2, 333), (3, 50_000)):
@@ -178,7 +184,7 @@ def test_power_cuts_lose_nothing_that_was_acknowledged(isolation: str) -> None:
 
 
 def test_one_replica_keeps_what_was_synced() -> None:
-    with Lab(brokers=1, controllers=1) as lab:
+    with Lab(brokers=1, controllers=1, config=FAST_FAILOVER) as lab:
         lab.create_topic("safe", 1, 1, {"flush.messages": 1})
         lab.create_topic("fast", 1, 1)
         for topic in ("safe", "fast"):
@@ -222,8 +228,8 @@ def test_the_last_directory_takes_the_broker_with_it(kind: str) -> None:
 
 @pytest.mark.parametrize("isolation", ["thread", "process"])
 @pytest.mark.parametrize("kind", ["full", "broken"])
-def test_the_active_controllers_disk_takes_that_controller_alone_with_it(kind: str, isolation: str) -> None:
-    with Lab(brokers=2, controllers=3, isolation=isolation, config=FAST_FAILOVER) as lab:  # type: ignore[arg-type]
+def test_the_active_controllers_disk_takes_that_controller_alone_with_it(kind: str, isolation: Isolation) -> None:
+    with Lab(brokers=2, controllers=3, isolation=isolation, config=FAST_FAILOVER) as lab:
         lab.create_topic("t", 1, 2)
         active = lab.describe().controller
         with writing(lab, "t", 1) as writer:
@@ -250,16 +256,13 @@ def node_of(lab: Lab, node_id: int) -> NodeSnapshot:
 def test_a_replica_moves_to_another_directory_while_it_is_written_and_read() -> None:
     with Lab(brokers=2, controllers=1, log_dirs=3, config=FAST_FAILOVER) as lab:
         lab.create_topic("t", 1, 2, {"segment.bytes": 1 << 20})
-        with writing(lab, "t", 1) as writer:
-            writer.go_on(8_000)
+        # More than a segment, soon.
+        with writing(lab, "t", 1, 2_000) as writer:
+            writer.go_on(800)
             for broker_id in (1, 2):
                 for name in ("dir-3", "dir-2", "dir-2"):
                     assert move(lab, broker_id, "t", 0, name) is Errors.NONE
-                    wait_for(
-                        lambda broker_id=broker_id, name=name: where(lab, broker_id, "t", 0) == name,  # type: ignore[misc]
-                        "the replica in its new directory",
-                        WAIT_S,
-                    )
+                    wait_for(partial(is_in, name, lab, broker_id, "t", 0), "the replica in its new directory", WAIT_S)
                     writer.go_on(50)
             assert move(lab, 1, "t", 0, "dir-9") is Errors.LOG_DIR_NOT_FOUND
             assert move(lab, 1, "other", 0, "dir-3") is Errors.REPLICA_NOT_AVAILABLE

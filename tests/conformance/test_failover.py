@@ -12,8 +12,9 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from kafkalab import Lab
-from kafkalab.engine.telemetry.events import BrokerFenced, PartitionChanged, QuorumLeaderElected
+from kafkalab.engine.telemetry.events import BrokerFenced, Event, PartitionChanged, QuorumLeaderElected
 from tests.support.steady_load import WAIT_S, Load, check
+from tests.support.waiting import wait_for
 
 from .conftest import FAST_FAILOVER
 
@@ -24,24 +25,40 @@ def fast_lab(**options: Any) -> Iterator[Lab]:
         yield lab
 
 
+class Happened:
+    """What happens in a cluster from here on."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._reader = lab.hub.open_reader()
+        self.events: list[Event] = []
+
+    def fenced(self) -> list[int]:
+        """The brokers that were fenced until now."""
+        self.events += self._reader.drain(100_000)[0]
+        return [event.broker_id for event in self.events if isinstance(event, BrokerFenced)]
+
+    def wait_until_fenced(self, broker_id: int) -> None:
+        wait_for(lambda: broker_id in self.fenced(), f"broker {broker_id} fenced", WAIT_S)
+
+
 @pytest.mark.expects_warnings
 @pytest.mark.timeout(240)
 def test_every_broker_is_killed_in_turn_under_load() -> None:
     with fast_lab() as lab:
         lab.create_topic("orders", partitions=3, replication_factor=3, config={"min.insync.replicas": 2})
-        events = lab.hub.open_reader()
+        happened = Happened(lab)
         with Load(lab.bootstrap_servers, "orders") as load:
             load.wait_for(200)
             for broker_id in lab.broker_ids:
                 lab.kill(broker_id)
-                load.wait_for(1_000)
+                happened.wait_until_fenced(broker_id)
+                load.wait_for(200)
                 lab.restart(broker_id)
                 lab.wait_until_healthy(WAIT_S)
             load.wait_for(200)
         check(lab.bootstrap_servers, "orders", load)
-        happened = events.drain(100_000)[0]
-        assert [event.broker_id for event in happened if isinstance(event, BrokerFenced)] == list(lab.broker_ids)
-        moved = [event for event in happened if isinstance(event, PartitionChanged) and "fenced" in event.cause]
+        assert happened.fenced() == list(lab.broker_ids)
+        moved = [event for event in happened.events if isinstance(event, PartitionChanged) and "fenced" in event.cause]
         assert moved
         assert all(f"broker {event.old_leader} was fenced" in event.cause for event in moved if event.new_leader != event.old_leader)
 
@@ -52,13 +69,15 @@ def test_every_broker_is_killed_in_turn_under_load() -> None:
 def test_kill_9_from_outside_loses_nothing() -> None:
     with fast_lab(isolation="process") as lab:
         lab.create_topic("orders", partitions=3, replication_factor=3, config={"min.insync.replicas": 2})
+        happened = Happened(lab)
         with Load(lab.bootstrap_servers, "orders") as load:
             load.wait_for(200)
             for broker_id in lab.broker_ids:
                 pid = lab.describe().node(broker_id).pid
                 assert pid is not None and pid != os.getpid()
                 os.kill(pid, signal.SIGKILL)
-                load.wait_for(1_000)
+                happened.wait_until_fenced(broker_id)
+                load.wait_for(200)
                 assert lab.describe().node(broker_id).state == "killed"
                 lab.restart(broker_id)
                 lab.wait_until_healthy(WAIT_S)

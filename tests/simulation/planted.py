@@ -26,7 +26,7 @@ from kafkalab.engine.coordinator import runtime
 from kafkalab.engine.coordinator.group.classic import ClassicGroup
 from kafkalab.engine.log import log as log_module
 from kafkalab.engine.log import recovery, retention
-from kafkalab.engine.log.log import Log
+from kafkalab.engine.log.cleaner import LogCleaner
 from kafkalab.engine.log.producer_state import ProducerState
 from kafkalab.engine.metadata import snapshot_generator
 from kafkalab.engine.metadata.image_writer import image_records
@@ -397,13 +397,13 @@ def _generations_unchecked() -> Sequence[Change]:
 
 
 def _compacted_names_not_synced() -> Sequence[Change]:
-    right = Log.replace_segments
+    right = LogCleaner._wait_for
 
-    def replace_segments(self: Any, cleaned: Any, replaced: Any) -> None:
-        with patch.object(self._storage, "sync_dir", lambda path: None):
-            right(self, cleaned, replaced)
+    def wait_for(self: Any, step: Any) -> None:
+        with patch.object(self._storage, "sync_dir_later", lambda path, done: done(None)):
+            right(self, step)
 
-    return [(Log, "replace_segments", replace_segments)]
+    return [(LogCleaner, "_wait_for", wait_for)]
 
 
 def _retention_too_short() -> Sequence[Change]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from functools import cache
 from itertools import chain
 
@@ -12,18 +10,10 @@ import pytest
 from kafkalab.engine.simulation.run import RunSettings, run_seed
 from tests.simulation.planted import BUGS, PlantedBug, findings, planted
 
+pytestmark = pytest.mark.usefixtures("quiet_nodes")
+
 SEEDS_MAX = 40
 """When the engine has changed a recorded seed may be another run than it was: then others are tried, so many."""
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Nodes in trouble say much; what matters of it is in the outcomes."""
-    logger = logging.getLogger("kafkalab.engine")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    yield
-    logger.setLevel(level)
 
 
 class _Settings:

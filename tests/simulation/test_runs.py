@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,26 +12,20 @@ from typer.testing import CliRunner
 
 import kafkalab.cli.simulate
 from kafkalab.cli import commands
+from kafkalab.engine.simulation import nemesis
 from kafkalab.engine.simulation.history import Anomaly
-from kafkalab.engine.simulation.nemesis import KINDS, Episode, plan
+from kafkalab.engine.simulation.nemesis import ALTERATIONS, KINDS, Episode, Nemesis, plan
 from kafkalab.engine.simulation.occasions import OCCASIONS
 from kafkalab.engine.simulation.run import Outcomes, RunSettings, run_seed
 from kafkalab.engine.simulation.shrink import shrink
 from kafkalab.engine.simulation.timeline import TimelineError, lines, read_timeline, write_timeline
+from kafkalab.engine.simulation.world import SimWorld
+
+pytestmark = pytest.mark.usefixtures("quiet_nodes")
 
 SEEDS = range(1, 11)
 SETTINGS = RunSettings(minutes=0.8)
 WIDE = RunSettings(minutes=0.5, is_wide=True)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Nodes in trouble say much; what matters of it is in the outcomes."""
-    logger = logging.getLogger("kafkalab.engine")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    yield
-    logger.setLevel(level)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -79,6 +72,27 @@ def test_each_misfortune_is_one(kind: str) -> None:
     outcomes = run_seed(5, RunSettings(minutes=0.2, partitions=3, producers=1, members=0, kinds=(kind,)))
     assert outcomes.is_right, f"--narrow --seed 5 --faults {kind}: {outcomes.detail}"
     assert {episode.kind for episode in outcomes.episodes} == {kind}
+
+
+@pytest.mark.parametrize("setting", ALTERATIONS)
+def test_altered_settings_come_to_hold_and_are_taken_back(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nemesis, "ALTERATIONS", {setting: ALTERATIONS[setting]})
+    world = SimWorld(1)
+    world.start()
+    world.create_topic("orders", 1)
+    Nemesis(world, [Episode("alter_topic", 10.0, 5_000.0, amount=7.0)], ["orders"], lambda what: None).start()
+    world.run(3_000.0)
+    image = world.image()
+    assert image is not None and image.topic_config("orders").get(setting) in ALTERATIONS[setting]
+    world.run(5_000.0)
+    assert image.topic_config("orders") == {}
+
+
+def test_an_alteration_that_is_refused_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nemesis, "ALTERATIONS", {"segment.bytes": ["16384"]})
+    outcomes = run_seed(5, RunSettings(minutes=0.2, partitions=1, producers=1, members=0, kinds=("alter_topic",)))
+    assert outcomes.failure is not None and outcomes.failure.kind == "unexpected refusal"
+    assert "INCREMENTAL_ALTER_CONFIGS: INVALID_CONFIG" in outcomes.detail
 
 
 def test_a_plan_is_its_seed_and_lies_within_its_time() -> None:

@@ -27,6 +27,11 @@ class _World:
         return 101
 
 
+def watched() -> tuple[_World, SilenceWatch]:
+    world: Any = _World()
+    return world, SilenceWatch(world)
+
+
 def look(watch: SilenceWatch, world: _World, for_ms: float, *, fenced: bool) -> list[str | None]:
     image: Any = SimpleNamespace(brokers={1: SimpleNamespace(fenced=fenced)})
     found = []
@@ -38,15 +43,13 @@ def look(watch: SilenceWatch, world: _World, for_ms: float, *, fenced: bool) -> 
 
 
 def test_who_is_dead_for_too_long_and_in_service_is_told_of() -> None:
-    world = _World()
-    watch = SilenceWatch(world)  # type: ignore[arg-type]
+    world, watch = watched()
     assert not look(watch, world, LIMIT_MS, fenced=False)
     assert look(watch, world, 2 * LOOK_EVERY_MS, fenced=False)
 
 
 def test_a_late_heartbeat_of_the_dead_lets_it_be_in_service_for_a_session_more() -> None:
-    world = _World()
-    watch = SilenceWatch(world)  # type: ignore[arg-type]
+    world, watch = watched()
     assert not look(watch, world, 3_000.0, fenced=False)
     assert not look(watch, world, LIMIT_MS, fenced=True)
     assert not look(watch, world, LIMIT_MS, fenced=False)

@@ -135,3 +135,27 @@ def test_a_sync_beside_the_loop_counts_when_it_is_done(storage: MemoryStorage) -
     work()
     done(None)
     assert storage.unsynced_bytes == 5 and told == [None]
+
+
+def test_names_that_are_synced_beside_the_loop_are_those_that_were_there(storage: MemoryStorage) -> None:
+    waiting = []
+    storage.background = lambda work, done: waiting.append((work, done))
+    told: list[OSError | None] = []
+    for name in ("early", "late", "lost"):
+        if name == "late":
+            storage.make_dirs(ROOT / "t-0")
+            storage.sync_dir_later(ROOT, told.append)
+        elif name == "lost":
+            work, done = waiting.pop()
+            assert told == []
+            work()
+            done(None)
+        file = storage.open(str(ROOT / name))
+        file.append(b"", b"x")
+        file.sync()
+    assert told == [None] and not waiting
+    storage.lose_unsynced(0)
+    assert sorted(storage.list_dir(ROOT)) == ["early", "t-0"]
+    storage.set_faults([DiskFault(DiskFaultKind.BROKEN, str(ROOT))])
+    storage.sync_dir_later(ROOT, told.append)
+    assert isinstance(told[1], OSError) and not waiting

@@ -50,6 +50,8 @@ _UNCLEAN: Final = 1
 _NO_ERROR: Final = (0, None)
 _NOBODY_TO_ELECT: Final = (Errors.PREFERRED_LEADER_NOT_AVAILABLE, Errors.ELIGIBLE_LEADERS_NOT_AVAILABLE)
 """A client may try again for ever; that a node has to come back first is an answer."""
+_NO_SUCH_TOPIC: Final = (Errors.UNKNOWN_TOPIC_OR_PARTITION,)
+"""Brokers may come to know a topic a moment later; the active controller knows all that there are, and it answers."""
 
 
 class _Connection:
@@ -162,15 +164,20 @@ class AdminClient:
     def delete_topic(self, name: str, *, timeout_s: float) -> None:
         """Delete a topic by name.
 
-        :raises RequestRefused: when the controller will not.
+        :raises RequestRefused: when the controller will not, or there is none of that name.
         """
         body = {"topics": [{"name": name, "topic_id": None}], "timeout": int(timeout_s * 1000)}
 
         def ask(connection: _Connection) -> tuple[int, str | None]:
             result = connection.call(ApiKey.DELETE_TOPICS, body).responses[0]
-            return result.error_code, result.error_message
+            # Kafka's words for it are of a partition that a server does not host.
+            message = f"There is no topic {name!r}." if result.error_code in _NO_SUCH_TOPIC else result.error_message
+            return result.error_code, message
 
-        self._until_answered(f"Deleting topic {name!r}", ask, timeout_s, is_done=lambda error: error is Errors.UNKNOWN_TOPIC_OR_PARTITION)
+        def is_gone(error: Errors) -> bool:
+            return error in _NO_SUCH_TOPIC
+
+        self._until_answered(f"Deleting topic {name!r}", ask, timeout_s, final=_NO_SUCH_TOPIC, is_done=is_gone)
 
     def alter_topic(self, name: str, configs: Mapping[str, str | None], *, timeout_s: float) -> None:
         """Change settings of a topic, None taking one back, and wait until each broker that answers goes by them.
@@ -187,7 +194,7 @@ class AdminClient:
             result = connection.call(ApiKey.INCREMENTAL_ALTER_CONFIGS, body).responses[0]
             return result.error_code, result.error_message
 
-        self._until_answered(what, ask, timeout_s)
+        self._until_answered(what, ask, timeout_s, final=_NO_SUCH_TOPIC)
         for address in self._addresses():
             while not self._goes_by(address, name, configs, max(0.1, deadline - time.monotonic())):
                 if time.monotonic() >= deadline or self._gone.is_set():
@@ -246,7 +253,7 @@ class AdminClient:
             result = answer.responses[0].partitions[0]
             return result.error_code, result.error_message
 
-        self._until_answered(f"Moving {topic}-{partition}", ask, timeout_s, is_done=is_taken_back)
+        self._until_answered(f"Moving {topic}-{partition}", ask, timeout_s, final=_NO_SUCH_TOPIC, is_done=is_taken_back)
 
     def produce(self, topic: str, batch: bytes, *, timeout_s: float) -> None:
         """Write one batch to partition 0 with acks=all, and wait until every replica in sync has it.
@@ -313,7 +320,7 @@ class AdminClient:
             addresses = self._addresses()
             remaining_s = deadline - time.monotonic()
             if remaining_s <= 0 or self._gone.is_set():
-                raise HostError(f"{what} did not succeed within {timeout_s:g} s: {trouble}.")
+                raise HostError(f"{what} did not succeed within {timeout_s:g} s: {trouble.removesuffix('.')}.")
             if addresses:
                 host, port = addresses[turn % len(addresses)]
                 try:

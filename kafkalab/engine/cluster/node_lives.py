@@ -356,12 +356,8 @@ class NodeLives:
 
         :raises HostError: when it is not there, or does not run.
         """
-        with self.changed:
-            node = self.node(node_id)
-            if node.state is not NodeState.RUNNING or node.runner is None:
-                raise HostError(f"Node {node_id} cannot be paused: it is {node.state}.")
-            self._move(node, NodeState.PAUSED)
-            runner, at_ms = node.runner, wall_ms()
+        _, runner = self._switch(node_id, NodeState.RUNNING, NodeState.PAUSED, "paused")
+        at_ms = wall_ms()
         runner.pause()
         self._hub.emit(NodePaused(at_ms=at_ms, node_id=node_id, cause=BY_YOU))
         _log.info("node %s was paused", node_id)
@@ -371,13 +367,15 @@ class NodeLives:
 
         :raises HostError: when it is not there, or is not paused.
         """
+        self._resume(*self._switch(node_id, NodeState.PAUSED, NodeState.RUNNING, "resumed"))
+
+    def _switch(self, node_id: int, before: NodeState, after: NodeState, said: str) -> tuple[HostNode, Runner]:
         with self.changed:
             node = self.node(node_id)
-            if node.state is not NodeState.PAUSED or node.runner is None:
-                raise HostError(f"Node {node_id} cannot be resumed: it is {node.state}.")
-            self._move(node, NodeState.RUNNING)
-            runner = node.runner
-        self._resume(node, runner)
+            if node.state is not before or node.runner is None:
+                raise HostError(f"Node {node_id} cannot be {said}: it is {node.state}.")
+            self._move(node, after)
+            return node, node.runner
 
     def _resume(self, node: HostNode, runner: Runner) -> None:
         runner.resume()

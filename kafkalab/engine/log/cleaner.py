@@ -281,7 +281,7 @@ class LogCleaner:
 
     def _wait_for(self, step: SyncFiles) -> None:
         run = self._run
-        left = len(step.files)
+        left = len(step.files) + 1
 
         def synced(error: OSError | None) -> None:
             nonlocal left
@@ -297,6 +297,7 @@ class LogCleaner:
 
         for file in step.files:
             self._storage.sync_later(file, synced)
+        self._storage.sync_dir_later(step.directory, synced)
 
     def _done(self, cleaning: Cleaning) -> None:
         log, stats = cleaning.log, cleaning.stats

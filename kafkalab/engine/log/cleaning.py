@@ -11,7 +11,8 @@ Tombstones and markers of finished transactions stay until ``delete.retention.ms
 compaction that met them first; that time is written into their batch (bit 6 of the attributes) in
 place of the base timestamp.
 
-A segment's replacement is written beside it and put in place when it is complete and synced. If the
+A segment's replacement is written beside it and put in place when it is complete and synced, its name
+too: a file system may keep a renaming that takes the old one away and lose a name that is new. If the
 log was cut or segments went meanwhile, the compaction is given up: nothing was changed then.
 """
 
@@ -60,9 +61,10 @@ class CleaningAborted(Exception):
 
 
 class SyncFiles(NamedTuple):
-    """A step that waits for the disk: the next one follows when these files are synced."""
+    """A step that waits for the disk: the next one follows when these files are synced, and the names in their directory."""
 
     files: list[DataFile]
+    directory: Path
 
 
 class CleaningStats:
@@ -255,7 +257,7 @@ class Cleaning:
         if retained:
             kinds.append(TRANSACTION_INDEX_SUFFIX)
         files = [cleaned.file, *(self._storage.open(str(cleaned.path(kind))) for kind in kinds)]
-        yield SyncFiles(files)
+        yield SyncFiles(files, self.log.directory)
         for file in files:
             file.close()
         cleaned.unsynced = False
@@ -265,6 +267,8 @@ class Cleaning:
         self._storage.set_modified_ms(cleaned.path(LOG_SUFFIX), self._storage.modified_ms(group[-1].path(LOG_SUFFIX)))
         self._cleaned = None
         self.log.replace_segments(cleaned, group)
+        # Before it is written down that the log is compacted, and before what was replaced is removed.
+        yield SyncFiles([], self.log.directory)
 
     def _filter(self, chunk: bytes, at: int, header: BatchHeader, transactions: CleanedTransactions) -> Iterator[bytes | bool | None]:
         """What is left of a batch, as the last thing: True for all of it, False for nothing, or new bytes."""

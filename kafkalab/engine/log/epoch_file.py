@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from zlib import crc32
 
-from kafkalab.engine.common.time import Clock, Timer
+from kafkalab.engine.common.time import Clock
 from kafkalab.engine.log.checkpoint import LEADER_EPOCH_FILE, write_leader_epochs
 from kafkalab.engine.log.epochs import LeaderEpochs
 from kafkalab.engine.log.storage import Storage
+from kafkalab.engine.log.turns import Turn
 
 EPOCHS_DELAY_MS: Final = 100
 """How long the file of leader epochs may be behind; a log's place within the spread depends on its name."""
@@ -26,30 +26,25 @@ class LeaderEpochFile:
     :param unsynced: what an earlier life wrote may be in the page cache still.
     """
 
-    __slots__ = ("_clock", "_directory", "_epochs", "_storage", "_timer", "is_unsynced")
+    __slots__ = ("_directory", "_epochs", "_storage", "_turn", "is_unsynced")
 
     def __init__(self, storage: Storage, clock: Clock, directory: Path, epochs: LeaderEpochs, *, unsynced: bool) -> None:
         self._storage = storage
-        self._clock = clock
         self._directory = directory
         self._epochs = epochs
         self.is_unsynced = unsynced
         """A power cut may take what it says."""
-        self._timer: Timer | None = None
+        self._turn = Turn(clock, delay_ms=EPOCHS_DELAY_MS, spread_ms=EPOCHS_SPREAD_MS)
 
     def write_soon(self, write: Callable[[], None]) -> None:
         """An epoch has begun: ``write`` is called in a while, unless the file has been written before."""
         self.is_unsynced = True
-        if self._timer is not None:
-            return
 
         def follow() -> None:
-            self._timer = None
             if self._epochs.dirty:
                 write()
 
-        spread_ms = crc32(self._directory.name.encode()) % EPOCHS_SPREAD_MS
-        self._timer = self._clock.call_later(EPOCHS_DELAY_MS + spread_ms, follow)
+        self._turn.come(self._directory.name, follow)
 
     def write(self, *, sync: bool = False) -> None:
         """Write the entries as they are; without ``sync`` a power cut may take them, for they are in the batches too.
@@ -62,9 +57,7 @@ class LeaderEpochFile:
 
     def abandon(self) -> None:
         """Write it no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._turn.cancel()
 
     def moved(self, directory: Path) -> None:
         """The directory has another name."""

@@ -194,6 +194,21 @@ class FaultyStorage(FileStorage):
             self.note_synced(file.path, size)
         done(error)
 
+    def sync_dir_later(self, path: Path, done: Done) -> None:
+        try:
+            self.faults.check_read(path)
+        except OSError as error:
+            done(error)
+            return
+        names = frozenset(self._new_names.get(str(path), ()))
+        super().sync_dir_later(path, partial(self._names_synced_later, path, names, done))
+
+    def _names_synced_later(self, path: Path, names: frozenset[str], done: Done, error: OSError | None) -> None:
+        if error is None and (unsynced := self._new_names.get(str(path))):
+            # One that was made or renamed meanwhile has to wait.
+            unsynced -= names
+        done(error)
+
     def space(self, path: Path) -> tuple[int, int]:
         self.faults.check_read(path)
         total, free = super().space(path)

@@ -182,14 +182,9 @@ class LogFlusher:
                 finish()
 
         def finish() -> None:
-            try:
-                if self.names_unsynced:
-                    self._sync_names()
-            except OSError as failure:
-                self._failed("flushing", failure)
-                return
-            self.recovery_point = max(self.recovery_point, end_offset)
-            done()
+            if self._try_to_sync_names():
+                self.recovery_point = max(self.recovery_point, end_offset)
+                done()
 
         if not pending:
             finish()
@@ -205,17 +200,23 @@ class LogFlusher:
         if cuts != self.cuts:
             return
         segment.unsynced = False
-        try:
-            if self.names_unsynced:
-                self._sync_names()
-        except OSError as failure:
-            self._failed("flushing", failure)
+        if not self._try_to_sync_names():
             return
         # Up to the first segment that is not on the disk.
         for one in self._segments:
             if one.unsynced or one is self._segments[-1]:
                 self.recovery_point = max(self.recovery_point, one.base_offset)
                 break
+
+    def _try_to_sync_names(self) -> bool:
+        """Whether all names are on the disk now; nobody waits for this to whom a refusal could be raised."""
+        try:
+            if self.names_unsynced:
+                self._sync_names()
+        except OSError as error:
+            self._failed("flushing", error)
+            return False
+        return True
 
     # --- what becomes of the log --------------------------------------------------------------------
 

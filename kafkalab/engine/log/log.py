@@ -674,7 +674,7 @@ class Log:
         return self._segments[number] is segment and segment is not self._active
 
     def replace_segments(self, cleaned: Segment, replaced: list[Segment]) -> None:
-        """Put a compacted segment, complete and synced, in the place of neighbouring sealed ones.
+        """Put a compacted segment, complete and synced with its names, in the place of neighbouring sealed ones.
 
         From the first renaming on the new segment is what counts: a start after a kill goes on with it.
         """
@@ -687,8 +687,6 @@ class Log:
             for segment in replaced:
                 self._deleted.add(segment, self.config.file_delete_delay_ms)
             cleaned.change_suffix("")
-            # The files of the replaced ones go some time: until then the names of the new ones must be on the disk.
-            self._storage.sync_dir(self.directory)
             self._remove_snapshots({segment.base_offset for segment in replaced[1:]})
         except OSError as error:
             raise self._storage_error("replacing segments of", error) from error

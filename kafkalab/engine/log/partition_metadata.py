@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from zlib import crc32
 
 from kafkalab.engine.common.ids import uuid_from_text, uuid_to_text
-from kafkalab.engine.common.time import Clock, Timer
+from kafkalab.engine.common.time import Clock
 from kafkalab.engine.log.segment import LOG_SUFFIX
 from kafkalab.engine.log.storage import Storage, StorageError
+from kafkalab.engine.log.turns import Turn
 
 PARTITION_METADATA_FILE: Final = "partition.metadata"
 TOPIC_ID_DELAY_MS: Final = 500
@@ -52,7 +52,6 @@ class TopicIdFile:
 
     def __init__(self, storage: Storage, clock: Clock, directory: Path, topic_id: uuid.UUID | None) -> None:
         self._storage = storage
-        self._clock = clock
         self._directory = directory
         stored = self._stored()
         if stored is None and topic_id is not None:
@@ -62,7 +61,7 @@ class TopicIdFile:
         self.topic_id = topic_id or stored
         self.was_there = stored is not None
         # There while the file may be lost with the power.
-        self._timer: Timer | None = None
+        self._turn = Turn(clock, delay_ms=TOPIC_ID_DELAY_MS, spread_ms=TOPIC_ID_SPREAD_MS)
 
     @property
     def _path(self) -> Path:
@@ -71,7 +70,7 @@ class TopicIdFile:
     @property
     def is_unsynced(self) -> bool:
         """Whether a power cut may take it."""
-        return self._timer is not None
+        return self._turn.is_awaited
 
     def claim(self, topic_id: uuid.UUID) -> None:
         """Say which topic the records belong to, if that is not known yet.
@@ -90,7 +89,6 @@ class TopicIdFile:
 
     def sync_soon(self, on_error: Callable[[OSError], object]) -> None:
         """Sync it when its turn comes: a broker that gets a thousand replicas would do nothing else for seconds."""
-        spread_ms = crc32(self._directory.name.encode()) % TOPIC_ID_SPREAD_MS
 
         def sync() -> None:
             try:
@@ -98,22 +96,20 @@ class TopicIdFile:
             except OSError as error:
                 on_error(error)
 
-        self._timer = self._clock.call_later(TOPIC_ID_DELAY_MS + spread_ms, sync)
+        self._turn.come(self._directory.name, sync)
 
     def sync(self) -> None:
         """Put it on the disk now.
 
         :raises OSError: as the disk gives it.
         """
-        assert self.topic_id is not None and self._timer is not None
+        assert self.topic_id is not None, "what is synced is there"
         self.abandon()
         write_topic_id(self._storage, self._path, self.topic_id)
 
     def abandon(self) -> None:
         """Sync it no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._turn.cancel()
 
     def moved(self, directory: Path) -> None:
         """The directory has another name."""

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -98,6 +99,9 @@ class Storage(Protocol):
 
     def sync_later(self, file: DataFile, done: Done) -> None:
         """Sync a file without holding up whoever asks; ``done`` may be called at once."""
+
+    def sync_dir_later(self, path: Path, done: Done) -> None:
+        """As :meth:`sync_dir`, of the names as they are now, without holding up whoever asks; ``done`` may be called at once."""
 
     def space(self, path: Path) -> tuple[int, int]:
         """The bytes of the disk on which a directory lies, and how many of them can still be written."""
@@ -207,7 +211,7 @@ class OpenableFile:
 class FileStorage:
     """Real directories and files. At most ``open_files_max`` data files are open at a time.
 
-    Without ``background`` nothing is put off: :meth:`sync_later` syncs at once.
+    Without ``background`` nothing is put off: :meth:`sync_later` and :meth:`sync_dir_later` sync at once.
     """
 
     def __init__(self, *, open_files_max: int = OPEN_FILES_MAX, background: Background | None = None) -> None:
@@ -276,12 +280,7 @@ class FileStorage:
 
     def sync_later(self, file: DataFile, done: Done) -> None:
         if self._background is None or not isinstance(file, OpenableFile):
-            try:
-                file.sync()
-            except OSError as error:
-                done(error)
-            else:
-                done(None)
+            sync_now(file.sync, done)
             return
         try:
             # Of its own: the file may be closed to make room before its turn comes.
@@ -290,9 +289,27 @@ class FileStorage:
             done(error)
             return
 
+        self._sync_beside(sync_data, fd, done)
+
+    def sync_dir_later(self, path: Path, done: Done) -> None:
+        if self._background is None or sys.platform == "win32":
+            sync_now(partial(sync_directory, path), done)
+            return
+        try:
+            # Opened now: the directory may have another name before its turn comes.
+            fd = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            done(error)
+            return
+        self._sync_beside(os.fsync, fd, done)
+
+    def _sync_beside(self, sync: Callable[[int], None], fd: int, done: Done) -> None:
+        """Sync what a descriptor of our own stands for, and close it."""
+        assert self._background is not None, "somebody works beside the loop"
+
         def work() -> None:
             try:
-                sync_data(fd)
+                sync(fd)
             finally:
                 os.close(fd)
 
@@ -322,6 +339,16 @@ class FileStorage:
     def closed(self, file: OpenableFile) -> None:
         with contextlib.suppress(ValueError):
             self._open_files.remove(file)
+
+
+def sync_now(sync: Callable[[], None], done: Done) -> None:
+    """Where nobody works beside the loop: sync, and tell what came of it."""
+    try:
+        sync()
+    except OSError as error:
+        done(error)
+    else:
+        done(None)
 
 
 def sync_data(fd: int) -> None:

@@ -9,12 +9,13 @@ written is there after them; so until a broker has back what a power loss took f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.metadata.image import CONFIG_TOPIC
 from kafkalab.engine.protocol.apis import ApiKey
 
 if TYPE_CHECKING:
@@ -25,6 +26,16 @@ CLOCK_JUMP_MAX_S: Final = 1_200.0
 DISK_FREE_MAX: Final = 20_000
 VOTERS_MIN: Final = 2
 ASK_WITHIN_MS: Final = 20_000.0
+ALTERATIONS: Final[Mapping[str, Sequence[str]]] = {
+    "segment.ms": ("300", "1000", "5000"),
+    "flush.messages": ("1", "10"),
+    "index.interval.bytes": ("0", "100"),
+    "compression.type": ("gzip", "zstd"),
+}
+"""Settings of a topic that change what brokers do with the little that is written here, and nothing of what clients were
+promised; segment.bytes cannot: a run's logs never come near the least that Kafka takes."""
+_SET: Final = 0
+_DELETE: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +101,20 @@ def plan(rng: Random, *, for_ms: float, brokers: Sequence[int], controllers: Seq
     weights = [KINDS[kind] * rng.uniform(0.3, 1.0) for kind in chosen]
     mean_gap_ms = rng.choice((1_000.0, 3_000.0, 6_000.0))
     nodes = [*brokers, *(one for one in controllers if one not in brokers)]
-    episodes: list[Episode] = []
-    at_ms = 0.0
-    while True:
+    return [
+        _episode(rng, kind, at_ms, list(brokers), list(controllers), nodes)
+        for at_ms, kind in beginnings(rng, chosen, weights, mean_gap_ms=mean_gap_ms, for_ms=for_ms)
+    ]
+
+
+def beginnings(
+    rng: Random, kinds: Sequence[str], weights: Sequence[float], *, mean_gap_ms: float, for_ms: float
+) -> Iterator[tuple[float, str]]:
+    """When something begins, and what, up to the end of a run; chance is asked as the moments are taken."""
+    at_ms = rng.expovariate(1.0 / mean_gap_ms)
+    while at_ms < for_ms:
+        yield at_ms, rng.choices(kinds, weights)[0]
         at_ms += rng.expovariate(1.0 / mean_gap_ms)
-        if at_ms >= for_ms:
-            return episodes
-        kind = rng.choices(chosen, weights)[0]
-        episodes.append(_episode(rng, kind, at_ms, list(brokers), list(controllers), nodes))
 
 
 def _episode(rng: Random, kind: str, at_ms: float, brokers: list[int], controllers: list[int], nodes: list[int]) -> Episode:
@@ -392,8 +409,16 @@ class Nemesis:
     def _alter_topic(self, episode: Episode) -> Callable[[], None]:
         rng = Random(int(episode.amount))
         topic = rng.choice(self._topics)
-        self._world.alter_topic(topic, {"segment.bytes": rng.choice((16_384, 65_536, 1_048_576))}, wait=False)
-        return lambda: self._world.alter_topic(topic, {"segment.bytes": None}, wait=False)
+        setting = rng.choice(list(ALTERATIONS))
+        value = rng.choice(ALTERATIONS[setting])
+
+        def alter(operation: int, value: str | None) -> None:
+            configs = [{"name": setting, "config_operation": operation, "value": value}]
+            body = {"resources": [{"resource_type": CONFIG_TOPIC, "resource_name": topic, "configs": configs}], "validate_only": False}
+            self._ask(ApiKey.INCREMENTAL_ALTER_CONFIGS, body, lambda response: response.responses[0].error_code, frozenset({Errors.NONE}))
+
+        alter(_SET, value)
+        return lambda: alter(_DELETE, None)
 
     def _create_topic(self, episode: Episode) -> Callable[[], None]:
         rng = Random(int(episode.amount))

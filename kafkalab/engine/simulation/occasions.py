@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.protocol.apis import ApiKey
-from kafkalab.engine.simulation.nemesis import TRY_AGAIN, Episode, Nemesis
+from kafkalab.engine.simulation.nemesis import TRY_AGAIN, Episode, Nemesis, beginnings
 from kafkalab.engine.simulation.newcomer import NEWCOMER_ID, Newcomer
 from kafkalab.engine.telemetry.events import Event, VoteAnswered
 
@@ -57,14 +57,10 @@ def plan_occasions(rng: Random, *, for_ms: float, kinds: Sequence[str] = ()) -> 
     weights = [OCCASIONS[kind] * rng.uniform(0.3, 1.0) for kind in chosen]
     mean_gap_ms = rng.choice((3_000.0, 8_000.0, 15_000.0))
     episodes: list[Episode] = []
-    at_ms = 0.0
-    while True:
-        at_ms += rng.expovariate(1.0 / mean_gap_ms)
-        if at_ms >= for_ms:
-            return episodes
-        kind = rng.choices(chosen, weights)[0]
+    for at_ms, kind in beginnings(rng, chosen, weights, mean_gap_ms=mean_gap_ms, for_ms=for_ms):
         lasting_ms = rng.uniform(STALL_MIN_MS, STALL_MAX_MS) if kind == "stall_member" else rng.uniform(3_000.0, 20_000.0)
         episodes.append(Episode(kind, round(at_ms, 3), round(lasting_ms, 3), (), float(rng.randrange(1 << 30))))
+    return episodes
 
 
 class WiderNemesis(Nemesis):

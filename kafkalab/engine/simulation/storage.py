@@ -17,7 +17,7 @@ from random import Random
 from typing import Final
 
 from kafkalab.engine.faults.disk import DiskFault, DiskFaults, disk_full
-from kafkalab.engine.log.storage import Background, DataFile, Done
+from kafkalab.engine.log.storage import Background, DataFile, Done, sync_now
 
 DISK_BYTES: Final = 1 << 40
 GARBAGE_PROBABILITY: Final = 0.2
@@ -257,24 +257,36 @@ class MemoryStorage:
         self._sync_names(str(path))
 
     def _sync_names(self, directory: str) -> None:
+        self._note_names_synced(*self._unsynced_names(directory))
+
+    def _unsynced_names(self, directory: str) -> tuple[list[_Inode], list[str]]:
+        """The files and directories in there whose names a power cut would take."""
         prefix = directory if directory.endswith(os.sep) else f"{directory}{os.sep}"
         start = len(prefix)
-        for name, inode in self.files.items():
-            if not inode.is_name_synced and name.startswith(prefix) and os.sep not in name[start:]:
-                inode.is_name_synced = True
-        for name, is_synced in self._directories.items():
-            if not is_synced and name.startswith(prefix) and os.sep not in name[start:]:
+        inodes = [
+            inode
+            for name, inode in self.files.items()
+            if not inode.is_name_synced and name.startswith(prefix) and os.sep not in name[start:]
+        ]
+        directories = [
+            name
+            for name, is_synced in self._directories.items()
+            if not is_synced and name.startswith(prefix) and os.sep not in name[start:]
+        ]
+        return inodes, directories
+
+    def _note_names_synced(self, inodes: Iterable[_Inode], directories: Iterable[str]) -> None:
+        for inode in inodes:
+            inode.is_name_synced = True
+        for name in directories:
+            # What was removed meanwhile does not come back.
+            if name in self._directories:
                 self._directories[name] = True
 
     def sync_later(self, file: DataFile, done: Done) -> None:
         assert isinstance(file, MemoryFile), "a storage syncs its own files"
         if self.background is None:
-            try:
-                file.sync()
-            except OSError as error:
-                done(error)
-            else:
-                done(None)
+            sync_now(file.sync, done)
             return
         try:
             inode = file._for_change()
@@ -289,6 +301,23 @@ class MemoryStorage:
                 inode.synced = size
 
         self.background(work, done)
+
+    def sync_dir_later(self, path: Path, done: Done) -> None:
+        try:
+            self._check_read(path)
+        except OSError as error:
+            done(error)
+            return
+        inodes, directories = self._unsynced_names(str(path))
+
+        def work() -> None:
+            self._note_names_synced(inodes, directories)
+
+        if self.background is None:
+            work()
+            done(None)
+        else:
+            self.background(work, done)
 
     def space(self, path: Path) -> tuple[int, int]:
         self._check_read(path)

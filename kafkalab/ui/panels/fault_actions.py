@@ -89,43 +89,34 @@ class FaultActions(QObject):
                 why_not=lambda: "" if self._ends() is not None else SELECT_NODE,
                 label=lambda text=text: self._label(text),  # type: ignore[misc]
             )
-        add(
+        deeds = self._deeds
+        self._register_for_node(
+            registry,
             "clock.jump",
-            "Set the clock…",
+            "Set the clock{}…",
             self.ask_for_jump,
-            menu=MENU,
-            tip=lambda: (
-                f"Its wall clock jumps, its timers go on. {PYTHON_PREFIX}{self._deeds.jump_clock(self._node_meant(1), 3600).python}"
-            ),
-            why_not=lambda: "" if self._target(self._selection.link) is not None else SELECT_NODE,
-            label=lambda: self._label("Set the clock of {}…"),
+            "Its wall clock jumps, its timers go on.",
+            lambda node_id: deeds.jump_clock(node_id, 3600).python,
         )
-        add(
-            "disk.break",
-            "Break the disk…",
-            self.ask_for_disk,
-            menu=MENU,
-            tip=lambda: f"Full, broken, read-only or gone. {PYTHON_PREFIX}lab.break_disk({self._node_meant(1)})",
-            why_not=self._why_no_node,
-            label=lambda: self._label("Break the disk of {}…"),
+        self._register_for_node(
+            registry, "disk.break", "Break the disk{}…", self.ask_for_disk, "Full, broken, read-only or gone.", "lab.break_disk({})".format
         )
-        add(
+        self._register_for_node(
+            registry,
             "disk.heal",
-            "Heal the disk",
-            lambda: self._do_to_node(self._deeds.heal_disk),
-            menu=MENU,
-            tip=lambda: f"What went out of use is used again after a restart. {PYTHON_PREFIX}lab.heal_disk({self._node_meant(1)})",
-            why_not=self._why_no_node,
-            label=lambda: self._label("Heal the disk of {}"),
+            "Heal the disk{}",
+            lambda: self._do_to_node(deeds.heal_disk),
+            "What went out of use is used again after a restart.",
+            lambda node_id: deeds.heal_disk(node_id).python,
         )
-        add(
+        self._register_for_node(
+            registry,
             "node.power_loss",
-            "Power loss",
-            lambda: self._do_to_node(self._deeds.power_loss),
-            menu=MENU,
-            tip=lambda: f"A kill, and what was written and not synced is lost. {PYTHON_PREFIX}lab.power_loss({self._node_meant(1)})",
-            why_not=self._why_no_power_loss,
-            label=lambda: self._label("Power loss of {}"),
+            "Power loss{}",
+            lambda: self._do_to_node(deeds.power_loss),
+            "A kill, and what was written and not synced is lost.",
+            lambda node_id: deeds.power_loss(node_id).python,
+            self._why_no_power_loss,
         )
         add(
             "link.heal",
@@ -197,6 +188,27 @@ class FaultActions(QObject):
             menu="Cluster",
             tip="Replicas that were to come go, those that were to go stay.",
             why_not=self._why_not_back,
+        )
+
+    def _register_for_node(
+        self,
+        registry: ActionRegistry,
+        name: str,
+        text: str,
+        act: Callable[[], None],
+        words: str,
+        code: Callable[[int], str],
+        why_not: Callable[[], str] | None = None,
+    ) -> None:
+        """Something that is done to the node selected; the text has a place for which one that is."""
+        registry.add(
+            name,
+            text.format(""),
+            act,
+            menu=MENU,
+            tip=lambda: f"{words} {PYTHON_PREFIX}{code(self._node_meant(1))}",
+            why_not=why_not or self._why_no_node,
+            label=lambda: self._label(text.format(" of {}")),
         )
 
     def isolations(self, node_id: int) -> list[Deed]:

@@ -251,7 +251,7 @@ CompactionMachine.TestCase.settings = settings(max_examples=60, stateful_step_co
 
 
 @pytest.mark.timeout(300)
-class TestCompactionModel(CompactionMachine.TestCase):  # type: ignore[name-defined,misc]
+class TestCompactionModel(CompactionMachine.TestCase):  # type: ignore[misc]
     """Run by pytest as a test case."""
 
 

@@ -227,5 +227,5 @@ LogMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=30
 
 
 @pytest.mark.timeout(300)
-class TestLogModel(LogMachine.TestCase):  # type: ignore[name-defined,misc]
+class TestLogModel(LogMachine.TestCase):  # type: ignore[misc]
     """Run by pytest as a test case."""

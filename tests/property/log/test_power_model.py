@@ -96,5 +96,5 @@ PowerMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=3
 
 
 @pytest.mark.timeout(300)
-class TestPowerModel(PowerMachine.TestCase):  # type: ignore[name-defined,misc]
+class TestPowerModel(PowerMachine.TestCase):  # type: ignore[misc]
     """Run by pytest as a test case."""

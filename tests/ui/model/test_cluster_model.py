@@ -141,11 +141,11 @@ def test_a_kill_takes_leaders_away_at_once_and_fencing_gives_them_back() -> None
     gap_ms, where = model.failover.longest_gap(0, model.now_ms, [TopicPartition("orders", 1)])
     assert where == TopicPartition("orders", 1)
     assert 9_000 < gap_ms < 9_100
-    assert "New leaders were elected after 9.0" in model.notice.text  # type: ignore[union-attr]
+    assert "New leaders were elected after 9.0" in model.notice.text
     # The first write comes 14 ms after the first of the elections, and is told as what it is.
-    led_ms, written_ms = (float(seconds) * 1000 for seconds in re.findall(r"after (9\.\d+) s", model.notice.text))  # type: ignore[union-attr]
+    led_ms, written_ms = (float(seconds) * 1000 for seconds in re.findall(r"after (9\.\d+) s", model.notice.text))
     assert led_ms < written_ms <= led_ms + 14
-    assert [action.action for action in model.notice.actions] == ["restart", "show", "why"]  # type: ignore[union-attr]
+    assert [action.action for action in model.notice.actions] == ["restart", "show", "why"]
 
 
 def test_a_broker_that_looks_through_its_logs_is_on_its_way() -> None:

@@ -110,7 +110,7 @@ def test_everything_that_takes_part_has_an_accessible_name(window: MainWindow) -
         if widget.focusPolicy() is Qt.FocusPolicy.NoFocus or not widget.isVisible() or widget.objectName().startswith("qt_"):
             continue
         named = widget.accessibleName() or getattr(widget, "text", lambda: "")() or widget.windowTitle()
-        assert named or widget.parent().accessibleName(), widget  # type: ignore[attr-defined]
+        assert named or widget.parent().accessibleName(), widget
 
 
 def test_an_empty_cluster_shows_empty_panels_and_no_errors(qtbot: QtBot, make_window: MakeWindow) -> None:

@@ -116,7 +116,7 @@ def test_a_topic_that_was_there_before_is_refused_at_once() -> None:
 
 def test_what_an_earlier_request_may_have_taken_away_need_not_be_there() -> None:
     gone = {"name": "orders", "topic_id": None, "error_code": Errors.UNKNOWN_TOPIC_OR_PARTITION, "error_message": None}
-    deletions = iter([None, {"responses": [gone]}])
+    deletions = iter([None, {"responses": [gone]}, {"responses": [gone]}])
     ended = {"partition_index": 2, "error_code": Errors.NO_REASSIGNMENT_IN_PROGRESS, "error_message": None}
     answer = {"error_code": 0, "error_message": None, "responses": [{"name": "orders", "partitions": [ended]}]}
     cancellations = iter([None, answer, answer])
@@ -126,14 +126,17 @@ def test_what_an_earlier_request_may_have_taken_away_need_not_be_there() -> None
     }
     with FakeBroker(scripts) as broker:
         client(broker.address).delete_topic("orders", timeout_s=5)
+        with pytest.raises(RequestRefused, match=r"UNKNOWN_TOPIC_OR_PARTITION \(3\): There is no topic 'orders'\."):
+            client(broker.address).delete_topic("orders", timeout_s=5)
         client(broker.address).reassign("orders", 2, None, timeout_s=5)
         with pytest.raises(RequestRefused, match="NO_REASSIGNMENT_IN_PROGRESS"):
             client(broker.address).reassign("orders", 2, None, timeout_s=5)
 
 
-def test_the_deadline_tells_the_last_trouble() -> None:
-    answer = created(Errors.NOT_CONTROLLER, "no controller yet")
-    said = r"did not succeed within 0\.1 s: NOT_CONTROLLER \(41\): no controller yet"
+@pytest.mark.parametrize("message", ["no controller yet", "no controller yet."])
+def test_the_deadline_tells_the_last_trouble(message: str) -> None:
+    answer = created(Errors.NOT_CONTROLLER, message)
+    said = r"did not succeed within 0\.1 s: NOT_CONTROLLER \(41\): no controller yet\.$"
     with FakeBroker({ApiKey.CREATE_TOPICS: lambda _: answer}) as broker, pytest.raises(HostError, match=said):
         client(broker.address).create_topic("orders", 1, 1, {}, timeout_s=0.1)
 

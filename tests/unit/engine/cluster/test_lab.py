@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from kafkalab import Lab
-from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError
+from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError, RequestRefused
 from kafkalab.engine.cluster.layout import is_port_free
 from kafkalab.engine.telemetry.events import NodeCrashed, NodeKilled, NodeStarted, PartitionChanged
 from kafkalab.engine.telemetry.levels import Level, LevelKey, PartitionKey, PartitionLevel
@@ -141,6 +141,22 @@ def test_a_topic_is_made_and_deleted(lab: Lab) -> None:
         lab.create_topic("many", replication_factor=9)
     lab.delete_topic("orders")
     assert "orders" not in lab.describe().topics
+
+
+def test_what_is_asked_of_a_topic_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Lab(brokers=1, controllers=1) as lab:
+        asked: list[Callable[[], None]] = [
+            lambda: lab.delete_topic("nowhere"),
+            lambda: lab.alter_topic("nowhere", {"retention.ms": 1000}),
+            lambda: lab.reassign("nowhere", 0, (1,)),
+        ]
+        for ask in asked:
+            with pytest.raises(RequestRefused, match=r"nowhere.*: UNKNOWN_TOPIC_OR_PARTITION \(3\): .*nowhere"):
+                ask()
+        # Of two that wait until a record passes, on one topic, the second finds that the first has tidied up.
+        host = lab._host
+        monkeypatch.setattr(host._admin, "produce", lambda topic, _batch, timeout_s: host.delete_topic(topic, timeout=timeout_s))
+        host.wait_until_ready(WAIT_S)
 
 
 def test_replicas_move_and_the_preferred_leader_takes_over(lab: Lab) -> None:

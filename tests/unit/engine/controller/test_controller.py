@@ -213,7 +213,7 @@ def test_whatever_brokers_do_partitions_stay_sound(seed: int) -> None:
 def test_a_transaction_that_the_controller_before_left_open_is_aborted() -> None:
     lab = ControllerHarness(start=False)
     lab.raft.log += [encode_record(BeginTransactionRecord(name="Bootstrap records")), encode_record(NoOpRecord())]
-    lab.loader.handle_commit([(0, 1, list(lab.raft.log), False)])  # type: ignore[arg-type]
+    lab.loader.handle_commit([(0, 1, list(lab.raft.log), False)])
     lab.lead()
     records = lab.raft.appends[0]
     assert records[:2] == [AbortTransactionRecord(reason="Controller failover"), BeginTransactionRecord(name="Bootstrap records")]

@@ -624,8 +624,38 @@ def test_the_disk_is_waited_for_beside_the_loop(tmp_path: Path) -> None:
     house.put(("b", "1"))
     later.run()
     house.clock.advance(0)
-    assert house.manager.cleaner.is_cleaning is None
     assert len(house.pairs()) == 2 and not [name for name in house.names() if name.endswith((".cleaned", ".swap"))]
+    assert house.manager.cleaner.is_cleaning == TP and house.log.first_dirty_offset is None, "until the new names are synced"
+    later.run()
+    house.clock.advance(0)
+    assert house.manager.cleaner.is_cleaning is None and house.log.first_dirty_offset == 2
+    house.manager.abandon()
+
+
+@pytest.mark.parametrize("waits", [0, 1, 2])
+def test_a_power_cut_while_the_disk_is_waited_for_loses_nothing(tmp_path: Path, waits: int) -> None:
+    later = Later()
+    storage = MemoryStorage(Random(1), lambda: NOW)
+    storage.make_dirs(tmp_path)
+    storage.sync_everything()
+    storage.background = later
+    house = House(tmp_path, storage)
+    house.put(("a", "1"), ("b", "1"))
+    house.put(("a", "2"))
+    house.log.roll()
+    house.log.flush()
+    house.clean()
+    for _ in range(waits):
+        assert house.manager.cleaner.is_cleaning == TP
+        later.run()
+        house.clock.advance(0)
+    assert ("00000000000000000000.log.deleted" in storage.list_dir(house.log.directory)) == (waits > 0)
+    house.manager.abandon()
+    storage.background = None
+    storage.lose_unsynced(0)
+    house.open()
+    found = house.pairs()
+    assert {key: value for _, key, value in found} == {"a": "2", "b": "1"} and len(found) == (3 if waits == 0 else 2)
     house.manager.abandon()
 
 

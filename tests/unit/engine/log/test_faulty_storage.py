@@ -238,6 +238,29 @@ def test_rolled_segments_are_synced_beside_the_loop(disk: Disk) -> None:
     assert values(again) == list(range(base_offset)), "all but the active segment"
 
 
+def test_names_are_synced_beside_the_loop(disk: Disk) -> None:
+    told: list[OSError | None] = []
+
+    def make(name: str) -> None:
+        file = disk.storage.open(str(disk.path / name))
+        file.append(b"", b"x")
+        file.sync()
+
+    make("early")
+    disk.storage.sync_dir_later(disk.path, told.append)
+    make("late")
+    assert told == []
+    disk.worker.run()
+    assert told == [None]
+    disk.storage.lose_unsynced()
+    assert [path.name for path in disk.path.iterdir()] == ["early"]
+    disk.storage.set_faults([DiskFault(DiskFaultKind.BROKEN, str(disk.path))])
+    disk.storage.sync_dir_later(disk.path, told.append)
+    disk.storage.set_faults(())
+    disk.storage.sync_dir_later(disk.path / "nowhere", told.append)
+    assert [type(error) for error in told] == [type(None), OSError, FileNotFoundError] and not disk.worker.tasks
+
+
 def test_a_sync_under_way_says_nothing_after_a_cut(disk: Disk) -> None:
     log = disk.open(segment_bytes=300)
     append(log, 8)

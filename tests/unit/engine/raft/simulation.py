@@ -15,7 +15,15 @@ from kafkalab.engine.common.errors import ApiError
 from kafkalab.engine.common.time import ManualClock
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
-from kafkalab.engine.raft import CommittedBatch, CommittedSnapshot, ElectionState, MemoryQuorumStateStore, RaftConfig, RaftNode
+from kafkalab.engine.raft import (
+    CommittedBatch,
+    CommittedSnapshot,
+    ElectionState,
+    MemoryQuorumStateStore,
+    QuorumStateStore,
+    RaftConfig,
+    RaftNode,
+)
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.raft.states import LeaderState
 from kafkalab.engine.record.batch import STAMP_BYTES, iter_headers, stamp
@@ -205,7 +213,7 @@ class World:
         self.cut: set[tuple[int, int]] = set()
         self.nodes: dict[int, RaftNode] = {}
         self.recorders: dict[int, Recorder] = {}
-        self.stores = {node_id: Store() for node_id in self.ids}
+        self.stores: dict[int, QuorumStateStore] = {node_id: Store() for node_id in self.ids}
         self._make_log = make_log
         self.logs: dict[int, Any] = {node_id: make_log(node_id, self.clock) if make_log else FakeLog() for node_id in self.ids}
         self.leaders: dict[int, int] = {}

@@ -34,7 +34,7 @@ class Disks:
         self.storages: dict[int, FaultyStorage] = {}
         self.world = World(make_log=self._open_log, config=RaftConfig(fetch_snapshot_max_bytes=2_000))
         for node_id in self.world.ids:
-            self.world.stores[node_id] = FileQuorumStateStore(self.storages[node_id], self.directory(node_id))  # type: ignore[assignment]
+            self.world.stores[node_id] = FileQuorumStateStore(self.storages[node_id], self.directory(node_id))
 
     def directory(self, node_id: int) -> Path:
         return self._root / str(node_id) / str(METADATA_PARTITION)

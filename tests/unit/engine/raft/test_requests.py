@@ -191,7 +191,7 @@ def test_a_vote_is_on_disk_before_it_is_said() -> None:
     candidate = next(one for one in follower.voters if one != follower.node_id)
     answer = answer_of(follower.handle_vote(request(ApiKey.VOTE, vote_body(follower))))
     assert answer["vote_granted"]
-    remembered = world.stores[follower.node_id].state
+    remembered = world.stores[follower.node_id].read()
     assert remembered is not None and (remembered.epoch, remembered.voted_id) == (2, candidate)
 
 

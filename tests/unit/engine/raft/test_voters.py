@@ -236,7 +236,7 @@ def test_static_voters_are_not_changed_until_kraft_version_is_raised() -> None:
     world.kill(leader.node_id)
     world.elect()
     assert world.nodes[201].is_voter
-    state = world.stores[201].state
+    state = world.stores[201].read()
     assert state is not None and state.kraft_version == 1
 
 
@@ -309,7 +309,7 @@ def test_a_vote_goes_to_a_node_with_its_disk() -> None:
     assert vote(epoch, world.directories[candidate], own) == (Errors.NONE, True)
     assert vote(epoch, world.directories[candidate], own) == (Errors.NONE, True)
     assert vote(epoch, other, own) == (Errors.NONE, False), "the same node with another disk is another voter"
-    state = world.stores[follower.node_id].state
+    state = world.stores[follower.node_id].read()
     assert state is not None and state.voted_directory_id == world.directories[candidate]
 
 

@@ -89,7 +89,7 @@ class Setting:
         )
         log = self.manager.get_or_create(TP, TOPIC_ID, LogConfig(segment_bytes=5_000))
         host = SimpleNamespace(mark_changed=lambda partition: None)
-        self.partition = Partition(TP, TOPIC_ID, 1, log, host, high_watermark=0)  # type: ignore[arg-type]
+        self.partition = Partition(TP, TOPIC_ID, 1, log, host, high_watermark=0)
         self.moves.resume(self.partition)
 
     def append(self, count: int, epoch: int = 0) -> None:

@@ -120,8 +120,8 @@ class Broker:
             rng=Random(self.node_id),
             sink=self.sink,
             log_manager=self.logs,
-            network=SimpleNamespace(send=self._send),  # type: ignore[arg-type]
-            controller_channel=SimpleNamespace(send=self._send_controller),  # type: ignore[arg-type]
+            network=SimpleNamespace(send=self._send),
+            controller_channel=SimpleNamespace(send=self._send_controller),
         )
         self.manager.start()
         self.services = SimpleNamespace(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from kafkalab.engine.broker.context import RequestContext
@@ -21,6 +23,7 @@ from kafkalab.engine.server.links import NodeLinks
 from kafkalab.engine.server.listener import Listener
 from kafkalab.engine.server.loop_clock import LoopClock
 from kafkalab.engine.telemetry.hub import TelemetryHub
+from tests.support.quorum_nodes import Controllers
 
 MAX_REQUEST_BYTES = 1_000_000
 
@@ -121,3 +124,12 @@ async def served() -> AsyncIterator[Served]:
     """The listener, for the length of a test."""
     async with serving() as running:
         yield running
+
+
+@pytest.fixture
+def controllers(tmp_path: Path) -> Iterator[Controllers]:
+    """Three controllers that run."""
+    controllers = Controllers(tmp_path / "ours")
+    with controllers.nodes:
+        controllers.nodes.start()
+        yield controllers

@@ -2,78 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from kafkalab.engine.common.errors import Errors
-from kafkalab.engine.common.ids import METADATA_PARTITION, METADATA_TOPIC
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.log.storage import FileStorage
 from kafkalab.engine.protocol.apis import ApiKey
-from kafkalab.engine.raft import FileQuorumStateStore, messages
+from kafkalab.engine.raft import FileQuorumStateStore
 from kafkalab.engine.raft.quorum_state import QUORUM_STATE_FILE
 from kafkalab.engine.server.node import NodeFailed
-from tests.support.apache_kafka import free_port
-from tests.support.lab_nodes import LabNodes
-from tests.support.raw_client import RawClient
+from tests.support.quorum_nodes import CLUSTER_ID, Controllers, vote_request
 from tests.support.waiting import wait_for
 
-CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
 # A disk that refuses is told of in the log.
 pytestmark = pytest.mark.expects_warnings
-
-
-class Controllers:
-    """Three of them."""
-
-    def __init__(self, directory: Path) -> None:
-        self.addresses = {node_id: ("127.0.0.1", free_port()) for node_id in (101, 102, 103)}
-        self.nodes = LabNodes(directory, CLUSTER_ID)
-        for node_id, (_, port) in self.addresses.items():
-            self.nodes.add(node_id, "controller", self.addresses, port=port)
-
-    def metadata_dir(self, node_id: int) -> Path:
-        return self.nodes.data_dir(node_id) / str(METADATA_PARTITION)
-
-    def client(self, node_id: int) -> RawClient:
-        host, port = self.addresses[node_id]
-        return RawClient(f"{host}:{port}")
-
-    def quorum(self) -> Any | None:
-        """What the leader says of the quorum; None while there is none."""
-        body = {"topics": [{"topic_name": METADATA_TOPIC, "partitions": [{"partition_index": 0}]}]}
-        for node_id in self.addresses:
-            if not self.nodes.runner(node_id).is_alive:
-                continue
-            with self.client(node_id) as client:
-                partition = client.ask(ApiKey.DESCRIBE_QUORUM, 2, body).topics[0].partitions[0]
-            if partition.error_code == Errors.NONE and partition.high_watermark > 0:
-                return partition
-        return None
-
-    def vote(self, epoch: int, *, candidate_id: int) -> dict[str, Any]:
-        """What a candidate asks whose log is longer than any."""
-        vote = {
-            "replica_epoch": epoch,
-            "replica_id": candidate_id,
-            "replica_directory_id": None,
-            "voter_directory_id": None,
-            "last_offset_epoch": epoch - 1,
-            "last_offset": 1 << 40,
-            "pre_vote": False,
-        }
-        return messages.partition_request(CLUSTER_ID, vote, voter_id=-1)
-
-
-@pytest.fixture
-def controllers(tmp_path: Path) -> Iterator[Controllers]:
-    controllers = Controllers(tmp_path)
-    with controllers.nodes:
-        controllers.nodes.start()
-        yield controllers
 
 
 @pytest.mark.parametrize("kind", list(DiskFaultKind))
@@ -83,8 +25,8 @@ def test_a_vote_that_cannot_be_put_down_is_not_answered(controllers: Controllers
     runner, file = controllers.nodes.runner(voter_id), controllers.metadata_dir(voter_id) / QUORUM_STATE_FILE
     runner.set_disk_faults((DiskFault(kind, str(file)),))
     epoch = quorum.leader_epoch + 1
-    with controllers.client(voter_id) as client, pytest.raises(ConnectionResetError):
-        client.ask(ApiKey.VOTE, 2, controllers.vote(epoch, candidate_id=candidate_id))
+    with pytest.raises(ConnectionResetError):
+        controllers.ask(voter_id, ApiKey.VOTE, 2, vote_request(CLUSTER_ID, epoch, candidate_id))
     wait_for(lambda: not runner.is_alive, "the voter's end")
     assert runner.failure is not None and runner.failure.startswith(f"{file} cannot be written: ")
     # The quorum goes on without it, and it is free to vote for somebody else when its disk is whole.
@@ -92,9 +34,8 @@ def test_a_vote_that_cannot_be_put_down_is_not_answered(controllers: Controllers
     remembered = FileQuorumStateStore(FileStorage(), file.parent).read()
     assert remembered is not None and remembered.epoch < epoch
     controllers.nodes.start(voter_id)
-    other_id = quorum.leader_id
-    with controllers.client(voter_id) as client:
-        partition = client.ask(ApiKey.VOTE, 2, controllers.vote(epoch, candidate_id=other_id)).topics[0].partitions[0]
+    answer = controllers.ask(voter_id, ApiKey.VOTE, 2, vote_request(CLUSTER_ID, epoch, quorum.leader_id))
+    partition = answer.topics[0].partitions[0]
     assert (partition.error_code, partition.vote_granted) == (Errors.NONE, True)
 
 

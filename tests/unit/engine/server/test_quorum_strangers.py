@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +11,11 @@ from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.ids import METADATA_TOPIC
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.raft import messages
-from tests.support.apache_kafka import free_port
 from tests.support.lab_nodes import LabNodes
-from tests.support.raw_client import RawClient
+from tests.support.quorum_nodes import CLUSTER_ID, VOTERS, Controllers, vote_request
 from tests.support.waiting import wait_for
 
-CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
 ANOTHER_CLUSTER = "YW5vdGhlci1jbHVzdGVyLQ"
-VOTERS = (101, 102, 103)
-
-
-class Controllers:
-    """Three of them, and room for strangers."""
-
-    def __init__(self, directory: Path) -> None:
-        self.addresses = {node_id: ("127.0.0.1", free_port()) for node_id in VOTERS}
-        self.nodes = LabNodes(directory / "ours", CLUSTER_ID)
-        for node_id, (_, port) in self.addresses.items():
-            self.nodes.add(node_id, "controller", self.addresses, port=port)
-
-    def ask(self, node_id: int, api_key: ApiKey, version: int, body: dict[str, Any]) -> Any:
-        host, port = self.addresses[node_id]
-        with RawClient(f"{host}:{port}") as client:
-            return client.ask(api_key, version, body)
-
-    def quorum(self) -> Any | None:
-        """What the leader says of the quorum; None while there is none."""
-        body = {"topics": [{"topic_name": METADATA_TOPIC, "partitions": [{"partition_index": 0}]}]}
-        for node_id in VOTERS:
-            if self.nodes.runner(node_id).is_alive:
-                partition = self.ask(node_id, ApiKey.DESCRIBE_QUORUM, 2, body).topics[0].partitions[0]
-                if partition.error_code == Errors.NONE and partition.high_watermark > 0:
-                    return partition
-        return None
-
-
-@pytest.fixture
-def controllers(tmp_path: Path) -> Iterator[Controllers]:
-    controllers = Controllers(tmp_path)
-    with controllers.nodes:
-        controllers.nodes.start()
-        yield controllers
 
 
 @pytest.mark.expects_warnings
@@ -85,15 +48,6 @@ def test_a_controller_with_the_id_of_another_changes_no_epoch_and_no_leader(
 def test_whoever_asks_for_another_cluster_is_refused_by_every_controller(controllers: Controllers) -> None:
     quorum = wait_for(controllers.quorum, "a leader")
     epoch = quorum.leader_epoch + 5
-    vote = {
-        "replica_epoch": epoch,
-        "replica_id": 102,
-        "replica_directory_id": None,
-        "voter_directory_id": None,
-        "last_offset_epoch": epoch - 1,
-        "last_offset": 1 << 40,
-        "pre_vote": False,
-    }
     fetch = messages.fetch_request(
         cluster_id=ANOTHER_CLUSTER,
         replica_id=102,
@@ -114,7 +68,7 @@ def test_whoever_asks_for_another_cluster_is_refused_by_every_controller(control
     }
     claim = {"leader_id": 102, "leader_epoch": epoch}
     asked: list[tuple[ApiKey, int, dict[str, Any]]] = [
-        (ApiKey.VOTE, 2, messages.partition_request(ANOTHER_CLUSTER, vote, voter_id=-1)),
+        (ApiKey.VOTE, 2, vote_request(ANOTHER_CLUSTER, epoch, 102)),
         (
             ApiKey.BEGIN_QUORUM_EPOCH,
             1,
