@@ -262,7 +262,7 @@ def test_a_replica_moves_to_another_directory_while_it_is_written_and_read() -> 
                     )
                     writer.go_on(50)
             assert move(lab, 1, "t", 0, "dir-9") is Errors.LOG_DIR_NOT_FOUND
-            assert move(lab, 1, "other", 0, "dir-3") is Errors.REPLICA_NOT_AVAILABLE
+            assert move(lab, 1, "other", 0, "dir-3") is Errors.UNKNOWN_TOPIC_OR_PARTITION
         lab.create_topic("other", 1, 2)
         assert where(lab, 1, "other", 0) == "dir-3", "as it was wanted before it was made"
         lab.wait_until_healthy(WAIT_S)

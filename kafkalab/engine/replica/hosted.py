@@ -358,7 +358,8 @@ class HostedReplicas:
         if partition is None:
             # It will be made there, should it become a replica of this broker.
             directories.preferred[tp] = path
-            raise ApiError(Errors.REPLICA_NOT_AVAILABLE)
+            missing = self.why_missing(key)
+            raise ApiError(Errors.REPLICA_NOT_AVAILABLE if missing is Errors.NOT_LEADER_OR_FOLLOWER else missing)
         try:
             self._moves.start(partition, path)
         except DISK_ERRORS as e:
