@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from kafkalab.engine.common.config import (
     BROKER_CONFIGS,
-    CLIENT_METRICS_CONFIGS,
     GROUP_CONFIGS,
     TOPIC_CONFIGS,
     BrokerConfig,
@@ -45,7 +44,8 @@ _CORDONED: Final = "cordoned.log.dirs"
 _DEFINITIONS: Final[Mapping[int, Mapping[str, ConfigDefinition]]] = {
     CONFIG_TOPIC: TOPIC_CONFIGS,
     CONFIG_BROKER: BROKER_CONFIGS,
-    CONFIG_CLIENT_METRICS: CLIENT_METRICS_CONFIGS,
+    # Kafka changes lists only as a whole there.
+    CONFIG_CLIENT_METRICS: {},
     CONFIG_GROUP: GROUP_CONFIGS,
 }
 

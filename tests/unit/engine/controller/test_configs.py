@@ -138,6 +138,7 @@ def test_a_brokers_settings_are_written_again_even_when_they_are_as_they_were(la
         ((BROKER, "-1", []), Errors.INVALID_REQUEST, "Invalid negative broker ID."),
         ((BROKER, "9", []), Errors.BROKER_ID_NOT_REGISTERED, "No node with id 9 found."),
         ((GROUP, "", []), Errors.INVALID_REQUEST, "Default group resources are not allowed."),
+        ((METRICS, "all", [("metrics", APPEND, "a")]), Errors.INVALID_CONFIG, NO_LIST.format("APPEND", "metrics")),
         ((METRICS, "", []), Errors.INVALID_REQUEST, "Subscription name can't be empty"),
         ((99, "x", []), Errors.UNSUPPORTED_VERSION, "Unknown resource type 99."),
     ],

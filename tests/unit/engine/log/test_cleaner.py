@@ -386,8 +386,8 @@ def test_the_throttle_holds(house: House) -> None:
 
 
 def test_the_settings_of_a_broker() -> None:
-    config = CleanerConfig.from_broker(BrokerConfig({"log.cleaner.dedupe.buffer.size": "1000000", "log.cleaner.backoff.ms": "5"}))
-    assert (config.enabled, config.dedupe_buffer_bytes, config.load_factor, config.backoff_ms) == (True, 1_000_000, 0.9, 5)
+    config = CleanerConfig.from_broker(BrokerConfig({"log.cleaner.dedupe.buffer.size": "2000000", "log.cleaner.backoff.ms": "5"}))
+    assert (config.enabled, config.dedupe_buffer_bytes, config.load_factor, config.backoff_ms) == (True, 2_000_000, 0.9, 5)
     assert config.read_bytes == 262_144
     assert not CleanerConfig.from_broker(BrokerConfig({"log.cleaner.enable": "false"})).enabled
     assert not CleanerConfig.from_broker(BrokerConfig({"log.cleaner.threads": "0"})).enabled
