@@ -270,10 +270,15 @@ def _check_queued_bytes(config: BrokerConfig) -> None:
 
 
 def _check_cordoned(config: BrokerConfig) -> None:
-    # "*" are all of them.
-    missing = [directory for directory in config.get_list("cordoned.log.dirs") if directory not in (*config.log_dirs, "*")]
+    key = "cordoned.log.dirs"
+    cordoned = config.get_list(key)
+    if "*" in cordoned:
+        # All of them.
+        if len(cordoned) > 1:
+            _refuse(config, key, f"requirement failed: When {key} is set to *, it must not contain other values")
+        return
+    missing = [directory for directory in cordoned if directory not in config.log_dirs]
     if missing:
-        key = "cordoned.log.dirs"
         _refuse(
             config,
             key,
