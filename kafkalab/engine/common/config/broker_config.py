@@ -269,6 +269,12 @@ def _check_queued_bytes(config: BrokerConfig) -> None:
         _refuse(config, key, f"{key} ({config.text(key)}) must be at least socket.request.max.bytes, or 0 or less for no limit")
 
 
+def _check_connections_per_ip(config: BrokerConfig) -> None:
+    key, overrides = "max.connections.per.ip", "max.connections.per.ip.overrides"
+    if config.get_int(key) == 0 and not config.get_string(overrides):
+        _refuse(config, key, f"requirement failed: {key} can be set to zero only if {overrides} property is set.")
+
+
 def _check_cordoned(config: BrokerConfig) -> None:
     key = "cordoned.log.dirs"
     cordoned = config.get_list(key)
@@ -311,6 +317,7 @@ _CHECKS: Final[tuple[_Check, ...]] = (
     _at_most("replica.fetch.wait.max.ms", "replica.socket.timeout.ms"),
     _at_most("group.min.session.timeout.ms", "group.max.session.timeout.ms"),
     _check_queued_bytes,
+    _check_connections_per_ip,
     _check_cordoned,
     _check_group_bounds("consumer"),
     _check_group_bounds("share"),

@@ -82,6 +82,17 @@ def test_stored_settings_that_cannot_be_applied_are_passed_over() -> None:
             {"log.cleaner.dedupe.buffer.size": "1048576"},
             "requirement failed: log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
         ),
+        (
+            {"max.connections": "0"},
+            (
+                "Invalid value org.apache.kafka.common.config.ConfigException: Invalid max.connections 0 "
+                "for configuration Invalid dynamic configuration"
+            ),
+        ),
+        (
+            {"max.connections.per.ip": "0"},
+            "requirement failed: max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.",
+        ),
         ({"cordoned.log.dirs": "*,/a"}, "requirement failed: When cordoned.log.dirs is set to *, it must not contain other values"),
         ({"log.cleanup.policy": "5,"}, "Invalid value 5 for configuration log.cleanup.policy: String must be one of: compact, delete"),
         ({"log.retention.ms": " x "}, "Invalid value  x  for configuration log.retention.ms: Not a number of type LONG"),
