@@ -2,6 +2,11 @@
 
 Apache Kafka writes it. Then it serves the directory again, and we serve a copy: every answer to Fetch,
 ListOffsets, OffsetForLeaderEpoch and DescribeLogDirs must be the same.
+
+Four things are ours alone. We send whole batches where Kafka cuts the last one, and so perhaps some of another partition.
+We name no more aborted transactions than are in what we send, where Kafka goes by entries of its index. We look for a time
+beyond a segment all of whose records were let go. And limits below zero and isolation levels that there are not, to which
+Kafka says UNKNOWN_SERVER_ERROR, are not tried here.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from tests.support.raw_client import RawClient
 WAIT_S: Final = 30.0
 BORN_MS: Final = 1_700_000_000_000
 DELETED: Final = 155
+"""The offset up to which records of the topic of that name are let go."""
 MANY: Final = 1 << 30
 
 pytestmark = [
@@ -78,16 +84,16 @@ def write(address: str) -> None:
     for number in range(12):
         for producer in (first, second):
             producer.begin_transaction()
-        for round_number in range(4):
+        for _ in range(4):
             for producer in (first, second, plain):
                 producer.produce("settled", bytes(20_000), timestamp=BORN_MS + number, partition=0)
-                assert producer.flush(WAIT_S) == 0 or round_number >= 0
+                assert producer.flush(WAIT_S) == 0
         (first.abort_transaction if number % 3 == 0 else first.commit_transaction)(WAIT_S)
         (second.abort_transaction if number % 2 == 0 else second.commit_transaction)(WAIT_S)
     first.begin_transaction()
     for producer in (plain, first, plain):
         producer.produce("open", b"x", timestamp=BORN_MS, partition=0)
-        producer.flush(WAIT_S)
+        assert producer.flush(WAIT_S) == 0
     with RawClient(address) as client:
         topic = {"name": "deleted", "partitions": [{"partition_index": 0, "offset": DELETED}]}
         answer = client.ask(ApiKey.DELETE_RECORDS, 2, {"topics": [topic], "timeout": 10_000})
@@ -130,6 +136,7 @@ class Reading:
         self.answers: Answers = {}
 
     def ask(self) -> Answers:
+        """Everything."""
         deadline = time.monotonic() + WAIT_S
         while self._offset("plain", -1)[0] or self._offset("open", -1)[0]:
             assert time.monotonic() < deadline
@@ -347,6 +354,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Answers, Answers]:
 
 def test_whoever_reads_hears_the_same(both: tuple[Answers, Answers]) -> None:
     mine, kafkas = both
-    assert mine.keys() == kafkas.keys()
+    assert mine.keys() == kafkas.keys() and len(mine) > 1_000
     different = [f"{key}\n  ours   {str(mine[key])[:400]}\n  theirs {str(kafkas[key])[:400]}" for key in mine if mine[key] != kafkas[key]]
     assert not different, f"{len(different)} of {len(mine)}\n" + "\n".join(different)
