@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -629,7 +630,7 @@ def test_the_disk_is_waited_for_beside_the_loop(tmp_path: Path) -> None:
     house.manager.abandon()
 
 
-@pytest.mark.parametrize("how", ["truncate", "delete", "stop", "retention", "start over"])
+@pytest.mark.parametrize("how", ["truncate", "delete", "stop", "retention", "start over", "another policy"])
 def test_a_log_that_changes_meanwhile_is_left_as_it_is(tmp_path: Path, how: str) -> None:
     house, later = waiting_house(tmp_path)
     house.put(("a", "1"))
@@ -646,11 +647,15 @@ def test_a_log_that_changes_meanwhile_is_left_as_it_is(tmp_path: Path, how: str)
     elif how == "retention":
         house.log.increment_log_start_offset(2)
         assert house.log.delete_old_segments(2) == 1
+    elif how == "another policy":
+        house.log.config = replace(house.log.config, cleanup_policy=frozenset({"delete"}))
     else:
         house.log.truncate_fully_and_start_at(50)
     later.run()
     house.clock.advance(0)
     assert not list(directory.glob("*.cleaned")) and not list(directory.glob("*.swap"))
+    if how == "another policy":
+        assert len(house.pairs()) == 2 and house.log.first_dirty_offset is None
     if how == "truncate":
         assert house.pairs() == [(0, "a", "1")]
         house.put(("b", "1"))
