@@ -265,7 +265,7 @@ def test_a_replica_moves_to_another_directory_while_it_is_written_and_read() -> 
                     wait_for(partial(is_in, name, lab, broker_id, "t", 0), "the replica in its new directory", WAIT_S)
                     writer.go_on(50)
             assert move(lab, 1, "t", 0, "dir-9") is Errors.LOG_DIR_NOT_FOUND
-            assert move(lab, 1, "other", 0, "dir-3") is Errors.REPLICA_NOT_AVAILABLE
+            assert move(lab, 1, "other", 0, "dir-3") is Errors.UNKNOWN_TOPIC_OR_PARTITION
         lab.create_topic("other", 1, 2)
         assert where(lab, 1, "other", 0) == "dir-3", "as it was wanted before it was made"
         lab.wait_until_healthy(WAIT_S)
@@ -274,6 +274,41 @@ def test_a_replica_moves_to_another_directory_while_it_is_written_and_read() -> 
         lab.wait_until_healthy(WAIT_S)
         assert (where(lab, 1, "t", 0), where(lab, 2, "t", 0)) == ("dir-2", "dir-2")
         assert len(read_all(lab, "t", 0)) == writer.count
+
+
+def test_a_cordoned_directory_keeps_what_it_has_and_gets_nothing_new() -> None:
+    with Lab(brokers=1, controllers=1, log_dirs=3, config=FAST_FAILOVER) as lab:
+        lab.create_topic("before", 3, 1)
+        paths = [str(lab.data_dir / "broker-1" / name) for name in ("dir-1", "dir-2", "dir-3")]
+
+        def cordon(*directories: str) -> tuple[int, str | None]:
+            with RawClient(lab.bootstrap_servers) as client:
+                configs = [{"name": "cordoned.log.dirs", "config_operation": 0, "value": ",".join(directories)}]
+                body = {"resources": [{"resource_type": 4, "resource_name": "1", "configs": configs}], "validate_only": False}
+                (row,) = client.ask(ApiKey.INCREMENTAL_ALTER_CONFIGS, 1, body).responses
+                return row.error_code, row.error_message
+
+        def cordoned(version: int = 5) -> list[bool]:
+            with RawClient(lab.bootstrap_servers) as client:
+                results = client.ask(ApiKey.DESCRIBE_LOG_DIRS, version, {"topics": None}).results
+                return [result.is_cordoned for result in sorted(results, key=lambda one: str(one.log_dir))]
+
+        assert cordoned() == [False, False, False]
+        assert cordon(*paths[:2], "*")[0] == Errors.INVALID_REQUEST
+        assert cordon(*paths[:2]) == (0, None)
+        wait_for(lambda: cordoned() == [True, True, False], "two cordoned directories", WAIT_S)
+        lab.create_topic("after", 4, 1)
+        assert {where(lab, 1, "after", number) for number in range(4)} == {"dir-3"}
+        assert {where(lab, 1, "before", number) for number in range(3)} == {"dir-1", "dir-2", "dir-3"}
+        assert move(lab, 1, "after", 0, "dir-1") is Errors.INVALID_REPLICA_ASSIGNMENT
+        assert cordon("*") == (0, None)
+        wait_for(lambda: cordoned() == [True, True, True], "all cordoned", WAIT_S)
+        with pytest.raises(HostError, match="all their log directories cordoned"):
+            lab.create_topic("nowhere", 1, 1)
+        assert cordon() == (0, None)
+        wait_for(lambda: cordoned() == [False, False, False], "none cordoned", WAIT_S)
+        lab.create_topic("anywhere", 1, 1)
+        assert move(lab, 1, "after", 0, "dir-1") is Errors.NONE
 
 
 def move(lab: Lab, broker_id: int, topic: str, partition: int, name: str) -> Errors:

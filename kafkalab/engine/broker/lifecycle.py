@@ -254,7 +254,7 @@ class BrokerLifecycle:
         self._channel.send(ApiKey.BROKER_HEARTBEAT, body, self._heartbeat_answered, timeout_ms=self._session_ms)
 
     def directories_changed(self) -> None:
-        """A log directory is out of use: the controller hears of it with a heartbeat at once, and with every one after it."""
+        """A log directory is out of use, or others are cordoned: the controller hears of it at once, and with every heartbeat after it."""
         self._heartbeat()
 
     def _heartbeat_answered(self, response: Any | None) -> None:

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from kafkalab.engine.common.config import (
     BROKER_CONFIGS,
-    CLIENT_METRICS_CONFIGS,
     GROUP_CONFIGS,
     TOPIC_CONFIGS,
     BrokerConfig,
@@ -45,7 +44,8 @@ _CORDONED: Final = "cordoned.log.dirs"
 _DEFINITIONS: Final[Mapping[int, Mapping[str, ConfigDefinition]]] = {
     CONFIG_TOPIC: TOPIC_CONFIGS,
     CONFIG_BROKER: BROKER_CONFIGS,
-    CONFIG_CLIENT_METRICS: CLIENT_METRICS_CONFIGS,
+    # Kafka changes lists only as a whole there.
+    CONFIG_CLIENT_METRICS: {},
     CONFIG_GROUP: GROUP_CONFIGS,
 }
 
@@ -98,15 +98,15 @@ class ConfigChanges:
         self._elections = elections
         self._controller_ids = controller_ids
 
-    def incremental_alter(self, request: Any) -> Plan:
-        """IncrementalAlterConfigs: only what is named changes."""
-        return self._alter(request, self._incremental_changes)
+    def incremental_alter(self, request: Any, *, is_forwarded: bool = False) -> Plan:
+        """IncrementalAlterConfigs: only what is named changes. ``is_forwarded`` when a broker has checked its own settings."""
+        return self._alter(request, self._incremental_changes, is_forwarded)
 
-    def alter(self, request: Any) -> Plan:
+    def alter(self, request: Any, *, is_forwarded: bool = False) -> Plan:
         """AlterConfigs: what is not named goes."""
-        return self._alter(request, self._replacing_changes)
+        return self._alter(request, self._replacing_changes, is_forwarded)
 
-    def _alter(self, request: Any, changes_of: Callable[[Any, Mapping[str, str]], Changes]) -> Plan:
+    def _alter(self, request: Any, changes_of: Callable[[Any, Mapping[str, str]], Changes], is_forwarded: bool) -> Plan:
         counts = Counter((resource.resource_type, resource.resource_name) for resource in request.resources)
         rows: dict[tuple[int, str], Mapping[str, Any]] = {}
         records: list[ConfigRecord | ClearElrRecord] = []
@@ -122,7 +122,7 @@ class ConfigChanges:
                     raise ApiError(Errors.INVALID_REQUEST, "Duplicate resource.")
                 current = self._image.config(kind, name)
                 changes = changes_of(resource, current)
-                self._check(kind, name, changes, current)
+                self._check(kind, name, changes, current, is_forwarded)
             except ApiError as error:
                 refusal = error
             else:
@@ -172,13 +172,23 @@ class ConfigChanges:
         given = {config.name: config.value for config in resource.configs}
         return {**given, **{name: None for name in current if name not in given}}
 
-    def _check(self, kind: int, name: str, changes: Changes, current: Mapping[str, str]) -> None:
-        self._check_min_isr(kind, name, changes)
-        if kind == CONFIG_BROKER and _CORDONED in changes and metadata_version_of(self._image) < CORDONED_DIRECTORIES_SINCE:
+    def _check_cordoned(self, changes: Changes, current: Mapping[str, str], is_forwarded: bool) -> None:
+        """Only a broker knows the names of its directories: without its word names can be taken off the list, not put on it."""
+        if metadata_version_of(self._image) < CORDONED_DIRECTORIES_SINCE:
             raise ApiError(
                 Errors.INVALID_CONFIG,
                 f"The {_CORDONED} configuration value cannot be set because it requires metadata.version >= 4.3-IV0",
             )
+        if not is_forwarded and not _directories_in(changes[_CORDONED]) <= _directories_in(current.get(_CORDONED)):
+            raise ApiError(
+                Errors.INVALID_CONFIG,
+                f"When updating {_CORDONED} via controllers,  the new value must be a subset of the current configuration value.",
+            )
+
+    def _check(self, kind: int, name: str, changes: Changes, current: Mapping[str, str], is_forwarded: bool) -> None:
+        self._check_min_isr(kind, name, changes)
+        if kind == CONFIG_BROKER and _CORDONED in changes:
+            self._check_cordoned(changes, current, is_forwarded)
         resulting = dict(current)
         for one, value in changes.items():
             if value is None:
@@ -217,6 +227,10 @@ class ConfigChanges:
             raise ApiError(Errors.INVALID_REQUEST, "Invalid negative broker ID.")
         if not any(node_id in nodes for nodes in (self._image.brokers, self._image.controllers, self._controller_ids)):
             raise ApiError(Errors.BROKER_ID_NOT_REGISTERED, f"No node with id {node_id} found.")
+
+
+def _directories_in(text: str | None) -> frozenset[str]:
+    return frozenset(one.strip() for one in text.split(",")) if text and text.strip() else frozenset()
 
 
 def result_row(kind: int, name: str, refusal: ApiError | None) -> Mapping[str, Any]:

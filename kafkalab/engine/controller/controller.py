@@ -257,23 +257,23 @@ class QuorumController:
             timeout_ms=request.timeout,
         )
 
-    def handle_incremental_alter_configs(self, request: Any, respond: Respond) -> None:
+    def handle_incremental_alter_configs(self, request: Any, respond: Respond, *, is_forwarded: bool = False) -> None:
         """Somebody wants some settings otherwise."""
         self._submit(
             "IncrementalAlterConfigs",
             request,
             respond,
-            lambda request: self._with_elections(self._configs.incremental_alter(request)),
+            lambda request: self._with_elections(self._configs.incremental_alter(request, is_forwarded=is_forwarded)),
             responses.alter_configs_error,
         )
 
-    def handle_alter_configs(self, request: Any, respond: Respond) -> None:
+    def handle_alter_configs(self, request: Any, respond: Respond, *, is_forwarded: bool = False) -> None:
         """Somebody says what the settings are, and that there are no others."""
         self._submit(
             "AlterConfigs",
             request,
             respond,
-            lambda request: self._with_elections(self._configs.alter(request)),
+            lambda request: self._with_elections(self._configs.alter(request, is_forwarded=is_forwarded)),
             responses.alter_configs_error,
         )
 

@@ -227,7 +227,8 @@ class LogCleaner:
         if cleaning is None:
             return
         log = cleaning.log
-        if self._logs.get(log.topic_partition) is not log:
+        if self._logs.get(log.topic_partition) is not log or not log.config.compacted:
+            # Gone, or not to be compacted any more.
             self._finish()
             return
         began_ms = self._clock.now_ms()

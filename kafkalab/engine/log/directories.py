@@ -24,6 +24,8 @@ class LogDirectories:
         """Why a directory is out of use."""
         self.preferred: dict[TopicPartition, Path] = {}
         """Where somebody wants replicas to be that are not here yet."""
+        self.cordoned: frozenset[Path] = frozenset()
+        """They keep what they have and get no new replicas (KIP-1066)."""
 
     @property
     def paths(self) -> list[Path]:
@@ -49,11 +51,15 @@ class LogDirectories:
         """A directory's id."""
         return self._ids.get(path)
 
+    def named(self, texts: Iterable[str]) -> list[Path]:
+        """The directories that somebody names as the settings do (``*`` is all), in the order of ``log.dirs``."""
+        names = set(texts)
+        absolute = {str(Path(text).absolute()) for text in names}
+        return [path for path in self._paths if "*" in names or str(path.absolute()) in absolute]
+
     def ids_of(self, texts: Iterable[str]) -> list[uuid.UUID]:
-        """The ids of directories that somebody names as the settings do (``*`` is all), in the order of ``log.dirs``."""
-        named = set(texts)
-        absolute = {str(Path(text).absolute()) for text in named}
-        return [self._ids[path] for path in self._paths if path in self._ids and ("*" in named or str(path.absolute()) in absolute)]
+        """As :meth:`named`, the ids of those."""
+        return [self._ids[path] for path in self.named(texts) if path in self._ids]
 
     def live_path(self, directory_id: uuid.UUID) -> Path | None:
         """The directory with this id, if it is in use."""

@@ -333,10 +333,12 @@ class LogManager:
         live = {str(path): path for path in self.directories.live}
         if not live:
             raise StorageError("No log directory is in use any more")
-        if len(live) == 1:
+        open_ones = {text: path for text, path in live.items() if path not in self.directories.cordoned}
+        if len(live) == 1 or not open_ones:
+            # What the controller has placed here before it heard that all are cordoned must go somewhere.
             return next(iter(live.values()))
         # This is asked for each replica of a new topic, about all there are: strings are ten times faster here than paths.
-        counts = dict.fromkeys(live, 0)
+        counts = dict.fromkeys(open_ones, 0)
         for other in (*self._logs.values(), *self._futures.values()):
             parent = os.path.dirname(str(other.directory))
             if parent in counts:

@@ -206,9 +206,10 @@ class ProducerState:
             raise CorruptSnapshot(f"{len(content)} bytes are too few for a snapshot")
         version, checksum = _SNAPSHOT_HEAD.unpack_from(content)
         if version != _SNAPSHOT_VERSION:
-            raise CorruptSnapshot(f"its version is {version}, {_SNAPSHOT_VERSION} is known")
-        if crc32c(memoryview(content)[head:]) != checksum:
-            raise CorruptSnapshot("its checksum does not match")
+            raise CorruptSnapshot(f"Snapshot contained an unknown file version {version}")
+        computed = crc32c(memoryview(content)[head:])
+        if computed != checksum:
+            raise CorruptSnapshot(f"Snapshot is corrupt (CRC is no longer valid). Stored crc: {checksum}. Computed crc: {computed}")
         (count,) = _SNAPSHOT_COUNT.unpack_from(content, head)
         start = head + _SNAPSHOT_COUNT.size
         if count < 0 or start + count * _SNAPSHOT_ENTRY.size > len(content):

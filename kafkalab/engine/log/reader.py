@@ -61,6 +61,7 @@ NOT_PARTITIONS: Final = ("-delete", "-future", "-stray")
 _OFFSET_ENTRY: Final = Struct(">ii")
 _TIME_ENTRY: Final = Struct(">qi")
 _TRANSACTION_ENTRY: Final = Struct(">hqqqq")
+_TRANSACTION_VERSION_MAX: Final = 0
 _CHUNK_BYTES: Final = 1024 * 1024
 _OFFSET_DIGITS: Final = 20
 
@@ -207,14 +208,71 @@ def read_time_index(path: Path) -> list[TimeEntry]:
     return entries
 
 
-def read_transaction_index(path: Path) -> list[AbortedTransaction]:
-    """The aborted transactions whose markers are in the segment.
+def check_offset_index(path: Path) -> bool:
+    """Check what Kafka checks before it trusts an index at a start; False for one in which there is nothing.
+
+    The zeros that a preallocated file ends in count as entries here.
 
     :raises OSError: when the file cannot be read.
+    :raises StorageError: when it would not be trusted.
+    """
+    base_offset = base_offset_of(path)
+    content = path.read_bytes()
+    count = len(content) // _OFFSET_ENTRY.size
+    if not count:
+        return False
+    relative, _ = _OFFSET_ENTRY.unpack_from(content, (count - 1) * _OFFSET_ENTRY.size)
+    if relative < 0:
+        raise StorageError(
+            f"Corrupt index found, index file {path.absolute()} has non-zero size but the last offset is {base_offset + relative} "
+            f"which is less than the base offset {base_offset}"
+        )
+    if len(content) % _OFFSET_ENTRY.size:
+        raise StorageError(f"Index file {path.absolute()} is corrupt, found {_odd_bytes(content, _OFFSET_ENTRY)}")
+    return True
+
+
+def check_time_index(path: Path) -> None:
+    """As :func:`check_offset_index`.
+
+    :raises OSError: when the file cannot be read.
+    :raises StorageError: when it would not be trusted.
+    """
+    base_offset = base_offset_of(path)
+    content = path.read_bytes()
+    count = len(content) // _TIME_ENTRY.size
+    if count:
+        what = f"Corrupt time index found, time index file ({path.absolute()}) has non-zero size but the last"
+        first_timestamp, _ = _TIME_ENTRY.unpack_from(content)
+        timestamp, relative = _TIME_ENTRY.unpack_from(content, (count - 1) * _TIME_ENTRY.size)
+        if timestamp < first_timestamp:
+            raise StorageError(f"{what} timestamp is {timestamp} which is less than the first timestamp {first_timestamp}")
+        if relative < 0:
+            raise StorageError(f"{what} offset is {base_offset + relative} which is less than the first offset {base_offset}")
+    if len(content) % _TIME_ENTRY.size:
+        raise StorageError(f"Time index file {path.absolute()} is corrupt, found {_odd_bytes(content, _TIME_ENTRY)}")
+
+
+def _odd_bytes(content: bytes, entry: Struct) -> str:
+    return f"{len(content)} bytes which is neither positive nor a multiple of {entry.size}"
+
+
+def read_transaction_index(path: Path) -> list[AbortedTransaction]:
+    """The aborted transactions whose markers are in the segment; half an entry at the end is left out.
+
+    :raises OSError: when the file cannot be read.
+    :raises StorageError: when it is no index, or one of a version that nobody knows.
     """
     content = path.read_bytes()
     whole = len(content) // _TRANSACTION_ENTRY.size * _TRANSACTION_ENTRY.size
-    return [AbortedTransaction(*entry) for entry in _TRANSACTION_ENTRY.iter_unpack(content[:whole])]
+    entries = [AbortedTransaction(*entry) for entry in _TRANSACTION_ENTRY.iter_unpack(content[:whole])]
+    for entry in entries:
+        if entry.version > _TRANSACTION_VERSION_MAX:
+            raise StorageError(
+                f"Unexpected aborted transaction version {entry.version} in transaction index {path.absolute()}, "
+                f"current version is {_TRANSACTION_VERSION_MAX}"
+            )
+    return entries
 
 
 def read_producer_snapshot(path: Path) -> list[ProducerEntry]:

@@ -82,6 +82,7 @@ class HostedReplicas:
         self._quotas = quotas
         self._is_caught_up = is_caught_up
         self._log_defaults = LogConfig.from_broker(config)
+        self._cordon_directories()
         self.image = MetadataImage()
         """Empty until metadata is caught up."""
         self.is_applied = False
@@ -255,6 +256,7 @@ class HostedReplicas:
     def broker_config_changed(self) -> None:
         """Settings of the broker have changed: take them over at once, and for topics without their own too."""
         self._fetchers.resize(self._config.get_int("num.replica.fetchers"))
+        self._cordon_directories()
         defaults = LogConfig.from_broker(self._config)
         if defaults == self._log_defaults:
             return
@@ -262,6 +264,10 @@ class HostedReplicas:
         now_ms = self._clock.now_ms()
         for topic in self.image.topics_by_name:
             self._reconfigure(topic, now_ms)
+
+    def _cordon_directories(self) -> None:
+        directories = self._log_manager.directories
+        directories.cordoned = frozenset(directories.named(self._config.get_list("cordoned.log.dirs")))
 
     def _reconfigure(self, topic: str, now_ms: float) -> None:
         image = self.image.topics_by_name.get(topic)
@@ -350,6 +356,8 @@ class HostedReplicas:
             raise ApiError(Errors.LOG_DIR_NOT_FOUND, f"Log dir '{destination}' is not found in the config.")
         if path in directories.failures:
             raise ApiError(Errors.KAFKA_STORAGE_ERROR, f"Log directory {destination} is offline")
+        if path in directories.cordoned:
+            raise ApiError(Errors.INVALID_REPLICA_ASSIGNMENT, f"Log directory {destination} is cordoned")
         if key in self._offline:
             raise ApiError(Errors.KAFKA_STORAGE_ERROR, f"Partition {tp} is offline")
         if len(str(tp)) + FUTURE_NAME_EXTRA > NAME_LENGTH_MAX:
@@ -358,7 +366,8 @@ class HostedReplicas:
         if partition is None:
             # It will be made there, should it become a replica of this broker.
             directories.preferred[tp] = path
-            raise ApiError(Errors.REPLICA_NOT_AVAILABLE)
+            missing = self.why_missing(key)
+            raise ApiError(Errors.REPLICA_NOT_AVAILABLE if missing is Errors.NOT_LEADER_OR_FOLLOWER else missing)
         try:
             self._moves.start(partition, path)
         except DISK_ERRORS as e:

@@ -18,7 +18,7 @@ class ReplicaInfo(NamedTuple):
     key: tuple[str, int]
     size_bytes: int
     offset_lag: int
-    """How far a copy is behind its replica, or a replica behind its own high watermark."""
+    """How far a copy is behind its replica, or a replica behind its own high watermark; -1 for one that is not in use."""
     is_future: bool
 
 
@@ -30,6 +30,8 @@ class LogDirInfo(NamedTuple):
     replicas: list[ReplicaInfo]
     total_bytes: int
     usable_bytes: int
+    is_cordoned: bool
+    """It gets no new replicas."""
 
 
 def describe_log_dirs(manager: LogManager, high_watermark: Callable[[TopicPartition], int | None]) -> list[LogDirInfo]:
@@ -37,18 +39,20 @@ def describe_log_dirs(manager: LogManager, high_watermark: Callable[[TopicPartit
     found = []
     for path in manager.directories.paths:
         if path in manager.directories.failures:
-            found.append(LogDirInfo(str(path.absolute()), Errors.KAFKA_STORAGE_ERROR, [], -1, -1))
+            found.append(LogDirInfo(str(path.absolute()), Errors.KAFKA_STORAGE_ERROR, [], -1, -1, False))
             continue
         replicas = []
         for log in manager.logs():
             if log.log_dir == path:
-                lag = max((high_watermark(log.topic_partition) or 0) - log.log_end_offset, 0)
+                committed = high_watermark(log.topic_partition)
+                lag = -1 if committed is None else max(committed - log.log_end_offset, 0)
                 replicas.append(ReplicaInfo(log.topic_partition, log.size_bytes, lag, False))
         for copy in manager.futures():
             if copy.log_dir == path:
                 current = manager.get(copy.topic_partition)
-                lag = 0 if current is None else current.log_end_offset - copy.log_end_offset
+                lag = -1 if current is None else current.log_end_offset - copy.log_end_offset
                 replicas.append(ReplicaInfo(copy.topic_partition, copy.size_bytes, lag, True))
         total_bytes, usable_bytes = manager.space(path)
-        found.append(LogDirInfo(str(path.absolute()), Errors.NONE, replicas, total_bytes, usable_bytes))
+        is_cordoned = path in manager.directories.cordoned
+        found.append(LogDirInfo(str(path.absolute()), Errors.NONE, replicas, total_bytes, usable_bytes, is_cordoned))
     return found

@@ -637,7 +637,7 @@ class ReplicaManager:
         partition = self.partition_or_raise(tp)
         # -2 is the id of a debugging consumer, which may ask any replica.
         partition.check_readable(current_leader_epoch, needs_leader=replica_id != -2)
-        return find_offset(partition, timestamp, is_follower=replica_id >= 0, read_committed=read_committed)
+        return find_offset(partition, timestamp, is_consumer=replica_id == -1, read_committed=read_committed)
 
     def end_offset_for_epoch(self, tp: PartitionKey, epoch: int, *, current_leader_epoch: int = -1) -> tuple[int, int]:
         """The largest leader epoch not above the given one and its end offset (OffsetForLeaderEpoch).

@@ -9,6 +9,9 @@ from kafkalab.engine.common.errors import ApiError, Errors
 if TYPE_CHECKING:
     from kafkalab.engine.replica.partition import Partition
 
+READ_COMMITTED: Final = 1
+"""The isolation level of who reads only what is committed; 0 is that of who reads everything, others there are none."""
+
 LATEST: Final = -1
 EARLIEST: Final = -2
 MAX_TIMESTAMP: Final = -3
@@ -31,27 +34,27 @@ class FoundOffset(NamedTuple):
 NOT_FOUND: Final = FoundOffset()
 
 
-def find_offset(partition: Partition, timestamp: int, *, is_follower: bool, read_committed: bool = False) -> FoundOffset:
+def find_offset(partition: Partition, timestamp: int, *, is_consumer: bool, read_committed: bool = False) -> FoundOffset:
     """The offset that ``timestamp`` names, or the first at or after that time.
 
-    Followers see up to the log end, everybody else up to the high watermark, or up to the last
-    stable offset when only what is committed counts.
+    Consumers see up to the high watermark, or up to the last stable offset when only what is
+    committed counts; followers and whoever debugs up to the log end.
 
     :raises ApiError: OFFSET_NOT_AVAILABLE while a new leader does not know what is committed.
     """
     log = partition.log
     if timestamp in (EARLIEST, EARLIEST_LOCAL):
         # Nothing is tiered here: what is earliest is local.
-        return FoundOffset(-1, log.log_start_offset, log.epoch_at(log.log_start_offset))
+        return FoundOffset(-1, log.log_start_offset, partition.epoch_at(log.log_start_offset))
     if timestamp in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):
         return NOT_FOUND
-    if is_follower:
-        bound = log.log_end_offset
-    else:
+    if is_consumer:
         bound = partition.high_watermark
         if read_committed:
             bound = log.last_stable_offset(bound)
-    lags = not is_follower and partition.offset_lags_epoch_start()
+    else:
+        bound = log.log_end_offset
+    lags = is_consumer and partition.offset_lags_epoch_start()
     if timestamp == LATEST:
         if lags:
             raise _not_available(partition)
@@ -64,6 +67,17 @@ def find_offset(partition: Partition, timestamp: int, *, is_follower: bool, read
     if lags:
         raise _not_available(partition)
     return NOT_FOUND
+
+
+def reads_committed(isolation_level: int) -> bool:
+    """What an isolation level means.
+
+    :raises ApiError: when it is none.
+    """
+    if isolation_level not in (0, READ_COMMITTED):
+        # Kafka says UNKNOWN_SERVER_ERROR, which clients try again without end.
+        raise ApiError(Errors.INVALID_REQUEST, f"Unknown isolation level {isolation_level}")
+    return isolation_level == READ_COMMITTED
 
 
 def _not_available(partition: Partition) -> ApiError:

@@ -637,6 +637,12 @@ class Partition:
                 return (epoch if latest < 0 else latest), self.leader_epoch_start_offset
         return log.end_offset_for_epoch(epoch)
 
+    def epoch_at(self, offset: int) -> int:
+        """The leader epoch in which the record at ``offset`` was (or would be) written; -1 when unknown."""
+        if self.is_leader and offset >= self.leader_epoch_start_offset:
+            return self.leader_epoch
+        return self.log.epoch_at(offset)
+
     def read(self, fetch: FetchOperation, item: FetchItem, max_bytes: int, min_one: bool) -> PartitionResponse | None:
         """A partition's part of the answer; None where an incremental answer may leave it out.
 

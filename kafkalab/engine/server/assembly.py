@@ -479,6 +479,8 @@ class Node:
         self._replica_manager.broker_config_changed()
         self._log_manager.producer_id_expiration_ms = self._config.get_int("producer.id.expiration.ms")
         self._log_manager.cleaner.config = CleanerConfig.from_broker(self._config)
+        if "cordoned.log.dirs" in changed and self._lifecycle is not None:
+            self._lifecycle.directories_changed()
 
     def _is_caught_up(self, image: MetadataImage) -> bool:
         """Whether the image has come to this life's registration: what stands before it is of the past."""

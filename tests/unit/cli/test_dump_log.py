@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from random import Random
 
@@ -107,10 +108,46 @@ def test_indexes_alone(tmp_path: Path) -> None:
     assert dumped(index, times, verify_indexes_only=True)[0] == [f"Dumping {index}", f"Dumping {times}"]
     assert [line.endswith("passed sanity check.") for line in dumped(index, times, sanity_check_only=True)[0][1::2]] == [True, True]
     assert errors == []
-    index.write_bytes(bytes(7))
-    assert dumped(index, sanity_check_only=True)[2] == EXIT_BROKEN
     index.write_bytes(b"")
     assert f"{index} is empty." in dumped(index)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("index", b"", "is empty."),
+        ("index", bytes(7), "is empty."),
+        # What a killed broker leaves of an index that it had laid out.
+        ("index", bytes(64), "passed sanity check."),
+        ("index", struct.pack(">ii", 3, 100), "passed sanity check."),
+        ("index", struct.pack(">ii", -1, 100), "the last offset is 49 which is less than the base offset 50"),
+        ("index", bytes(9), "found 9 bytes which is neither positive nor a multiple of 8"),
+        ("timeindex", b"", "passed sanity check."),
+        ("timeindex", bytes(48), "passed sanity check."),
+        ("timeindex", struct.pack(">qi", 5, 3) + bytes(12), "the last timestamp is 0 which is less than the first timestamp 5"),
+        ("timeindex", struct.pack(">qi", 5, -3), "the last offset is 47 which is less than the first offset 50"),
+        ("timeindex", bytes(13), "found 13 bytes which is neither positive nor a multiple of 12"),
+    ],
+)
+def test_indexes_are_trusted_as_kafka_trusts_them(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    path = tmp_path / f"{50:020}.{name}"
+    path.write_bytes(content)
+    lines, errors, status = dumped(path, sanity_check_only=True)
+    is_fine = says.endswith(".")
+    assert lines[1:] == ([f"{path} {says}"] if is_fine else [])
+    assert [one.endswith(says) for one in errors] == ([] if is_fine else [True])
+    assert status == (EXIT_OK if is_fine else EXIT_BROKEN)
+
+
+def test_an_entry_of_an_unknown_version_is_no_aborted_transaction(tmp_path: Path) -> None:
+    path = tmp_path / f"{0:020}.txnindex"
+    good = struct.pack(">hqqqq", 0, 7, 1, 2, 3)
+    path.write_bytes(good + b"half")
+    assert dumped(path)[0][1:] == ["version: 0 producerId: 7 firstOffset: 1 lastOffset: 2 lastStableOffset: 3"]
+    path.write_bytes(good + struct.pack(">hqqqq", 78, 7, 1, 2, 3))
+    lines, errors, status = dumped(path)
+    assert (lines[1:], status) == ([], EXIT_BROKEN)
+    assert errors == [f"Unexpected aborted transaction version 78 in transaction index {path}, current version is 0"]
 
 
 def test_small_files_of_a_log_directory(tmp_path: Path) -> None:

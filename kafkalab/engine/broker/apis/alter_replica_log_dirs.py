@@ -1,7 +1,8 @@
 """AlterReplicaLogDirs, versions 1 and 2: replicas of this broker are to be in other log directories (KIP-113).
 
 v2 is flexible. The answer says that a move has begun; DescribeLogDirs tells how far it is. A replica
-that is not here yet is answered REPLICA_NOT_AVAILABLE and will be made in that directory.
+that is not here yet is answered REPLICA_NOT_AVAILABLE, or UNKNOWN_TOPIC_OR_PARTITION where there is no such
+partition yet, and will be made in that directory.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """DescribeLogDirs, versions 1 to 5: what lies in each of this broker's log directories.
 
 v2 is flexible; v3 has an error for the whole; v4 tells the disks' sizes (KIP-827); v5 which
-directories get no new replicas, which none does here.
+directories get no new replicas (KIP-1066), in clusters whose version knows of that.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.controller.levels import CORDONED_DIRECTORIES_SINCE, metadata_version_of
 
 if TYPE_CHECKING:
     from kafkalab.engine.broker.context import RequestContext
@@ -24,6 +25,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mappi
     wanted: set[PartitionKey] | None = None
     if request.topics is not None:
         wanted = {(topic.topic, index) for topic in request.topics for index in topic.partitions}
+    knows_cordoned = metadata_version_of(services.image) >= CORDONED_DIRECTORIES_SINCE
     results = []
     for directory in services.replica_manager.describe_log_dirs():
         topics: dict[str, list[Mapping[str, Any]]] = {}
@@ -44,6 +46,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mappi
                 "topics": [{"name": name, "partitions": partitions} for name, partitions in topics.items()],
                 "total_bytes": directory.total_bytes,
                 "usable_bytes": directory.usable_bytes,
+                "is_cordoned": directory.is_cordoned and knows_cordoned,
             }
         )
     return {"throttle_time": 0, "error_code": 0, "results": results}

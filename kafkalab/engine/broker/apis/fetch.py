@@ -22,6 +22,7 @@ from kafkalab.engine.log.region import NO_REGIONS, REGION_BYTES_MIN
 from kafkalab.engine.replica.delayed import FetchItem, FetchOperation, PartitionResponse
 from kafkalab.engine.replica.fetch_session import FINAL_EPOCH, NO_SESSION, FetchContext, ItemKey
 from kafkalab.engine.replica.leader_hints import LeaderHints
+from kafkalab.engine.replica.offsets import reads_committed
 
 if TYPE_CHECKING:
     from kafkalab.engine.broker.context import RequestContext
@@ -31,7 +32,6 @@ FOLLOWERS_SERVE_FROM: Final = 11
 TOPIC_IDS_FROM: Final = 13
 REPLICA_STATE_FROM: Final = 15
 CURRENT_LEADER_FROM: Final = 16
-READ_COMMITTED: Final = 1
 
 _WRONG_LEADER: Final = frozenset({Errors.NOT_LEADER_OR_FOLLOWER, Errors.FENCED_LEADER_EPOCH})
 
@@ -40,6 +40,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
     """Answer when there is enough to tell, or when the client has waited as long as it wants."""
     manager = services.replica_manager
     version = ctx.version
+    read_committed = reads_committed(request.isolation_level)
     if version >= REPLICA_STATE_FROM:
         state = request.replica_state
         replica_id, replica_epoch = state.replica_id, state.replica_epoch
@@ -112,7 +113,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
             max_bytes=max_bytes,
             replica_id=replica_id,
             replica_epoch=replica_epoch,
-            read_committed=request.isolation_level == READ_COMMITTED and replica_id < 0,
+            read_committed=read_committed and replica_id < 0,
             needs_leader=replica_id >= 0 or version < FOLLOWERS_SERVE_FROM,
             is_incremental=context.is_incremental,
             rack=request.rack_id if manager.selects_by_rack and replica_id < 0 and version >= FOLLOWERS_SERVE_FROM else "",

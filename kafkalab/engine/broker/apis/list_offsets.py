@@ -12,18 +12,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
-from kafkalab.engine.replica.offsets import MIN_VERSIONS
+from kafkalab.engine.replica.offsets import MIN_VERSIONS, reads_committed
 
 if TYPE_CHECKING:
     from kafkalab.engine.broker.context import RequestContext
     from kafkalab.engine.broker.services import BrokerServices
 
 NOT_AVAILABLE_FROM: Final = 5
-READ_COMMITTED: Final = 1
 
 
 def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mapping[str, Any]:
     """Look up each partition's offset."""
+    read_committed = reads_committed(request.isolation_level)
     asked: set[tuple[str, int]] = set()
     twice: set[tuple[str, int]] = set()
     for topic in request.topics:
@@ -37,7 +37,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mappi
                 "partitions": [
                     _failed(part.partition_index, Errors.INVALID_REQUEST)
                     if (topic.name, part.partition_index) in twice
-                    else _find(services, ctx, topic.name, part, request.replica_id, request.isolation_level == READ_COMMITTED)
+                    else _find(services, ctx, topic.name, part, request.replica_id, read_committed)
                     for part in topic.partitions
                 ],
             }

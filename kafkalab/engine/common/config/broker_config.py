@@ -227,25 +227,40 @@ def _check_heartbeat(config: BrokerConfig) -> None:
 
 
 def _check_times(config: BrokerConfig) -> None:
-    for key, low, extra in (
-        ("log.roll.ms", 1, ()),
-        ("log.roll.jitter.ms", 0, ()),
-        ("log.retention.ms", 1, (-1,)),
-        ("log.retention.minutes", 1, (-1,)),
-        ("log.retention.hours", 1, (-1,)),
-        ("request.timeout.ms", 1, ()),
-        ("broker.heartbeat.interval.ms", 1, ()),
-        ("broker.session.timeout.ms", 1, ()),
-        ("default.replication.factor", 1, ()),
-        ("replica.fetch.wait.max.ms", 1, ()),
-        ("replica.lag.time.max.ms", 1, ()),
+    for key in (
+        "request.timeout.ms",
+        "broker.heartbeat.interval.ms",
+        "broker.session.timeout.ms",
+        "default.replication.factor",
+        "replica.fetch.wait.max.ms",
+        "replica.lag.time.max.ms",
     ):
         value = config.get(key)
-        if isinstance(value, int) and value < low and value not in extra:
-            allowed = f"at least {low}" + "".join(f", or {other}" for other in extra)
+        if isinstance(value, int) and value < 1:
             raise ConfigError(
-                key, config.text(key), f"Invalid value {value} for configuration {key}: Value must be at least {low}", allowed
+                key, config.text(key), f"Invalid value {value} for configuration {key}: Value must be at least 1", "at least 1"
             )
+
+
+def _check_log_times(config: BrokerConfig) -> None:
+    for topic_name, low, may_be_endless, words in (
+        ("segment.ms", 1, False, "log.roll.ms must be greater than or equal to 1"),
+        ("segment.jitter.ms", 0, False, "log.roll.jitter.ms must be greater than or equal to 0"),
+        ("retention.ms", 1, True, "log.retention.ms must be unlimited (-1) or, greater than or equal to 1"),
+    ):
+        value = config.topic_default(topic_name)
+        assert isinstance(value, int), "a time is a number"
+        if value < low and not (may_be_endless and value == -1):
+            # Whichever of the units it was given in.
+            key = next(name for name, _ in TOPIC_SYNONYMS[topic_name] if config.get(name) is not None)
+            _refuse(config, key, f"requirement failed: {words}")
+
+
+def _check_cleaner_buffer(config: BrokerConfig) -> None:
+    key = "log.cleaner.dedupe.buffer.size"
+    threads = config.get_int("log.cleaner.threads")
+    if threads and config.get_long(key) // threads <= 1024 * 1024:
+        _refuse(config, key, f"requirement failed: {key} must be at least 1MB per cleaner thread.")
 
 
 def _check_queued_bytes(config: BrokerConfig) -> None:
@@ -254,11 +269,22 @@ def _check_queued_bytes(config: BrokerConfig) -> None:
         _refuse(config, key, f"{key} ({config.text(key)}) must be at least socket.request.max.bytes, or 0 or less for no limit")
 
 
+def _check_connections_per_ip(config: BrokerConfig) -> None:
+    key, overrides = "max.connections.per.ip", "max.connections.per.ip.overrides"
+    if config.get_int(key) == 0 and not config.get_string(overrides):
+        _refuse(config, key, f"requirement failed: {key} can be set to zero only if {overrides} property is set.")
+
+
 def _check_cordoned(config: BrokerConfig) -> None:
-    # "*" are all of them.
-    missing = [directory for directory in config.get_list("cordoned.log.dirs") if directory not in (*config.log_dirs, "*")]
+    key = "cordoned.log.dirs"
+    cordoned = config.get_list(key)
+    if "*" in cordoned:
+        # All of them.
+        if len(cordoned) > 1:
+            _refuse(config, key, f"requirement failed: When {key} is set to *, it must not contain other values")
+        return
+    missing = [directory for directory in cordoned if directory not in config.log_dirs]
     if missing:
-        key = "cordoned.log.dirs"
         _refuse(
             config,
             key,
@@ -271,24 +297,27 @@ def _check_group_bounds(kind: str) -> _Check:
         prefix = f"group.{kind}."
         for name in ("session.timeout.ms", "heartbeat.interval.ms", "assignment.interval.ms"):
             low, value, high = f"{prefix}min.{name}", f"{prefix}{name}", f"{prefix}max.{name}"
-            if not config.get_int(low) <= config.get_int(value) <= config.get_int(high):
-                key = next((k for k in (value, low, high) if config.is_overridden(k)), value)
-                _refuse(
-                    config,
-                    key,
-                    f"{value} ({config.text(value)}) must lie between {low} ({config.text(low)}) and {high} ({config.text(high)})",
-                )
+            for smaller, larger, words in (
+                (low, high, f"{high} must be greater than or equal to {low}"),
+                (low, value, f"{value} must be greater than or equal to {low}"),
+                (value, high, f"{value} must be less than or equal to {high}"),
+            ):
+                if config.get_int(smaller) > config.get_int(larger):
+                    _refuse(config, next((one for one in (value, low, high) if config.is_overridden(one)), value), words)
 
     return check
 
 
 _CHECKS: Final[tuple[_Check, ...]] = (
     _check_times,
+    _check_log_times,
+    _check_cleaner_buffer,
     _check_heartbeat,
     _at_most("replica.fetch.wait.max.ms", "replica.lag.time.max.ms"),
     _at_most("replica.fetch.wait.max.ms", "replica.socket.timeout.ms"),
     _at_most("group.min.session.timeout.ms", "group.max.session.timeout.ms"),
     _check_queued_bytes,
+    _check_connections_per_ip,
     _check_cordoned,
     _check_group_bounds("consumer"),
     _check_group_bounds("share"),

@@ -94,7 +94,7 @@ BROKER_DEFINITIONS: Final = (
     _c("request.timeout.ms", INT, "30000"),
     _c("socket.connection.setup.timeout.ms", LONG, "10000"),
     _c("socket.connection.setup.timeout.max.ms", LONG, "30000"),
-    _c("config.providers", LIST, "", ListOf(), mode=CLUSTER_WIDE),
+    _c("config.providers", LIST, "", mode=CLUSTER_WIDE),
     _c("authorizer.class.name", STRING, ""),
     _c("early.start.listeners", LIST, None, ListOf()),
     _c("broker.rack", STRING, None),

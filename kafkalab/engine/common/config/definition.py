@@ -147,6 +147,10 @@ class OneOf:
         return None if value in self.words else f"String must be one of: {self.allowed}"
 
 
+_OF_THE_LIST: Final = "Configuration '{name}' "
+"""How a complaint begins that is not about a value in a list."""
+
+
 @dataclass(frozen=True, slots=True)
 class ListOf:
     """A list of some of a few words, or of any; empty only where that is said."""
@@ -163,12 +167,14 @@ class ListOf:
         if value is None:
             return None
         assert isinstance(value, tuple), "a list is for lists"
-        if not value:
-            return None if self.may_be_empty else "Value must not be empty"
-        if any(not item for item in value):
-            return "Values must not be empty"
-        if self.words and any(item not in self.words for item in value):
-            return f"String must be one of: {', '.join(self.words)}"
+        if not value and not self.may_be_empty:
+            words = f"[{', '.join(self.words)}]" if self.words else "any non-empty value"
+            return f"{_OF_THE_LIST}must not be empty. Valid values include: {words}"
+        for item in value:
+            if not item:
+                return f"{_OF_THE_LIST}values must not be empty."
+            if self.words and item not in self.words:
+                return f"String must be one of: {', '.join(self.words)}"
         return None
 
 
@@ -189,7 +195,7 @@ _THROTTLED_REPLICA: Final = re.compile(r"[0-9]+:[0-9]+\Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ThrottledReplicas:
-    """``*``, or a list of ``partition:broker``."""
+    """``*``, or a list of ``partition:broker``; as in Kafka, what is empty between two commas says nothing."""
 
     @property
     def allowed(self) -> str:
@@ -197,7 +203,7 @@ class ThrottledReplicas:
 
     def complaint(self, value: ConfigValue) -> str | None:
         assert isinstance(value, tuple), "a list is for lists"
-        if value == ("*",) or all(_THROTTLED_REPLICA.match(item) for item in value):
+        if "".join(value) == "*" or all(not item or _THROTTLED_REPLICA.match(item) for item in value):
             return None
         return (
             "must be the literal '*' or a list of replicas in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],..."
@@ -267,11 +273,11 @@ class ConfigDefinition:
 
         :raises ConfigError: in Kafka's words, when it is not of the type or not allowed.
         """
-        value = self._parse_type(text.strip())
+        value = self._parse_type(text)
         complaint = self.valid.complaint(value) if self.valid is not None else None
         if complaint is not None:
-            if isinstance(self.valid, ListOf) and complaint == "Values must not be empty":
-                raise ConfigError(self.name, text, f"Configuration '{self.name}' values must not be empty.", self.allowed)
+            if complaint.startswith(_OF_THE_LIST):
+                raise ConfigError(self.name, text, complaint.replace("{name}", self.name, 1), self.allowed)
             shown = self._shown_when_refused(value)
             if isinstance(self.valid, ThrottledReplicas):
                 complaint = f"{self.name} {complaint}"
@@ -285,23 +291,24 @@ class ConfigDefinition:
             return next((item for item in value if item not in self.valid.words), "")
         return f"[{', '.join(value)}]"
 
-    def _parse_type(self, text: str) -> ConfigValue:
+    def _parse_type(self, given: str) -> ConfigValue:
+        text = given.strip()
         kind = self.type
         if kind is ConfigType.BOOLEAN:
             lowered = text.lower()
             if lowered not in ("true", "false"):
-                raise self._type_error(text, "Expected value to be either true or false")
+                raise self._type_error(given, "Expected value to be either true or false")
             return lowered == "true"
         if kind in _INTEGER_BOUNDS:
             low, high = _INTEGER_BOUNDS[kind]
             # The length is bounded before the conversion: a million digits would take minutes.
             if len(text) > 32 or not _INTEGER.match(text) or not low <= int(text) <= high:
-                raise self._type_error(text, f"Not a number of type {kind.name}")
+                raise self._type_error(given, f"Not a number of type {kind.name}")
             return int(text)
         if kind is ConfigType.DOUBLE:
             trimmed = text[:-1] if text[-1:] in ("f", "F", "d", "D") else text
             if not _DOUBLE.match(trimmed):
-                raise self._type_error(text, f"Not a number of type {kind.name}")
+                raise self._type_error(given, f"Not a number of type {kind.name}")
             return float(trimmed)
         if kind is ConfigType.LIST:
             # Kafka keeps each value once, in the order of its first appearance.

@@ -141,7 +141,13 @@ def _refuse_any(names: Iterable[str], message: str) -> None:
 
 
 def _reconfiguration_complaint(old: BrokerConfig, new: BrokerConfig) -> str | None:
-    return _pool_complaint(old, new) or _cleaner_complaint(old, new) or _retention_complaint(new) or _fixed_complaint(old, new)
+    return (
+        _pool_complaint(old, new)
+        or _cleaner_complaint(old, new)
+        or _retention_complaint(new)
+        or _connections_complaint(old, new)
+        or _fixed_complaint(old, new)
+    )
 
 
 def _pool_complaint(old: BrokerConfig, new: BrokerConfig) -> str | None:
@@ -185,6 +191,14 @@ def _retention_complaint(new: BrokerConfig) -> str | None:
                     f"Invalid value {local} for configuration {local_name}: "
                     f"Value must not be more than {whole_name} property value: {whole}"
                 )
+    return None
+
+
+def _connections_complaint(old: BrokerConfig, new: BrokerConfig) -> str | None:
+    for name in ("max.connections", "max.connection.creation.rate"):
+        value = new.get_int(name)
+        if value != old.get_int(name) and value <= 0:
+            return f"Invalid {name} {value}"
     return None
 
 

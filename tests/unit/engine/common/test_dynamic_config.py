@@ -75,7 +75,27 @@ def test_stored_settings_that_cannot_be_applied_are_passed_over() -> None:
         ),
         ({"log.retention.ms": "x"}, "Invalid value x for configuration log.retention.ms: Not a number of type LONG"),
         ({"listener.name.a.max.connections": "x"}, "Invalid value x for configuration max.connections: Not a number of type INT"),
-        ({"log.retention.ms": "-2"}, "Invalid value -2 for configuration log.retention.ms: Value must be at least 1"),
+        ({"log.retention.ms": "0"}, "requirement failed: log.retention.ms must be unlimited (-1) or, greater than or equal to 1"),
+        ({"log.roll.ms": "0"}, "requirement failed: log.roll.ms must be greater than or equal to 1"),
+        ({"log.roll.jitter.ms": "-1"}, "requirement failed: log.roll.jitter.ms must be greater than or equal to 0"),
+        (
+            {"log.cleaner.dedupe.buffer.size": "1048576"},
+            "requirement failed: log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
+        ),
+        (
+            {"max.connections": "0"},
+            (
+                "Invalid value org.apache.kafka.common.config.ConfigException: Invalid max.connections 0 "
+                "for configuration Invalid dynamic configuration"
+            ),
+        ),
+        (
+            {"max.connections.per.ip": "0"},
+            "requirement failed: max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.",
+        ),
+        ({"cordoned.log.dirs": "*,/a"}, "requirement failed: When cordoned.log.dirs is set to *, it must not contain other values"),
+        ({"log.cleanup.policy": "5,"}, "Invalid value 5 for configuration log.cleanup.policy: String must be one of: compact, delete"),
+        ({"log.retention.ms": " x "}, "Invalid value  x  for configuration log.retention.ms: Not a number of type LONG"),
     ],
 )
 def test_refusals(configs: dict[str, str], message: str) -> None:

@@ -16,6 +16,11 @@ from kafkalab.engine.common.errors import ApiError, Errors
 
 
 # Each message is Apache Kafka 4.3.1's own.
+@pytest.mark.parametrize("text", ["*", "*,", "0:1", "0:1, 1:1", "0:1,", ",", ""])
+def test_replicas_to_be_throttled_are_taken_as_kafka_takes_them(text: str) -> None:
+    validate_topic_configs({"leader.replication.throttled.replicas": text})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -27,6 +32,8 @@ from kafkalab.engine.common.errors import ApiError, Errors
         ("foo", "1", "Unknown topic config name: foo"),
         ("cleanup.policy", "x", "Invalid value x for configuration cleanup.policy: String must be one of: compact, delete"),
         ("cleanup.policy", "delete,,compact", "Configuration 'cleanup.policy' values must not be empty."),
+        ("cleanup.policy", "x,", "Invalid value x for configuration cleanup.policy: String must be one of: compact, delete"),
+        ("retention.ms", " a ", "Invalid value  a  for configuration retention.ms: Not a number of type LONG"),
         ("preallocate", "yes", "Invalid value yes for configuration preallocate: Expected value to be either true or false"),
         (
             "compression.type",

@@ -9,6 +9,7 @@ import pytest
 
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.controller.configs import RECORDS_PER_REQUEST_MAX, VALUE_LENGTH_MAX
+from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.protocol.metadata_records import ConfigRecord
 from kafkalab.engine.telemetry.events import PartitionChanged
@@ -138,12 +139,31 @@ def test_a_brokers_settings_are_written_again_even_when_they_are_as_they_were(la
         ((BROKER, "-1", []), Errors.INVALID_REQUEST, "Invalid negative broker ID."),
         ((BROKER, "9", []), Errors.BROKER_ID_NOT_REGISTERED, "No node with id 9 found."),
         ((GROUP, "", []), Errors.INVALID_REQUEST, "Default group resources are not allowed."),
+        ((METRICS, "all", [("metrics", APPEND, "a")]), Errors.INVALID_CONFIG, NO_LIST.format("APPEND", "metrics")),
         ((METRICS, "", []), Errors.INVALID_REQUEST, "Subscription name can't be empty"),
         ((99, "x", []), Errors.UNSUPPORTED_VERSION, "Unknown resource type 99."),
     ],
 )
 def test_refusals(lab: ControllerHarness, resource: Any, error: Errors, message: str) -> None:
     assert alter(lab, resource) == [(error, message)]
+
+
+def test_a_controller_by_itself_only_takes_directories_off_the_cordoned_ones(lab: ControllerHarness) -> None:
+    refused = "When updating cordoned.log.dirs via controllers,  the new value must be a subset of the current configuration value."
+    assert alter(lab, (BROKER, "1", [("cordoned.log.dirs", SET, "/a")])) == [(Errors.INVALID_CONFIG, refused)]
+    assert replace(lab, BROKER, "1", {"cordoned.log.dirs": "/a"}) == (Errors.INVALID_CONFIG, refused)
+    configs = [{"name": "cordoned.log.dirs", "config_operation": SET, "value": "/a, /b"}]
+    checked = {"resources": [{"resource_type": BROKER, "resource_name": "1", "configs": configs}], "validate_only": False}
+    answers: list[Any] = []
+    request = codec.decode_request(
+        ApiKey.INCREMENTAL_ALTER_CONFIGS, 1, codec.encode_request_body(ApiKey.INCREMENTAL_ALTER_CONFIGS, 1, checked)
+    )
+    lab.controller.handle_incremental_alter_configs(request, answers.append, is_forwarded=True)
+    lab.raft.commit()
+    assert answers[0]["responses"][0]["error_code"] == 0
+    assert alter(lab, (BROKER, "1", [("cordoned.log.dirs", SET, "/b,/c")])) == [(Errors.INVALID_CONFIG, refused)]
+    for fewer in ("/b", " "):
+        assert alter(lab, (BROKER, "1", [("cordoned.log.dirs", SET, fewer)])) == [(0, None)]
 
 
 def test_a_resource_that_is_named_twice_is_refused_once(lab: ControllerHarness) -> None:

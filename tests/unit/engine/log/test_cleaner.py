@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -386,8 +387,8 @@ def test_the_throttle_holds(house: House) -> None:
 
 
 def test_the_settings_of_a_broker() -> None:
-    config = CleanerConfig.from_broker(BrokerConfig({"log.cleaner.dedupe.buffer.size": "1000000", "log.cleaner.backoff.ms": "5"}))
-    assert (config.enabled, config.dedupe_buffer_bytes, config.load_factor, config.backoff_ms) == (True, 1_000_000, 0.9, 5)
+    config = CleanerConfig.from_broker(BrokerConfig({"log.cleaner.dedupe.buffer.size": "2000000", "log.cleaner.backoff.ms": "5"}))
+    assert (config.enabled, config.dedupe_buffer_bytes, config.load_factor, config.backoff_ms) == (True, 2_000_000, 0.9, 5)
     assert config.read_bytes == 262_144
     assert not CleanerConfig.from_broker(BrokerConfig({"log.cleaner.enable": "false"})).enabled
     assert not CleanerConfig.from_broker(BrokerConfig({"log.cleaner.threads": "0"})).enabled
@@ -659,7 +660,7 @@ def test_a_power_cut_while_the_disk_is_waited_for_loses_nothing(tmp_path: Path, 
     house.manager.abandon()
 
 
-@pytest.mark.parametrize("how", ["truncate", "delete", "stop", "retention", "start over"])
+@pytest.mark.parametrize("how", ["truncate", "delete", "stop", "retention", "start over", "another policy"])
 def test_a_log_that_changes_meanwhile_is_left_as_it_is(tmp_path: Path, how: str) -> None:
     house, later = waiting_house(tmp_path)
     house.put(("a", "1"))
@@ -676,11 +677,15 @@ def test_a_log_that_changes_meanwhile_is_left_as_it_is(tmp_path: Path, how: str)
     elif how == "retention":
         house.log.increment_log_start_offset(2)
         assert house.log.delete_old_segments(2) == 1
+    elif how == "another policy":
+        house.log.config = replace(house.log.config, cleanup_policy=frozenset({"delete"}))
     else:
         house.log.truncate_fully_and_start_at(50)
     later.run()
     house.clock.advance(0)
     assert not list(directory.glob("*.cleaned")) and not list(directory.glob("*.swap"))
+    if how == "another policy":
+        assert len(house.pairs()) == 2 and house.log.first_dirty_offset is None
     if how == "truncate":
         assert house.pairs() == [(0, "a", "1")]
         house.put(("b", "1"))

@@ -135,6 +135,18 @@ def test_a_replica_is_made_where_it_is_wanted(house: House) -> None:
     assert places(manager) == {1: "dir-2", 2: "dir-2", 3: "dir-1", 4: "dir-2"}
 
 
+def test_a_cordoned_directory_gets_no_new_replicas(house: House) -> None:
+    manager = house.open()
+    manager.directories.cordoned = frozenset({house.dirs[0]})
+    for number in range(4):
+        append(manager, number)
+    assert places(manager) == dict.fromkeys(range(4), "dir-2")
+    # Where the controller did not hear of it in time a replica must go somewhere.
+    manager.directories.cordoned = frozenset(house.dirs)
+    append(manager, 4)
+    assert places(manager)[4] == "dir-1"
+
+
 def test_what_a_failed_directory_may_hold_is_not_made_anew(house: House) -> None:
     directories = house.open(failures={house.dirs[1]: "gone"}).directories
     first, second = (house.ids[path] for path in house.dirs)

@@ -126,7 +126,7 @@ def test_snapshots_tell_of_producers(open_log: OpenLog, tmp_path: Path) -> None:
     (entry,) = read_producer_snapshot(path)
     assert (entry.producer_id, entry.epoch, entry.last_sequence) == (9, 2, 0)
     path.write_bytes(b"\x00\x01" + bytes(20))
-    with pytest.raises(StorageError, match="checksum"):
+    with pytest.raises(StorageError, match="CRC is no longer valid"):
         read_producer_snapshot(path)
 
 

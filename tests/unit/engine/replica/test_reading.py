@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.protocol.metadata_records import BrokerRegistrationChangeRecord
 from kafkalab.engine.record.batch import Record, build_batch, iter_records
 from kafkalab.engine.record.control import ControlType, encode_end_transaction_marker, encode_key
@@ -140,6 +140,33 @@ def test_list_offsets_by_isolation(solo: World) -> None:
     assert [found(MAX_TIMESTAMP, level) for level in (0, 1)] == [(2, 3_000), (-1, -1)]
     assert found(3_001) == (-1, -1)
     assert found(LATEST_TIERED) == found(EARLIEST_PENDING_UPLOAD) == (-1, -1)
+
+
+def test_whoever_debugs_sees_up_to_the_log_end(solo: World) -> None:
+    Transactions(solo, 1, "solo").write(7, b"a")
+    answer = solo.list_offsets(1, "solo", LATEST, request={"isolation_level": 1, "replica_id": -2}).first
+    assert (answer.error_code, answer.offset) == (0, 1)
+
+
+def test_the_start_of_a_log_without_records_is_of_the_epoch_of_its_leader(world: World) -> None:
+    world.create("orders", (1, 2))
+    world.settle()
+    world.elect("orders", 0, 2)
+    world.settle()
+    answer = world.list_offsets(2, "orders", EARLIEST).first
+    assert (answer.offset, answer.leader_epoch) == (0, 1)
+    world.produce(2, "orders", b"a")
+    world.settle(1_000)
+    world.elect("orders", 0, 1)
+    world.settle()
+    assert world.list_offsets(1, "orders", EARLIEST).first.leader_epoch == 1, "that of the first record"
+
+
+def test_an_isolation_level_that_nobody_knows_is_refused(solo: World) -> None:
+    with pytest.raises(ApiError, match="Unknown isolation level 2"):
+        solo.list_offsets(1, "solo", LATEST, request={"isolation_level": 2})
+    with pytest.raises(ApiError, match="Unknown isolation level 2"):
+        solo.fetch(1, "solo", 0, isolation_level=2)
 
 
 # --- racks -------------------------------------------------------------------------------------
