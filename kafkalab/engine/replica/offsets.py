@@ -31,27 +31,26 @@ class FoundOffset(NamedTuple):
 NOT_FOUND: Final = FoundOffset()
 
 
-def find_offset(partition: Partition, timestamp: int, *, is_follower: bool, read_committed: bool = False) -> FoundOffset:
+def find_offset(partition: Partition, timestamp: int, *, is_consumer: bool, read_committed: bool = False) -> FoundOffset:
     """The offset that ``timestamp`` names, or the first at or after that time.
 
-    Followers see up to the log end, everybody else up to the high watermark, or up to the last
-    stable offset when only what is committed counts.
+    Consumers see up to the high watermark, or up to the last stable offset when only what is
+    committed counts; everybody else up to the log end.
 
     :raises ApiError: OFFSET_NOT_AVAILABLE while a new leader does not know what is committed.
     """
     log = partition.log
     if timestamp in (EARLIEST, EARLIEST_LOCAL):
         # Nothing is tiered here: what is earliest is local.
-        return FoundOffset(-1, log.log_start_offset, log.epoch_at(log.log_start_offset))
+        return FoundOffset(-1, log.log_start_offset, partition.epoch_at_start())
     if timestamp in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):
         return NOT_FOUND
-    if is_follower:
-        bound = log.log_end_offset
-    else:
+    bound = log.log_end_offset
+    if is_consumer:
         bound = partition.high_watermark
         if read_committed:
             bound = log.last_stable_offset(bound)
-    lags = not is_follower and partition.offset_lags_epoch_start()
+    lags = is_consumer and partition.offset_lags_epoch_start()
     if timestamp == LATEST:
         if lags:
             raise _not_available(partition)

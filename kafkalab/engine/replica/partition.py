@@ -779,6 +779,16 @@ class Partition:
 
     # --- offsets for whoever asks ----------------------------------------------------------------
 
+    def epoch_at_start(self) -> int:
+        """The leader epoch of the log start offset, -1 when it is not known.
+
+        A leader knows its own epoch before the first record in it.
+        """
+        start_offset = self.log.log_start_offset
+        if self.is_leader and start_offset >= self.leader_epoch_start_offset:
+            return self.leader_epoch
+        return self.log.epoch_at(start_offset)
+
     def offset_lags_epoch_start(self) -> bool:
         """Whether a new leader does not know yet how much of the log is committed."""
         return self.is_leader and self.high_watermark < self.leader_epoch_start_offset
