@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +12,17 @@ from kafkalab.engine.common.time import Clock
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.storage import Storage
+from kafkalab.engine.raft.quorum_state import FileQuorumStateStore, QuorumStateError
 from kafkalab.engine.raft.snapshot_store import SnapshotStore
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
+from kafkalab.engine.record.batch import iter_headers
+
+_log = logging.getLogger(__name__)
 
 BATCH_BYTES_MAX: Final = 2**31 - 1
 """Nothing that raft appends is too large for its log."""
+_READ_BYTES: Final = 1 << 20
+_EPOCH_MAX: Final = 2**31 - 1
 
 
 def open_metadata_log(metadata_dir: Path, config: BrokerConfig, clock: Clock, storage: Storage) -> tuple[Log, SnapshottedLog]:
@@ -46,4 +53,45 @@ def open_metadata_log(metadata_dir: Path, config: BrokerConfig, clock: Clock, st
         clean=False,
         topic_id=METADATA_TOPIC_ID,
     )
+    wrong_from = _out_of_order_from(log, _last_epoch(storage, directory))
+    if wrong_from is not None:
+        _log.warning(
+            "%s is corrupt: offsets and leader epochs do not follow one another at offset %d. What it has from there on is cut",
+            directory,
+            wrong_from,
+        )
+        log.truncate_to(wrong_from)
     return log, SnapshottedLog(log, SnapshotStore(storage, directory))
+
+
+def _out_of_order_from(log: Log, epoch_max: int) -> int | None:
+    """Where offsets have a gap or leader epochs fall, or are none that there were yet; None where all is well.
+
+    No checksum covers either, and of compaction there is none here. A controller that believed a wrong epoch would
+    have the newest log of all, be elected for it, and make every other node part with what is committed.
+    """
+    offset, epoch = log.log_start_offset, 0
+    last_offset, epoch_before_last = offset, 0
+    while offset < log.log_end_offset:
+        start = offset
+        for _, header in iter_headers(log.read(offset, _READ_BYTES)):
+            if header.base_offset > offset or not 0 <= header.partition_leader_epoch <= epoch_max:
+                return offset
+            if header.partition_leader_epoch < epoch:
+                # Of the two that do not go together one is wrong: the one before, where this goes with what is before that.
+                return last_offset if header.partition_leader_epoch >= epoch_before_last else offset
+            last_offset, epoch_before_last = offset, epoch
+            offset, epoch = header.next_offset, header.partition_leader_epoch
+        if offset <= start:
+            return start
+    return None
+
+
+def _last_epoch(storage: Storage, directory: Path) -> int:
+    """The newest epoch that this node has heard of: it is on the disk before anything of that epoch is."""
+    try:
+        state = FileQuorumStateStore(storage, directory).read()
+    except QuorumStateError:
+        # Raft stops the node for it, and says why.
+        state = None
+    return _EPOCH_MAX if state is None else state.epoch
