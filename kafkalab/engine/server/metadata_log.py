@@ -11,7 +11,7 @@ from kafkalab.engine.common.ids import METADATA_PARTITION, METADATA_TOPIC_ID
 from kafkalab.engine.common.time import Clock
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.log import Log
-from kafkalab.engine.log.storage import Storage
+from kafkalab.engine.log.storage import Storage, StorageError
 from kafkalab.engine.raft.quorum_state import FileQuorumStateStore, QuorumStateError
 from kafkalab.engine.raft.snapshot_store import SnapshotStore
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
@@ -22,7 +22,6 @@ _log = logging.getLogger(__name__)
 BATCH_BYTES_MAX: Final = 2**31 - 1
 """Nothing that raft appends is too large for its log."""
 _READ_BYTES: Final = 1 << 20
-_EPOCH_MAX: Final = 2**31 - 1
 
 
 def open_metadata_log(metadata_dir: Path, config: BrokerConfig, clock: Clock, storage: Storage) -> tuple[Log, SnapshottedLog]:
@@ -53,7 +52,7 @@ def open_metadata_log(metadata_dir: Path, config: BrokerConfig, clock: Clock, st
         clean=False,
         topic_id=METADATA_TOPIC_ID,
     )
-    wrong_from = _out_of_order_from(log, _last_epoch(storage, directory))
+    wrong_from = _out_of_order_from(log)
     if wrong_from is not None:
         _log.warning(
             "%s is corrupt: offsets and leader epochs do not follow one another at offset %d. What it has from there on is cut",
@@ -61,11 +60,12 @@ def open_metadata_log(metadata_dir: Path, config: BrokerConfig, clock: Clock, st
             wrong_from,
         )
         log.truncate_to(wrong_from)
+    _check_last_epoch(log, storage, directory)
     return log, SnapshottedLog(log, SnapshotStore(storage, directory))
 
 
-def _out_of_order_from(log: Log, epoch_max: int) -> int | None:
-    """Where offsets have a gap or leader epochs fall, or are none that there were yet; None where all is well.
+def _out_of_order_from(log: Log) -> int | None:
+    """Where offsets have a gap or leader epochs fall; None where all is well.
 
     No checksum covers either, and of compaction there is none here. A controller that believed a wrong epoch would
     have the newest log of all, be elected for it, and make every other node part with what is committed.
@@ -75,7 +75,7 @@ def _out_of_order_from(log: Log, epoch_max: int) -> int | None:
     while offset < log.log_end_offset:
         start = offset
         for _, header in iter_headers(log.read(offset, _READ_BYTES)):
-            if header.base_offset > offset or not 0 <= header.partition_leader_epoch <= epoch_max:
+            if header.base_offset > offset or header.partition_leader_epoch < 0:
                 return offset
             if header.partition_leader_epoch < epoch:
                 # Of the two that do not go together one is wrong: the one before, where this goes with what is before that.
@@ -87,11 +87,19 @@ def _out_of_order_from(log: Log, epoch_max: int) -> int | None:
     return None
 
 
-def _last_epoch(storage: Storage, directory: Path) -> int:
-    """The newest epoch that this node has heard of: it is on the disk before anything of that epoch is."""
+def _check_last_epoch(log: Log, storage: Storage, directory: Path) -> None:
+    """A node writes down that it has heard of an epoch before it writes anything of that epoch.
+
+    :raises StorageError: when the log has records of an epoch that the node never heard of.
+    """
     try:
         state = FileQuorumStateStore(storage, directory).read()
     except QuorumStateError:
         # Raft stops the node for it, and says why.
-        state = None
-    return _EPOCH_MAX if state is None else state.epoch
+        return
+    if state is not None and log.latest_epoch > state.epoch:
+        log.close()
+        raise StorageError(
+            f"{directory} has records of leader epoch {log.latest_epoch}, and its quorum-state knows of none after {state.epoch}: "
+            f"one of them is corrupt. Put back what was there, or move {directory} away to fetch it from the other controllers"
+        )
