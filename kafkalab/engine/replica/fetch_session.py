@@ -97,8 +97,9 @@ class FetchSession:
             if item is None:
                 item = kept[key] = new
             else:
-                item.key = new.key
-                item.error = new.error
+                if not new.error:
+                    item.key = new.key
+                    item.error = 0
                 item.fetch_offset = new.fetch_offset
                 item.max_bytes = new.max_bytes
                 item.current_leader_epoch = new.current_leader_epoch
@@ -228,7 +229,7 @@ class FetchSessions:
         replica_epoch: int = -1,
     ) -> FetchContext:
         """Find, make, change or end the session that a request speaks of."""
-        if epoch <= INITIAL_EPOCH:
+        if epoch in (INITIAL_EPOCH, FINAL_EPOCH):
             # A full request. Whatever session it names is over.
             if session_id != NO_SESSION:
                 self._end(session_id)
@@ -247,7 +248,8 @@ class FetchSessions:
         session.update(items, forgotten)
         if not session.items:
             del self._sessions[session_id]
-            return FetchContext([], None, is_incremental=False)
+            # What the request names is answered all the same, and nothing is kept of it.
+            return FetchContext(items, None, is_incremental=False)
         session.epoch = next_epoch(epoch)
         session.last_used_ms = now_ms
         return FetchContext(session.to_look_at(replica_epoch), session, is_incremental=True)

@@ -531,7 +531,8 @@ class ReplicaManager:
         if fetch.is_follower:
             now_ms = self._clock.now_ms()
             for item in fetch.items:
-                partition = partitions.get(item.key)
+                # With an error its name may be another topic's by now.
+                partition = None if item.error else partitions.get(item.key)
                 found = MUST_ANSWER if partition is None else partition.note_follower_fetch(fetch, item, now_ms)
                 if found:
                     if found == HAS_DATA:
@@ -543,9 +544,10 @@ class ReplicaManager:
         else:
             is_any_known = False
             for item in fetch.items:
-                partition = partitions.get(item.key)
+                partition = None if item.error else partitions.get(item.key)
                 if partition is None:
-                    if item.error or self._hosted.image.partition(*item.key) is None:
+                    is_unknown = item.error or self._hosted.image.partition(*item.key) is None
+                    if is_unknown and item.error != Errors.INCONSISTENT_TOPIC_ID:
                         continue
                     found = MUST_ANSWER
                 else:
@@ -635,7 +637,7 @@ class ReplicaManager:
         :raises ApiError: when this broker may not or cannot say.
         """
         partition = self.partition_or_raise(tp)
-        # -2 is the id of a debugging consumer, which may ask any replica.
+        # -2 is the id of a debugging consumer, which may ask any replica and sees all of its log.
         partition.check_readable(current_leader_epoch, needs_leader=replica_id != -2)
         return find_offset(partition, timestamp, is_consumer=replica_id == -1, read_committed=read_committed)
 

@@ -13,7 +13,7 @@ from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.outlook import write_outlook
 from kafkalab.ui.model.states import HEALTH_SIGNS, NODE_SIGNS, NodeState, ReplicaRole, Tone
-from kafkalab.ui.model.things import Client, Connection, Group, Node, NoticeAction, Partition, Topic
+from kafkalab.ui.model.things import Client, Connection, Group, Node, NoticeAction, Partition, Replica, Topic
 from kafkalab.ui.theme.formats import (
     UNKNOWN,
     format_ago,
@@ -88,6 +88,10 @@ def _node(model: ClusterModel, node: Node, now_ms: float) -> Inspection:
                 Tone.TEXT if node.in_sync == node.hosts else Tone.WARN,
             ),
         ]
+        held_on = model.outvoted_leads(node.node_id)
+        if held_on:
+            tip = "it is cut off and has not heard: clients that know no better still read from it and write to it"
+            facts.append(Fact("believes to lead", plural(held_on, "partition"), Tone.WARN, tip=tip))
         if node.rack:
             facts.append(Fact("rack", node.rack))
         held = [one.replicas[node.node_id] for one in model.hosted_partitions(node.node_id)]
@@ -192,7 +196,7 @@ def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: 
         if replica.role is ReplicaRole.OFFLINE:
             facts.append(Fact(name, f"offline at {end}" if replica.log_end_offset >= 0 else "offline", Tone.ERROR, link))
         elif replica.role is ReplicaRole.BEHIND:
-            facts.append(Fact(name, f"{end} (−{format_count(replica.lag)})", Tone.WARN, link))
+            facts.append(Fact(name, end + _distance(partition, replica), Tone.WARN, link))
         else:
             facts.append(Fact(name, end, Tone.TEXT, link))
     held = partition.leader_replica
@@ -200,7 +204,8 @@ def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: 
         facts.append(Fact("segments", f"{format_count(held.segments)} · {format_bytes(held.size_bytes)}"))
     facts.append(Fact("written", f"{format_rate(partition.records.rate, 'records')} · {format_byte_rate(partition.appended.rate)}"))
     controllers = [node.node_id for node in model.controllers]
-    said.outlook = write_outlook(partition, topic.min_insync_replicas, model.faults, controllers)
+    outvoted = model.outvoted_leaders(partition)
+    said.outlook = write_outlook(partition, topic.min_insync_replicas, model.faults, controllers, outvoted)
     readers = [
         (group, entry)
         for group in model.groups.values()
@@ -230,6 +235,14 @@ def _partition(model: ClusterModel, topic: Topic, partition: Partition, now_ms: 
         said.actions.append(("partition.elect_unclean", "Elect unclean"))
     said.actions.append(("topic.show", "Topic"))
     return said
+
+
+def _distance(partition: Partition, replica: Replica) -> str:
+    """How far behind the leader's log end, or how far beyond it: who led before may have what nobody else has."""
+    if replica.lag:
+        return f" (−{format_count(replica.lag)})"
+    beyond = replica.log_end_offset - partition.log_end_offset
+    return f" (+{format_count(beyond)})" if beyond > 0 else ""
 
 
 def _election_facts(partition: Partition) -> list[Fact]:

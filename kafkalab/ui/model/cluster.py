@@ -23,7 +23,7 @@ from kafkalab.ui.model.clients import Clients
 from kafkalab.ui.model.elections import Election, QuorumElection
 from kafkalab.ui.model.failover import FIRST_WRITE_WINDOW_MS, FailoverHistory
 from kafkalab.ui.model.fault_story import FaultStory
-from kafkalab.ui.model.faults import Faults, party_name
+from kafkalab.ui.model.faults import CLIENTS, Faults, party_name
 from kafkalab.ui.model.groups import Groups, group_words
 from kafkalab.ui.model.health import Costs, Outage, compose_notice, judge
 from kafkalab.ui.model.links import Link, LinkKind
@@ -871,6 +871,18 @@ class ClusterModel:
         node = self.nodes.get(broker_id)
         return node is not None and node.fenced and any(link.is_cut for link in self.faults.of(broker_id))
 
+    def outvoted_leads(self, broker_id: int) -> int:
+        """How many partitions a broker that is cut off goes on leading, though the cluster has settled otherwise."""
+        return sum(self._holds_on(broker_id, one) for one in self.hosted_partitions(broker_id)) if self._is_outvoted(broker_id) else 0
+
+    def outvoted_leaders(self, partition: Partition) -> list[int]:
+        """The brokers that go on leading a partition, for clients that know no better, though the cluster has settled otherwise."""
+        return [broker_id for broker_id in partition.replicas if self._is_outvoted(broker_id) and self._holds_on(broker_id, partition)]
+
+    def _holds_on(self, broker_id: int, partition: Partition) -> bool:
+        replica = partition.replicas[broker_id]
+        return replica.believes_to_lead and replica.role is ReplicaRole.BEHIND and not self.faults.is_cut(broker_id, CLIENTS)
+
     # --- replicas ------------------------------------------------------------------------------
 
     def _replica_level(self, key: lv.ReplicaKey, level: lv.ReplicaLevel | None, stale: set[TopicPartition], change: ChangeSet) -> None:
@@ -885,7 +897,7 @@ class ClusterModel:
         replica = partition.replicas.get(key.node_id)
         if replica is None:
             replica = partition.replicas[key.node_id] = Replica(key.node_id)
-        replica.leader_epoch = level.leader_epoch
+        replica.leader_epoch, replica.believes_to_lead = level.leader_epoch, level.is_leader
         replica.log_start_offset, replica.log_end_offset = level.log_start_offset, level.log_end_offset
         replica.high_watermark, replica.size_bytes, replica.segments = level.high_watermark, level.size_bytes, level.segments
         tp = TopicPartition(key.topic, key.partition)
@@ -1005,6 +1017,7 @@ class ClusterModel:
                 waiting=waiting_for_the_cut_off(self.topics, self._hosted, self.faults),
                 unreached=unreached(self.topics, self._hosted, self.faults),
                 could_lead=could_lead(self.topics, self.leaderless),
+                outvoted={node_id: held for node_id in self._hosted if (held := self.outvoted_leads(node_id))},
             ),
             quorum=self.quorum,
             name_of=self.node_name,

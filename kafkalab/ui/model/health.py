@@ -26,6 +26,8 @@ class Costs:
     unreached: int = 0  # their leader is cut off from all clients
     could_lead: Mapping[int, int] = field(default_factory=dict)
     """Of those that nobody leads, by the broker that could if it was back."""
+    outvoted: Mapping[int, int] = field(default_factory=dict)
+    """Those that a broker which is cut off goes on leading, by its id: it has not heard that it does not lead them."""
 
 
 NO_COSTS: Final = Costs()
@@ -148,7 +150,7 @@ def compose_notice(
         state = state.replace(f" {verb} ", f" {verb} cut off and ", 1)
     if health.leaderless and not any(node.is_broker and node.state is NodeState.IN_SERVICE for node in nodes):
         return Notice(f"{state}. No broker is in service: nothing can be read or written.", actions, Tone.ERROR)
-    return Notice(f"{state}. {_refused(costs.below_min_isr, health) or _cost(brokers, health, outages)}", actions)
+    return Notice(f"{state}. {_refused(costs.below_min_isr, health) or _cost(brokers, health, outages, costs)}", actions)
 
 
 def _refused(below_min_isr: int, health: Health) -> str:
@@ -207,7 +209,16 @@ def _without_quorum(nodes: Sequence[Node], health: Health) -> str:
     return f"{lost}. Reads and writes go on, but no leader can be elected and no topic created."
 
 
-def _cost(brokers: Sequence[Node], health: Health, outages: dict[int, Outage]) -> str:
+def _cost(brokers: Sequence[Node], health: Health, outages: dict[int, Outage], costs: Costs) -> str:
+    unheard = [node for node in brokers if node.node_id in costs.outvoted]
+    if unheard:
+        has = "has" if len(unheard) == 1 else "have"
+        goes_on = "goes" if len(unheard) == 1 else "go"
+        who = f"{_names(unheard)} {has} not heard and {goes_on} on with clients that know no better"
+        if not health.leaderless:
+            return f"Others lead what {'it' if len(unheard) == 1 else 'they'} led. {who}: without acks=all those writes are lost."
+        verb = "has" if health.leaderless == 1 else "have"
+        return f"{plural(health.leaderless, 'partition')} {verb} no leader. {who}."
     if health.leaderless:
         verb = "has" if health.leaderless == 1 else "have"
         lost = f"{plural(health.leaderless, 'partition')} {verb} no leader: writes to {'it' if health.leaderless == 1 else 'them'} wait"
@@ -216,9 +227,9 @@ def _cost(brokers: Sequence[Node], health: Health, outages: dict[int, Outage]) -
         # Until the controller gives it up it is in the ISR, and acks=all means all of the ISR.
         return f"{lost}, and acks=all elsewhere until the ISR shrinks."
     known = [outages[node.node_id] for node in brokers if node.node_id in outages]
-    costs = [outage for outage in known if outage.led_after_ms >= 0]
-    if costs:
-        worst = max(costs, key=lambda outage: (outage.led_after_ms, outage.written_after_ms))
+    ended = [outage for outage in known if outage.led_after_ms >= 0]
+    if ended:
+        worst = max(ended, key=lambda outage: (outage.led_after_ms, outage.written_after_ms))
         led = f"New leaders were elected after {format_seconds(worst.led_after_ms)}"
         if worst.written_after_ms < 0:
             return f"{led}: writes can go on."

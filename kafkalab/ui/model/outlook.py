@@ -40,13 +40,30 @@ class WriteOutlook:
 
 
 def write_outlook(
-    partition: Partition, min_insync_replicas: int, faults: Faults = _NO_FAULTS, controllers: Sequence[int] = ()
+    partition: Partition,
+    min_insync_replicas: int,
+    faults: Faults = _NO_FAULTS,
+    controllers: Sequence[int] = (),
+    outvoted: Sequence[int] = (),
 ) -> WriteOutlook:
     """Judge a partition as a producer would meet it at this moment.
 
     :param faults: links that are broken on purpose.
     :param controllers: all of them, to tell whether the leader can change the ISR.
+    :param outvoted: brokers that are cut off and go on leading it, for they have not heard.
     """
+    outlook = _outlook(partition, min_insync_replicas, faults, controllers)
+    if not outvoted:
+        return outlook
+    who, whom = (f"Broker {outvoted[0]} has", "it") if len(outvoted) == 1 else (f"Brokers {_and(outvoted)} have", "them")
+    if partition.leader >= 0:
+        said = f"{who} not heard who leads: clients that know no better still write to {whom}, and that is cut away later"
+    else:
+        said = f"{who} not heard that nobody leads: clients that know no better still write to {whom}"
+    return WriteOutlook(outlook.answers, f"{outlook.note} {said}.")
+
+
+def _outlook(partition: Partition, min_insync_replicas: int, faults: Faults, controllers: Sequence[int]) -> WriteOutlook:
     if partition.is_leaderless:
         return _refused("no: nobody leads", _who_could_lead(partition))
     leader = partition.serving_leader

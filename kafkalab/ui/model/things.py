@@ -131,6 +131,7 @@ class Replica:
     node_id: int
     role: ReplicaRole = ReplicaRole.OFFLINE
     leader_epoch: int = -1
+    believes_to_lead: bool = False  # by what its own broker has heard; others may lead since
     log_start_offset: int = 0
     log_end_offset: int = -1  # -1: not told yet
     high_watermark: int = -1

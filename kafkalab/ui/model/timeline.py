@@ -478,6 +478,9 @@ class Narrator:
             _dots(event.cause, f"{plural(records, 'record')} removed"),
             Link.replica(event.topic, event.partition, event.node_id),
         )
+        # Who joins an ISR from here on has been cut before: that belongs below this row, not into one above it.
+        for key in [key for key in self._open if key[0] == "isr"]:
+            del self._open[key]
 
     def _log_recovered(self, event: ev.LogRecovered) -> None:
         key: tuple[object, ...] = ("recovered", event.node_id)

@@ -18,7 +18,19 @@ from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.model.states import NODE_SIGNS, REPLICA_SIGNS, NodeState, ReplicaRole, Tone
 from kafkalab.ui.model.things import NoticeAction, Partition, QuorumMember, Topic
 from kafkalab.ui.scene.fault_lines import FaultLine, draw_fault_lines, lay_fault_lines, vote_course
-from kafkalab.ui.scene.layout import CARD_LABEL, CARD_PADDING, CardPlace, ClientPlace, HexPlace, RowMode, RowPlace, StageLayout, lay_out
+from kafkalab.ui.scene.layout import (
+    CARD_LABEL,
+    CARD_PADDING,
+    NOTICE_FOOT,
+    NOTICE_LINE,
+    CardPlace,
+    ClientPlace,
+    HexPlace,
+    RowMode,
+    RowPlace,
+    StageLayout,
+    lay_out,
+)
 from kafkalab.ui.scene.painted_view import PaintedView
 from kafkalab.ui.scene.painting import (
     CENTRE,
@@ -32,6 +44,7 @@ from kafkalab.ui.scene.painting import (
     ring,
     rounded,
     text_width,
+    two_lines,
 )
 from kafkalab.ui.scene.regions import Region, Shape
 from kafkalab.ui.scene.wires import DOT_SPACING_PX, Wire, curve, draw_arrows, draw_dots, draw_wire, straight, wire_width
@@ -732,16 +745,22 @@ class ClusterView(PaintedView):
         )
         width = min(max(text_width(notice.text, font), links_width, 380.0) + 34, self.width() - 24)
         zone = self._layout.notice
-        box = QRectF(round((self.width() - width) / 2), round(zone.top()), round(width), zone.height())
+        lines = [line for line in two_lines(notice.text, font, round(width) - 32) if line]
+        height = zone.height() + (len(lines) - 1) * NOTICE_LINE
+        top = min(zone.top(), self.height() - NOTICE_FOOT - height)
+        box = QRectF(round((self.width() - width) / 2), round(top), round(width), height)
         rounded(painter, box, tokens.RADIUS_CARD, theme.raised, pen(theme.line))
-        draw_text(painter, line_rect(box.left() + 16, box.top() + 14, box.width() - 32), notice.text, font, theme.text)
+        y = box.top() + 14
+        for line in lines:
+            draw_text(painter, line_rect(box.left() + 16, y, box.width() - 32), line, font, theme.text)
+            y += NOTICE_LINE
         x = box.left() + 16
         for at, action in enumerate(notice.actions):
             if at:
-                draw_text(painter, line_rect(x, box.top() + 31, 20), separator, font, theme.muted, elide=False)
+                draw_text(painter, line_rect(x, y, 20), separator, font, theme.muted, elide=False)
                 x += text_width(separator, font)
             label_width = text_width(action.label, font)
-            rect = line_rect(x, box.top() + 31, label_width + 1, 18)
+            rect = line_rect(x, y, label_width + 1, 18)
             draw_text(painter, rect, action.label, font, theme.accent, elide=False)
             self.regions.add(Region(rect, action.link, Shape.TEXT, action.label, action=action))
             x += label_width

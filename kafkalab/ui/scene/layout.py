@@ -53,6 +53,9 @@ LETTERS_FIT: Final = 44
 CLIENT_WIDTH_MIN: Final = 168.0
 CLIENT_GAP_MIN: Final = 16.0
 NOTICE_HEIGHT: Final = 44.0
+NOTICE_LINE: Final = 17.0
+"""What a second line of words adds."""
+NOTICE_FOOT: Final = 6.0
 FOOT_HEIGHT: Final = 96.0
 FOOT_HEIGHT_MIN: Final = 54.0
 MARGIN: Final = 16.0
@@ -180,7 +183,7 @@ def lay_out(model: ClusterModel, width: float, height: float) -> StageLayout:
     layout.links = QRectF(0, cards_bottom, width, max(clients_top - cards_bottom, 0))
     _place_clients(layout, clients, width, clients_top, clients_per_row, client_width, client_rows)
     layout.client_zone = QRectF(0, clients_top, width, clients_height)
-    notice_top = min(clients_top + clients_height + (foot - NOTICE_HEIGHT) * 0.54, height - NOTICE_HEIGHT - 6.0)
+    notice_top = min(clients_top + clients_height + (foot - NOTICE_HEIGHT) * 0.54, height - NOTICE_HEIGHT - NOTICE_FOOT)
     layout.notice = QRectF(0, notice_top, width, NOTICE_HEIGHT)
     return layout
 

@@ -72,6 +72,19 @@ def elided(text: str, font: QFont, width: float) -> str:
     return text if text_width(text, font) <= width else metrics(font).elidedText(text, Qt.TextElideMode.ElideRight, width)
 
 
+def two_lines(text: str, font: QFont, width: float) -> tuple[str, str]:
+    """The text in as many lines as it needs, at most two: the second, empty where one is enough, is as long as it is."""
+    if text_width(text, font) <= width:
+        return text, ""
+    first, _, rest = text.partition(" ")
+    while rest:
+        word, _, others = rest.partition(" ")
+        if text_width(f"{first} {word}", font) > width:
+            break
+        first, rest = f"{first} {word}", others
+    return first, rest
+
+
 def draw_text(
     painter: QPainter, rect: QRectF, text: str, font: QFont, tone: str, align: Qt.AlignmentFlag = LEFT, *, elide: bool = True
 ) -> None:

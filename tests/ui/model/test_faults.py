@@ -412,3 +412,58 @@ def test_a_coordinator_that_was_fenced_is_not_believed(model: ClusterModel, clus
     cluster.feed(model)
     model.apply([], {lv.GroupKey("billing"): level}, 0, cluster.now_ms)
     assert group.state == "Empty"
+
+
+def test_a_leader_that_was_replaced_without_hearing_of_it_is_told_of(model: ClusterModel, cluster: samples.SampleCluster) -> None:
+    partition = next(one for one in model.hosted_partitions(1) if one.leader == 1)
+    tp = partition.topic_partition
+
+    def tell(*, is_leader: bool) -> str:
+        level = lv.ReplicaLevel(
+            is_leader=is_leader, leader_epoch=1, log_start_offset=0, log_end_offset=9, high_watermark=9, size_bytes=1, segments=1
+        )
+        model.apply([], {lv.ReplicaKey(1, *tp): level}, 0, cluster.now_ms)
+        assert model.notice is not None
+        return model.notice.text
+
+    def note() -> str:
+        return write_outlook(partition, 1, model.faults, outvoted=model.outvoted_leaders(partition)).note
+
+    led = model.nodes[1].leads
+    assert model.outvoted_leads(1) == 0
+    cluster.isolate(1)
+    cluster._fence(1, "no heartbeat", 9_000.0)
+    cluster.feed(model)
+    assert partition.leader != 1
+    tell(is_leader=False)
+    assert "has not heard" not in note() and model.outvoted_leads(1) == led - 1
+    assert tell(is_leader=True) == (
+        "Broker 1 is cut off and out of service. Others lead what it led. "
+        "Broker 1 has not heard and goes on with clients that know no better: without acks=all those writes are lost."
+    )
+    assert model.outvoted_leads(1) == led
+    assert note().endswith("Broker 1 has not heard who leads: clients that know no better still write to it, and that is cut away later.")
+    # Nobody leads in its place: what it takes stays, for only it can lead again.
+    orphan = ev.PartitionChanged(
+        at_ms=cluster.now_ms,
+        node_id=102,
+        topic=partition.topic,
+        partition=partition.partition,
+        old_leader=partition.leader,
+        new_leader=-1,
+        old_leader_epoch=partition.leader_epoch,
+        new_leader_epoch=partition.leader_epoch + 1,
+        old_isr=partition.isr,
+        new_isr=(),
+        cause="broker 1 was fenced",
+    )
+    model.apply([orphan], {}, 0, cluster.now_ms)
+    assert tell(is_leader=True) == (
+        "Broker 1 is cut off and out of service. 1 partition has no leader. "
+        "Broker 1 has not heard and goes on with clients that know no better."
+    )
+    assert note().endswith("Broker 1 has not heard that nobody leads: clients that know no better still write to it.")
+    # Whom no client reaches takes nothing.
+    cluster.isolate(1, CLIENTS)
+    cluster.feed(model)
+    assert model.outvoted_leads(1) == 0 and model.outvoted_leaders(partition) == []

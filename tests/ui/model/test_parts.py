@@ -355,6 +355,33 @@ def test_a_rebalance_has_one_row_for_its_course_and_one_for_its_end() -> None:
     assert model.timeline[-1].headline == "billing Stable → PreparingRebalance, generation 2", "the next one has a row of its own"
 
 
+def test_who_joins_the_isr_after_a_cut_is_told_below_it() -> None:
+    model = ClusterModel()
+
+    def joined(at_ms: float, partition: int) -> ev.PartitionChanged:
+        return ev.PartitionChanged(
+            at_ms=at_ms,
+            node_id=101,
+            topic="orders",
+            partition=partition,
+            old_leader=1,
+            new_leader=1,
+            old_leader_epoch=2,
+            new_leader_epoch=2,
+            old_isr=(1,),
+            new_isr=(1, 2),
+            cause="replica 2 caught up",
+        )
+
+    cut = ev.LogTruncated(at_ms=3.0, node_id=2, topic="orders", partition=0, from_offset=9, to_offset=5, cause="broker 1 leads")
+    model.apply([joined(1.0, 1), joined(2.0, 2), cut, joined(4.0, 0)], {}, 0, 5.0)
+    assert [row.headline for row in model.timeline] == [
+        "orders-1, orders-2: node 2 joined the ISR",
+        "orders-0 on node 2: log cut back to 5",
+        "orders-0 ISR {1} → {1,2}",
+    ]
+
+
 def test_many_partitions_of_one_topic_are_counted_and_the_hosts_own_topics_not_told() -> None:
     model = ClusterModel()
 

@@ -21,6 +21,27 @@ def _value(said: Inspection, label: str) -> str:
     return next(fact.value for fact in [*said.facts, *said.more] if fact.label == label)
 
 
+def test_a_leader_that_was_replaced_without_hearing_of_it(model: ClusterModel, healthy: SampleCluster) -> None:
+    partition = next(one for one in model.hosted_partitions(1) if one.leader == 1)
+    led = model.nodes[1].leads
+    healthy.isolate(1)
+    healthy._fence(1, "no heartbeat", 9_000.0)
+    healthy.feed(model)
+    broker = inspect(model, Link.node(1), model.now_ms)
+    assert broker is not None
+    assert _value(broker, "leads").startswith("0 of ")
+    assert _value(broker, "believes to lead") == f"{led} partitions"
+    # It has what its successor never got.
+    partition.replicas[1].log_end_offset, partition.replicas[1].lag = partition.log_end_offset + 28, 0
+    said = inspect(model, partition.link, model.now_ms)
+    assert said is not None and said.outlook is not None
+    assert _value(said, "log end · broker 1").endswith(" (+28)")
+    assert "Broker 1 has not heard who leads" in said.outlook.note
+    partition.replicas[1].log_end_offset -= 28
+    said = inspect(model, partition.link, model.now_ms)
+    assert said is not None and "(" not in _value(said, "log end · broker 1")
+
+
 def test_a_partition_after_its_leader_was_killed(model: ClusterModel, broken: SampleCluster) -> None:
     said = inspect(model, Link.of_partition("orders", 1), model.now_ms)
     assert said is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QContextMenuEvent, QImage, QKeyEvent
 from pytestqt.qtbot import QtBot
 
@@ -12,8 +14,10 @@ from kafkalab.ui.model.cluster import ClusterModel
 from kafkalab.ui.model.links import Link, LinkKind
 from kafkalab.ui.scene.cluster_view import ClusterView
 from kafkalab.ui.scene.fault_lines import vote_course
-from kafkalab.ui.scene.layout import RowMode, lay_out
+from kafkalab.ui.scene.layout import NOTICE_FOOT, NOTICE_LINE, RowMode, lay_out
+from kafkalab.ui.scene.painting import text_width, two_lines
 from kafkalab.ui.scene.wires import POINT_STEP_PX, Wire, curve, wire_width
+from kafkalab.ui.theme.fonts import ui_font
 from kafkalab.ui.theme.tokens import DARK, LIGHT, TOPIC_COLOURS, Theme
 from tests.support import telemetry_samples as samples
 from tests.ui.scene.shown import shown
@@ -150,6 +154,31 @@ def test_the_notices_links_act(qtbot: QtBot) -> None:
     for region in [region for region in view.regions if region.action is not None]:
         qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=region.rect.center().toPoint())
     assert asked == ["restart", "show", "why"]
+
+
+def first_link_of_notice(qtbot: QtBot, size: tuple[int, int], words: int) -> QRectF:
+    model = ClusterModel()
+    samples.picture(model)
+    assert model.notice is not None
+    model.notice = replace(model.notice, text=" ".join(["word"] * words))
+    view = shown(qtbot, ClusterView(model), size)
+    return next(region.rect for region in view.regions if region.action is not None)
+
+
+def test_a_notice_that_is_too_long_takes_a_second_line_and_its_links_move_down(qtbot: QtBot) -> None:
+    short, long = (first_link_of_notice(qtbot, (927, 605), words) for words in (5, 45))
+    assert long.top() - short.top() == NOTICE_LINE
+    assert first_link_of_notice(qtbot, (560, 420), 45).bottom() <= 420 - NOTICE_FOOT
+
+
+def test_words_are_broken_once_and_between_words(qtbot: QtBot) -> None:
+    font = ui_font()
+    text = "one two three four five"
+    width = text_width(text, font)
+    assert two_lines(text, font, width) == (text, "")
+    first, second = two_lines(text, font, width * 0.6)
+    assert second and f"{first} {second}" == text and text_width(first, font) <= width * 0.6
+    assert two_lines(text, font, 1.0) == ("one", "two three four five")
 
 
 def test_the_keyboard_reaches_everything(qtbot: QtBot) -> None:

@@ -126,16 +126,17 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
 
 def _rename(services: BrokerServices, items: list[FetchItem]) -> None:
     """A session may hold topics that have come or gone since it heard of them."""
-    topics = services.image.topics_by_id
+    image = services.image
     for item in items:
-        if item.error:
-            image = topics.get(item.topic_id)
-            if image is not None:
-                item.key = (image.name, item.key[1])
+        topic = image.topics_by_id.get(item.topic_id)
+        if topic is not None:
+            if item.error:
+                item.key = (topic.name, item.key[1])
                 item.error = 0
-        elif item.topic_id not in topics:
-            item.key = ("", item.key[1])
-            item.error = int(Errors.UNKNOWN_TOPIC_ID)
+        elif item.key[0]:
+            # It was here once, and its name is still known: nobody has it any more, or another topic does.
+            is_taken = item.key[0] in image.topics_by_name
+            item.error = int(Errors.INCONSISTENT_TOPIC_ID if is_taken else Errors.UNKNOWN_TOPIC_OR_PARTITION)
 
 
 def _respond(

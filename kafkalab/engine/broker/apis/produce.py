@@ -40,6 +40,8 @@ _CODEC_MASK: Final = 7
 _ZSTD: Final = 4
 _TRANSACTIONAL: Final = 16
 
+_ACKS: Final = (-1, 0, 1)
+
 
 def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
     """Append; answer when as many replicas have it as ``acks`` asks for."""
@@ -59,7 +61,10 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
             name = None if image is None else image.name
         for part in topic.partition_data:
             records = part.records
-            refusal = _refusal(name, records, acks, version, ctx.client_id)
+            refusal = _refusal(name, records, version, ctx.client_id)
+            if refusal is None and acks not in _ACKS:
+                is_known = services.image.partition(name or "", part.index) is not None
+                refusal = ProduceResult(Errors.INVALID_REQUIRED_ACKS if is_known else Errors.UNKNOWN_TOPIC_OR_PARTITION)
             if refusal is None:
                 stats.producer_id = _PRODUCER_ID(records, _PRODUCER_ID_AT)[0]
                 entries.append(((name, part.index), records))
@@ -71,10 +76,8 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
     manager.append(entries, acks, request.timeout, partial(_respond, services, ctx, request, refused), ctx.client_id)
 
 
-def _refusal(name: str | None, records: bytes | None, acks: int, version: int, client_id: str) -> ProduceResult | None:
+def _refusal(name: str | None, records: bytes | None, version: int, client_id: str) -> ProduceResult | None:
     """What is refused before the log is asked."""
-    if acks not in (-1, 0, 1):
-        return ProduceResult(Errors.INVALID_REQUIRED_ACKS)
     if name is None:
         return ProduceResult(Errors.UNKNOWN_TOPIC_ID)
     if records is None or len(records) < _BATCH_HEADER_BYTES:

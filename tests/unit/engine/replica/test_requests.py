@@ -45,6 +45,9 @@ def test_other_acks_are_refused(solo: World, acks: int) -> None:
     answer = solo.produce(1, "solo", b"a", acks=acks)
     assert answer.error == Errors.INVALID_REQUIRED_ACKS
     assert solo.ends("solo") == {1: (0, 0)}
+    # What is not there is told first.
+    assert solo.produce(1, "none", b"a", acks=acks).error == Errors.UNKNOWN_TOPIC_ID
+    assert solo.produce(1, "none", b"a", acks=acks, version=12).error == Errors.UNKNOWN_TOPIC_OR_PARTITION
 
 
 def test_without_acks_nothing_is_answered_and_an_error_closes_the_connection(solo: World) -> None:
@@ -319,7 +322,7 @@ def test_a_diverging_follower_does_not_move_the_leaders_view(world: World) -> No
 # --- sessions ----------------------------------------------------------------------------------
 
 
-def session_fetch(world: World, session_id: int, epoch: int, parts: list[Any], forgotten: Any = (), version: int = 18) -> Any:
+def session_fetch(world: World, session_id: int, epoch: int, parts: list[Any], forgotten: Any = (), version: int = 18, **more: Any) -> Any:
     topic_id = world.topic_ids["wide"]
     body = {
         "max_wait": 0,
@@ -331,7 +334,7 @@ def session_fetch(world: World, session_id: int, epoch: int, parts: list[Any], f
         "topics": [{"topic": "wide", "topic_id": topic_id, "partitions": parts}] if parts else [],
         "forgotten_topics_data": [{"topic": "wide", "topic_id": topic_id, "partitions": forgotten}] if forgotten else [],
     }
-    return world.brokers[1].handle(ApiKey.FETCH, body, version).body
+    return world.brokers[1].handle(ApiKey.FETCH, body | more, version).body
 
 
 def part(index: int, offset: int = 0) -> dict[str, int]:
@@ -365,8 +368,10 @@ def test_session_errors(world: World) -> None:
     world.create("wide", (1,), (1,))
     world.settle()
     assert session_fetch(world, 77, 1, []).error_code == Errors.FETCH_SESSION_ID_NOT_FOUND
+    assert session_fetch(world, 0, -5, [part(0)]).error_code == Errors.FETCH_SESSION_ID_NOT_FOUND
     session_id = session_fetch(world, 0, 0, [part(0)]).session_id
     assert session_fetch(world, session_id, 7, []).error_code == Errors.INVALID_FETCH_SESSION_EPOCH
+    assert session_fetch(world, session_id, -5, []).error_code == Errors.INVALID_FETCH_SESSION_EPOCH
     assert session_fetch(world, session_id, 1, [], version=12).error_code == Errors.FETCH_SESSION_TOPIC_ID_ERROR
     assert session_fetch(world, session_id, 1, []).error_code == Errors.NONE
     closed = session_fetch(world, session_id, -1, [part(0)])
@@ -377,21 +382,50 @@ def test_session_errors(world: World) -> None:
     other = session_fetch(world, one, 0, [part(0)]).session_id
     assert other not in (0, one)
     assert len(world.brokers[1].manager.sessions) == 1
-    # Forgetting the last partition ends it too.
-    assert session_fetch(world, other, 1, [], [0]).session_id == 0
+    # Forgetting the last partition ends it too; what is named beside is answered.
+    last = session_fetch(world, other, 1, [part(0)], [0])
+    assert last.session_id == 0 and told(last) == [0]
     assert len(world.brokers[1].manager.sessions) == 0
 
 
-def test_a_session_hears_of_a_topic_that_goes(world: World) -> None:
+def test_a_session_hears_of_a_topic_that_goes_and_of_one_that_takes_its_name(world: World) -> None:
     world.create("wide", (1,), (1,))
+    world.create("other", (1,))
     world.settle()
-    topic_id = world.topic_ids["wide"]
+    gone = world.topic_ids["wide"]
+
+    def errors(epoch: int, parts: list[dict[str, int]]) -> list[int]:
+        world.topic_ids["wide"] = gone
+        body = session_fetch(world, session_id, epoch, parts)
+        return [one.error_code for topic in body.responses for one in topic.partitions]
+
     session_id = session_fetch(world, 0, 0, [part(0), part(1)]).session_id
     world.delete("wide")
     world.settle()
-    world.topic_ids["wide"] = topic_id
-    body = session_fetch(world, session_id, 1, [])
-    assert [one.error_code for one in body.responses[0].partitions] == [Errors.UNKNOWN_TOPIC_ID] * 2
+    # The session knows what it was called; who asks for it anew does not.
+    assert errors(1, []) == [Errors.UNKNOWN_TOPIC_OR_PARTITION] * 2
+    assert errors(2, [part(0)]) == [Errors.UNKNOWN_TOPIC_OR_PARTITION] * 2
+    assert [one.error_code for one in session_fetch(world, 0, 0, [part(0)]).responses[0].partitions] == [Errors.UNKNOWN_TOPIC_ID]
+    world.create("wide", (1,))
+    world.settle()
+    assert errors(3, []) == [Errors.INCONSISTENT_TOPIC_ID] * 2
+
+
+def test_a_follower_of_a_topic_that_is_gone_tells_nothing_of_the_one_that_took_its_name(world: World) -> None:
+    world.create("wide", (1, 2))
+    world.settle()
+    gone, epoch = world.topic_ids["wide"], world.brokers[1].manager.registered_epoch(2)
+    follower = {"replica_id": 2, "replica_epoch": epoch}
+    session_id = session_fetch(world, 0, 0, [part(0)], replica_state=follower).session_id
+    world.delete("wide")
+    world.settle()
+    world.sever(1, 2)
+    world.create("wide", (1, 2))
+    world.settle()
+    world.topic_ids["wide"] = gone
+    body = session_fetch(world, session_id, 1, [part(0)], replica_state=follower)
+    assert [one.error_code for one in body.responses[0].partitions] == [Errors.INCONSISTENT_TOPIC_ID]
+    assert world.brokers[1].partition(("wide", 0)).remotes[2].log_end_offset == -1
 
 
 # --- offsets -----------------------------------------------------------------------------------
@@ -429,8 +463,9 @@ def test_list_offsets_sees_what_is_committed_and_followers_all(world: World) -> 
     world.produce(1, "orders", b"a")
     assert world.list_offsets(1, "orders", -1).first.offset == 0
     assert world.list_offsets(1, "orders", 0).first.offset == -1
-    body = {"replica_id": 2, "topics": [{"name": "orders", "partitions": [{"partition_index": 0, "timestamp": -1}]}]}
-    assert world.brokers[1].handle(ApiKey.LIST_OFFSETS, body).first.offset == 1
+    for sees_all in (2, -2):
+        body = {"replica_id": sees_all, "topics": [{"name": "orders", "partitions": [{"partition_index": 0, "timestamp": -1}]}]}
+        assert world.brokers[1].handle(ApiKey.LIST_OFFSETS, body).first.offset == 1
     assert world.list_offsets(2, "orders", -1).error == Errors.NOT_LEADER_OR_FOLLOWER
     assert world.list_offsets(1, "orders", -1, current_leader_epoch=4).error == Errors.UNKNOWN_LEADER_EPOCH
     assert world.list_offsets(1, "none", -1).error == Errors.UNKNOWN_TOPIC_OR_PARTITION
@@ -452,6 +487,18 @@ def test_a_new_leader_does_not_guess_its_end(world: World) -> None:
     assert world.list_offsets(2, "orders", -1).error == Errors.OFFSET_NOT_AVAILABLE
     assert world.list_offsets(2, "orders", -1, version=4).error == Errors.LEADER_NOT_AVAILABLE
     assert world.list_offsets(2, "orders", -2).error == Errors.NONE
+
+
+def test_a_leader_knows_the_epoch_of_its_log_start_before_a_record_is_there(world: World) -> None:
+    world.create("orders", (1,))
+    world.settle()
+    assert world.list_offsets(1, "orders", -2).first.leader_epoch == 0
+    world.produce(1, "orders", b"a")
+    world.elect("orders", 0, 1)
+    world.settle()
+    assert world.list_offsets(1, "orders", -2).first.leader_epoch == 0
+    world.brokers[1].partition(("orders", 0)).delete_records(-1)
+    assert world.list_offsets(1, "orders", -2).first.leader_epoch == 1
 
 
 @pytest.mark.parametrize("version", versions(ApiKey.OFFSET_FOR_LEADER_EPOCH))
