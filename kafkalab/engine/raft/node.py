@@ -102,7 +102,7 @@ class RaftNode:
         :param on_disk_failed: told which file could not be brought to the disk and why; the member does nothing more then.
         :param endpoints: the member's own, by listener name; needed where voters can change.
         :param bootstrap_servers: whom to ask who leads; the voters without them.
-        :param can_become_voter: a controller, which joins by itself when the settings say so.
+        :param can_become_voter: a controller: it may be made a voter any time, and joins by itself when the settings say so.
         """
         assert voters or bootstrap_servers, "a member of the quorum knows somebody to ask"
         self.node_id: Final = node_id
@@ -131,6 +131,7 @@ class RaftNode:
             clock=clock,
             rng=rng,
             config=config,
+            can_become_voter=can_become_voter,
         )
         self._snapshot_server: Final = SnapshotServer(self, cluster_id=cluster_id, log=log, clock=clock, config=config)
         self._cleaner: Final = SnapshotCleaner(log, clock=clock, retention_bytes=config.retention_bytes, retention_ms=config.retention_ms)
