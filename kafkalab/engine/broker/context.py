@@ -77,7 +77,19 @@ class Channel(Protocol):
 class RequestContext:
     """One request on its way through the node. Exactly one of its answers is used, once."""
 
-    __slots__ = ("_channel", "api_key", "body_at", "client_id", "connection", "correlation_id", "frame", "frame_at", "response", "version")
+    __slots__ = (
+        "_channel",
+        "api_key",
+        "body_at",
+        "client_id",
+        "connection",
+        "correlation_id",
+        "frame",
+        "frame_at",
+        "is_forwarded",
+        "response",
+        "version",
+    )
 
     def __init__(
         self,
@@ -101,6 +113,8 @@ class RequestContext:
         self.version = version
         self.correlation_id = correlation_id
         self.client_id = client_id
+        self.is_forwarded = False
+        """Whether a broker passed it on, having checked its own part."""
         self.response: Any = None
         """Kept by the connection until the responses before it are sent."""
 

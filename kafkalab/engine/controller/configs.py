@@ -98,15 +98,15 @@ class ConfigChanges:
         self._elections = elections
         self._controller_ids = controller_ids
 
-    def incremental_alter(self, request: Any) -> Plan:
+    def incremental_alter(self, request: Any, *, is_forwarded: bool) -> Plan:
         """IncrementalAlterConfigs: only what is named changes."""
-        return self._alter(request, self._incremental_changes)
+        return self._alter(request, self._incremental_changes, is_forwarded=is_forwarded)
 
-    def alter(self, request: Any) -> Plan:
+    def alter(self, request: Any, *, is_forwarded: bool) -> Plan:
         """AlterConfigs: what is not named goes."""
-        return self._alter(request, self._replacing_changes)
+        return self._alter(request, self._replacing_changes, is_forwarded=is_forwarded)
 
-    def _alter(self, request: Any, changes_of: Callable[[Any, Mapping[str, str]], Changes]) -> Plan:
+    def _alter(self, request: Any, changes_of: Callable[[Any, Mapping[str, str]], Changes], *, is_forwarded: bool) -> Plan:
         counts = Counter((resource.resource_type, resource.resource_name) for resource in request.resources)
         rows: dict[tuple[int, str], Mapping[str, Any]] = {}
         records: list[ConfigRecord | ClearElrRecord] = []
@@ -122,6 +122,8 @@ class ConfigChanges:
                     raise ApiError(Errors.INVALID_REQUEST, "Duplicate resource.")
                 current = self._image.config(kind, name)
                 changes = changes_of(resource, current)
+                if kind == CONFIG_BROKER and not is_forwarded:
+                    _check_cordoned(changes.get(_CORDONED), current.get(_CORDONED))
                 self._check(kind, name, changes, current)
             except ApiError as error:
                 refusal = error
@@ -217,6 +219,21 @@ class ConfigChanges:
             raise ApiError(Errors.INVALID_REQUEST, "Invalid negative broker ID.")
         if not any(node_id in nodes for nodes in (self._image.brokers, self._image.controllers, self._controller_ids)):
             raise ApiError(Errors.BROKER_ID_NOT_REGISTERED, f"No node with id {node_id} found.")
+
+
+def _check_cordoned(wanted: str | None, current: str | None) -> None:
+    """Only the broker knows its directories: without it no other ones than before can be cordoned (KIP-1066)."""
+    if wanted is None or not wanted.strip():
+        return
+    if not set(_items(wanted)) <= set(_items(current or "")):
+        raise ApiError(
+            Errors.INVALID_CONFIG,
+            f"When updating {_CORDONED} via controllers,  the new value must be a subset of the current configuration value.",
+        )
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",")]
 
 
 def result_row(kind: int, name: str, refusal: ApiError | None) -> Mapping[str, Any]:

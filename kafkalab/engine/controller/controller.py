@@ -94,8 +94,15 @@ class QuorumController:
 
         session_timeout_ms = config.get_int("broker.session.timeout.ms")
         self.sessions = BrokerSessions(clock, timeout_ms=session_timeout_ms, on_expired=self._session_expired)
-        self.elections = Elections(image, config)
-        self._brokers = BrokerLifecycles(image, self.elections, self.sessions, cluster_id=cluster_id, session_timeout_ms=session_timeout_ms)
+        self.elections = Elections(image, config, node_id)
+        self._brokers = BrokerLifecycles(
+            image,
+            self.elections,
+            self.sessions,
+            cluster_id=cluster_id,
+            session_timeout_ms=session_timeout_ms,
+            kraft_version=lambda: raft.kraft_version,
+        )
         self._isr = IsrChanges(image, config, self.elections)
         self._directories = DirectoryAssignments(image, self.elections)
         self._topics = TopicChanges(image, config, self.elections, rng)
@@ -257,23 +264,23 @@ class QuorumController:
             timeout_ms=request.timeout,
         )
 
-    def handle_incremental_alter_configs(self, request: Any, respond: Respond) -> None:
-        """Somebody wants some settings otherwise."""
+    def handle_incremental_alter_configs(self, request: Any, respond: Respond, *, is_forwarded: bool = True) -> None:
+        """Somebody wants some settings otherwise; of a broker's own, that broker has seen what it passed on."""
         self._submit(
             "IncrementalAlterConfigs",
             request,
             respond,
-            lambda request: self._with_elections(self._configs.incremental_alter(request)),
+            lambda request: self._with_elections(self._configs.incremental_alter(request, is_forwarded=is_forwarded)),
             responses.alter_configs_error,
         )
 
-    def handle_alter_configs(self, request: Any, respond: Respond) -> None:
+    def handle_alter_configs(self, request: Any, respond: Respond, *, is_forwarded: bool = True) -> None:
         """Somebody says what the settings are, and that there are no others."""
         self._submit(
             "AlterConfigs",
             request,
             respond,
-            lambda request: self._with_elections(self._configs.alter(request)),
+            lambda request: self._with_elections(self._configs.alter(request, is_forwarded=is_forwarded)),
             responses.alter_configs_error,
         )
 

@@ -47,6 +47,7 @@ def handle(services: ControllerServices, ctx: RequestContext, request: Any) -> M
         return error_response(request, Errors.INVALID_REQUEST, None, ctx.version)
     inner = services.router.route(_EnvelopeChannel(ctx), ctx.connection, request.request_data, 0)
     if inner is not None:
+        inner.is_forwarded = True
         services.router.run(inner)
     return None
 

@@ -27,7 +27,7 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
 
 def handle_on_controller(services: ControllerServices, ctx: RequestContext, request: Any) -> None:
     """On a controller."""
-    services.controller.handle_incremental_alter_configs(request, ctx.respond)
+    services.controller.handle_incremental_alter_configs(request, ctx.respond, is_forwarded=ctx.is_forwarded)
 
 
 def error_response(request: Any, error: Errors, message: str | None, version: int) -> Body:

@@ -367,9 +367,12 @@ def test_only_the_leader_describes_the_quorum() -> None:
     assert [observer.replica_id for observer in partition.observers] == [1]
     assert all(voter.last_caught_up_timestamp > 1_600_000_000_000 for voter in partition.current_voters)
     assert [(node.node_id, node.listeners[0].port) for node in decoded.nodes] == [(101, 9091), (102, 9092), (103, 9093)]
-    wrong = {"topics": [{"topic_name": "orders", "partitions": [{"partition_index": 0}]}]}
-    answer = answer_of(leader.handle_describe_quorum(request(ApiKey.DESCRIBE_QUORUM, wrong)))
-    assert answer["error_code"] == Errors.UNKNOWN_TOPIC_OR_PARTITION
+    wrong = {"topics": [{"topic_name": "orders", "partitions": [{"partition_index": 3}]}]}
+    refused = leader.handle_describe_quorum(request(ApiKey.DESCRIBE_QUORUM, wrong))
+    decoded = codec.decode_response(ApiKey.DESCRIBE_QUORUM, version, codec.encode_response_body(ApiKey.DESCRIBE_QUORUM, version, refused))
+    partition = decoded.topics[0].partitions[0]
+    assert (decoded.topics[0].topic_name, partition.partition_index) == ("orders", 3)
+    assert partition.error_code == Errors.UNKNOWN_TOPIC_OR_PARTITION
 
 
 def test_only_the_leader_appends() -> None:
