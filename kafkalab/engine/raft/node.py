@@ -614,12 +614,20 @@ class RaftNode:
         self._timers.append(self._clock.call_later(max(0.0, deadline_ms - self._clock.now_ms()), action))
 
     def become_unattached(self, epoch: int, cause: str, *, voted: ReplicaKey | None = None) -> None:
-        """Take up a newer epoch, or vote in this one; on disk when this returns."""
+        """Take up a newer epoch, or vote in this one; on disk when this returns.
+
+        A newer epoch alone is no reason to wait longer for a leader. That somebody got the vote is one: it may win.
+        """
+        old = self._state
+        deadline_ms = self._clock.now_ms() + self._elections.election_wait_ms()
+        is_lost = isinstance(old, ProspectiveState) and old.is_lost
+        if voted is None and not is_lost and isinstance(old, UnattachedState | ProspectiveState | CandidateState | ResignedState):
+            deadline_ms = old.deadline_ms
         state = UnattachedState(
             epoch,
             voted_id=None if voted is None else voted.id,
             voted_directory_id=None if voted is None else voted.directory_id,
-            deadline_ms=self._clock.now_ms() + self._elections.election_wait_ms(),
+            deadline_ms=deadline_ms,
         )
         self.transition_to(state, cause)
         self.enter(state)
