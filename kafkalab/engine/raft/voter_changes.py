@@ -269,18 +269,20 @@ class VoterChanges:
         requested = self._requested_version
         if requested is not None:
             if requested != level:
-                raise ApiError(Errors.INVALID_UPDATE_VERSION, f"Invalid concurrent upgrade of {name} from version {requested} to {level}")
+                message = f"Invalid concurrent upgrade of {name} from version {_shown(requested)} to {_shown(level)}"
+                raise ApiError(Errors.INVALID_UPDATE_VERSION, message)
             return
         if present == level:
             return
-        invalid = f"Invalid upgrade of {name} from version {present} to {level}"
+        invalid = f"Invalid upgrade of {name} from version {_shown(present)} to {_shown(level)}"
         if present > level:
             raise ApiError(Errors.INVALID_UPDATE_VERSION, f"{invalid} because the new version is a downgrade")
         voters = self._volatile
         if voters is None:
             raise ApiError(Errors.INVALID_UPDATE_VERSION, invalid)
         if any(not voter.supports(level) or voter.key.directory_id is None for voter in voters):
-            raise ApiError(Errors.INVALID_UPDATE_VERSION, f"{invalid} because not all of the voters support it")
+            message = f"Invalid upgrade of {name} to {_shown(level)} because not all of the voters support it"
+            raise ApiError(Errors.INVALID_UPDATE_VERSION, message)
         if validate_only:
             return
         self._volatile, self._requested_version = None, level
@@ -359,6 +361,11 @@ class VoterChanges:
     def _update_response(self, error: Errors) -> Body:
         state, address = self._owner.state, self._owner.leader_address()
         return messages.update_response(error, state.leader_id, state.epoch, address)
+
+
+def _shown(kraft_version: int) -> str:
+    """As Kafka's messages name a level."""
+    return f"KRAFT_VERSION_{kraft_version}"
 
 
 def _endpoints(listeners: Any) -> dict[str, Address]:

@@ -222,6 +222,7 @@ def test_static_voters_are_not_changed_until_kraft_version_is_raised() -> None:
     with pytest.raises(ApiError) as early:
         leader.upgrade_kraft_version(leader.epoch, 1, validate_only=False)
     assert early.value.error is Errors.INVALID_UPDATE_VERSION, "nobody has told what it can work at"
+    assert early.value.message == "Invalid upgrade of kraft.version to KRAFT_VERSION_1 because not all of the voters support it"
     world.run(5_000)
     leader.upgrade_kraft_version(leader.epoch, 1, validate_only=True)
     assert leader.kraft_version == 0
@@ -231,7 +232,7 @@ def test_static_voters_are_not_changed_until_kraft_version_is_raised() -> None:
     assert [voter.key for voter in leader.voter_set] == [world.key(one) for one in (101, 102, 103)]
     caught_up(world, 201)
     assert world.answer(world.add(201))[0] is Errors.NONE
-    with pytest.raises(ApiError):
+    with pytest.raises(ApiError, match="from version KRAFT_VERSION_1 to KRAFT_VERSION_0 because the new version is a downgrade"):
         leader.upgrade_kraft_version(leader.epoch, 0, validate_only=True)
     world.kill(leader.node_id)
     world.elect()
