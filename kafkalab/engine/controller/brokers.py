@@ -88,12 +88,7 @@ class BrokerLifecycles:
             raise ApiError(Errors.INVALID_REGISTRATION, "A registration needs a broker id and an incarnation id")
         existing = self._image.brokers.get(broker_id)
         is_same = existing is not None and existing.incarnation_id == request.incarnation_id
-        if (
-            existing is not None
-            and not is_same
-            and not existing.in_controlled_shutdown
-            and self._sessions.is_valid(broker_id, existing.broker_epoch)
-        ):
+        if existing is not None and not is_same and self._sessions.is_valid(broker_id, existing.broker_epoch):
             raise ApiError(
                 Errors.DUPLICATE_BROKER_REGISTRATION,
                 "Another broker is registered with that broker id. If the broker was recently restarted "

@@ -164,6 +164,7 @@ def test_a_controlled_shutdown_moves_leadership_first() -> None:
     assert lab.partition("alone").leader == -1, "nobody else can lead it"
     assert lab.sink.of(PartitionChanged)[0].cause == "broker 1 is shutting down"
     assert not lab.heartbeat(1, want_shut_down=True).should_shut_down, "the others have yet to learn of it"
+    assert lab.register(1, incarnation=2).error_code == Errors.DUPLICATE_BROKER_REGISTRATION, "it has not gone yet"
     lab.heartbeat(2)
     assert not lab.heartbeat(1, want_shut_down=True).should_shut_down
     lab.heartbeat(3)
