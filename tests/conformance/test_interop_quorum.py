@@ -180,10 +180,7 @@ def test_snapshots_are_taken_from_each_other(tmp_path: Path) -> None:
         quorum.create_topics("before-", 12)
         quorum.wait_level()
         assert quorum.leader() in OURS
-        everybodys = wait_for(
-            lambda: set.intersection(*(set(quorum.snapshots(node_id)) for node_id in (*OURS, THEIRS, BROKER))) or None, "snapshots"
-        )
-        assert_same_image(quorum, max(everybodys), tmp_path)
+        wait_for(lambda: all(quorum.snapshots(node_id) for node_id in (*OURS, THEIRS, BROKER)) or None, "snapshots")
 
         # Theirs loses its disk, and takes a snapshot from one of ours.
         quorum.theirs.stop()
@@ -194,6 +191,12 @@ def test_snapshots_are_taken_from_each_other(tmp_path: Path) -> None:
         quorum.wait_level()
         assert taken.read_bytes() == quorum.snapshots(quorum.leader())[name].read_bytes()
         assert 0 not in log_of(quorum, THEIRS)
+
+        # Who has the same snapshot counts from there what the log grows by, and writes the next one at the same offset.
+        leader = quorum.leader()
+        quorum.create_topics("more-", 12)
+        both = wait_for(lambda: set(quorum.snapshots(leader)) & set(quorum.snapshots(THEIRS)) - {name} or None, "a snapshot of both kinds")
+        assert_same_image(quorum, max(both), (leader, THEIRS), tmp_path)
 
         # Ours does, and takes one from theirs.
         quorum.let_theirs_lead()
@@ -217,10 +220,10 @@ def test_snapshots_are_taken_from_each_other(tmp_path: Path) -> None:
         assert not complaints(quorum.theirs)
 
 
-def assert_same_image(quorum: MixedQuorum, snapshot: str, directory: Path) -> None:
+def assert_same_image(quorum: MixedQuorum, snapshot: str, nodes: tuple[int, int], directory: Path) -> None:
     """``kafka-dump-log`` and ``kafka-metadata-shell`` find the same in our snapshot and in theirs."""
     found = []
-    for node_id in (OURS[0], THEIRS):
+    for node_id in nodes:
         # The shell wants the lock of the directory, which its node has.
         (copies := directory / f"copies-{node_id}").mkdir()
         path = Path(shutil.copy(quorum.snapshots(node_id)[snapshot], copies))

@@ -550,7 +550,7 @@ BUGS: Final = (
         "two votes in an epoch",
         "who has voted votes again",
         _two_votes_in_an_epoch,
-        9,
+        45,
         frozenset({"two votes", "two quorum leaders"}),
         MANY_CONTROLLERS,
     ),

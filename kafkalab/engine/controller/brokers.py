@@ -8,10 +8,11 @@ which it is the last member); clients are not told of it.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.common.features import KRAFT_VERSION_FEATURE
 from kafkalab.engine.common.ids import uuid_to_text
 from kafkalab.engine.controller.elections import Elections
 from kafkalab.engine.controller.levels import CORDONED_DIRECTORIES_SINCE, DIRECTORIES_SINCE, metadata_version_of
@@ -57,13 +58,22 @@ class BrokerLifecycles:
     """Plans what happens to brokers."""
 
     def __init__(
-        self, image: MetadataImage, elections: Elections, sessions: BrokerSessions, *, cluster_id: str, session_timeout_ms: int
+        self,
+        image: MetadataImage,
+        elections: Elections,
+        sessions: BrokerSessions,
+        *,
+        cluster_id: str,
+        session_timeout_ms: int,
+        kraft_version: Callable[[], int],
     ) -> None:
+        """``kraft_version`` is the level that raft keeps, beside the features of the image."""
         self._image = image
         self._elections = elections
         self._sessions = sessions
         self._cluster_id = cluster_id
         self._session_timeout_ms = session_timeout_ms
+        self._kraft_version = kraft_version
 
     # --- registration --------------------------------------------------------------------------
 
@@ -78,17 +88,14 @@ class BrokerLifecycles:
             raise ApiError(Errors.INVALID_REGISTRATION, "A registration needs a broker id and an incarnation id")
         existing = self._image.brokers.get(broker_id)
         is_same = existing is not None and existing.incarnation_id == request.incarnation_id
-        if (
-            existing is not None
-            and not is_same
-            and not existing.in_controlled_shutdown
-            and self._sessions.is_valid(broker_id, existing.broker_epoch)
-        ):
+        if existing is not None and not is_same and self._sessions.is_valid(broker_id, existing.broker_epoch):
             raise ApiError(
                 Errors.DUPLICATE_BROKER_REGISTRATION,
                 "Another broker is registered with that broker id. If the broker was recently restarted "
                 "this should self-resolve once the heartbeat manager expires the broker's session.",
             )
+        if getattr(request, "is_migrating_zk_broker", False):
+            raise ApiError(Errors.BROKER_ID_NOT_REGISTERED, "Controller does not support registering ZK brokers.")
         directories = self._checked_directories(broker_id, request.log_dirs)
         features = self._checked_features(request.features)
 
@@ -153,7 +160,7 @@ class BrokerLifecycles:
         ranges = {feature.name: (feature.min_supported_version, feature.max_supported_version) for feature in features}
         if METADATA_VERSION_FEATURE not in ranges:
             raise ApiError(Errors.INVALID_REGISTRATION, f"Request features do not contain '{METADATA_VERSION_FEATURE}'")
-        for name, level in self._image.features.items():
+        for name, level in {**self._image.features, KRAFT_VERSION_FEATURE: self._kraft_version()}.items():
             low, high = ranges.get(name, (0, 0))
             if not low <= level <= high:
                 raise ApiError(

@@ -94,8 +94,15 @@ class QuorumController:
 
         session_timeout_ms = config.get_int("broker.session.timeout.ms")
         self.sessions = BrokerSessions(clock, timeout_ms=session_timeout_ms, on_expired=self._session_expired)
-        self.elections = Elections(image, config)
-        self._brokers = BrokerLifecycles(image, self.elections, self.sessions, cluster_id=cluster_id, session_timeout_ms=session_timeout_ms)
+        self.elections = Elections(image, config, node_id)
+        self._brokers = BrokerLifecycles(
+            image,
+            self.elections,
+            self.sessions,
+            cluster_id=cluster_id,
+            session_timeout_ms=session_timeout_ms,
+            kraft_version=lambda: raft.kraft_version,
+        )
         self._isr = IsrChanges(image, config, self.elections)
         self._directories = DirectoryAssignments(image, self.elections)
         self._topics = TopicChanges(image, config, self.elections, rng)

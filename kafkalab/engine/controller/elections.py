@@ -32,8 +32,10 @@ UNCLEAN_ELECTION: Final = "unclean.leader.election.enable"
 class Elections:
     """Partition changes that follow from what happens to brokers, computed from the committed image."""
 
-    def __init__(self, image: MetadataImage, config: BrokerConfig) -> None:
+    def __init__(self, image: MetadataImage, config: BrokerConfig, node_id: int) -> None:
+        """``node_id`` is this controller's, whose own settings come before those of the whole cluster."""
         self._image = image
+        self._node_name = str(node_id)
         self._config = config
 
     # --- circumstances -------------------------------------------------------------------------
@@ -72,16 +74,25 @@ class Elections:
 
         return is_acceptable
 
+    def _dynamic(self, topic_name: str, name: str) -> str | None:
+        """A setting as the log has it: the topic's own, this node's, or the cluster's; None where it has none."""
+        chain = (
+            self._image.topic_config(topic_name),
+            self._image.config(CONFIG_BROKER, self._node_name),
+            self._image.config(CONFIG_BROKER, ""),
+        )
+        return next((settings[name] for settings in chain if settings.get(name)), None)
+
     def min_isr(self, topic: TopicImage) -> int:
-        """Members that the ISRs of a topic must have: its own setting, the cluster's, this node's; never more than it has replicas."""
-        text = self._image.topic_config(topic.name).get(MIN_ISR) or self._image.config(CONFIG_BROKER, "").get(MIN_ISR)
+        """Members that the ISRs of a topic must have; never more than it has replicas."""
+        text = self._dynamic(topic.name, MIN_ISR)
         wanted = int(text) if text else self._config.get_int(MIN_ISR)
         first = topic.partitions.get(0)
         return wanted if first is None else min(wanted, len(first.replicas))
 
     def unclean_allowed(self, topic_name: str) -> bool:
         """Whether losing records is better than having no leader, for this topic."""
-        text = self._image.topic_config(topic_name).get(UNCLEAN_ELECTION) or self._image.config(CONFIG_BROKER, "").get(UNCLEAN_ELECTION)
+        text = self._dynamic(topic_name, UNCLEAN_ELECTION)
         return self._config.get_boolean(UNCLEAN_ELECTION) if text is None else text.strip().lower() == "true"
 
     def election_for(self, topic_name: str) -> Election:

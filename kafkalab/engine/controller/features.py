@@ -129,7 +129,8 @@ class FeatureChanges:
     def _reason_not_supported(self, name: str, level: int) -> str | None:
         for who, (low, high) in self._ranges(name):
             if not low <= level <= high:
-                return f"{who} does not support this feature." if high == 0 else f"{who} only supports versions {low}-{high}"
+                supported = str(low) if low == high else f"{low}-{high}"
+                return f"{who} does not support this feature." if high == 0 else f"{who} only supports versions {supported}"
         if self._image.features.get(METADATA_VERSION_FEATURE, 0) >= CONTROLLERS_REGISTER_SINCE:
             for voter_id in sorted(self._raft.voter_ids):
                 if voter_id != self._node_id and voter_id not in self._image.controllers:
@@ -177,7 +178,8 @@ def _invalid(name: str, level: int, why: str) -> ApiError:
 def _response(request: Any, error: Errors, message: str | None, *, with_results: bool) -> Body:
     results: list[Mapping[str, Any]] = []
     if with_results and error is Errors.NONE:
-        results = [{"feature": one.feature, "error_code": error, "error_message": None} for one in request.feature_updates]
+        # Kafka's message of no error.
+        results = [{"feature": one.feature, "error_code": error, "error_message": "NONE"} for one in request.feature_updates]
     return {"throttle_time": 0, "error_code": error, "error_message": message, "results": results}
 
 

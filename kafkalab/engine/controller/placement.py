@@ -115,6 +115,8 @@ def check_assignment(brokers: Mapping[int, BrokerRegistration], broker_ids: Sequ
     for broker_id, count in sorted(Counter(broker_ids).items()):
         if broker_id not in brokers:
             raise refuse(f"The manual partition assignment includes broker {broker_id}, but no such broker is registered.")
+        if not brokers[broker_id].has_uncordoned_directory:
+            raise refuse(f"The manual partition assignment includes broker {broker_id}, but all its log directories are cordoned.")
         if count > 1:
             raise refuse(f"The manual partition assignment includes the broker {broker_id} more than once.")
     if replication_factor is not None and len(broker_ids) != replication_factor:
@@ -132,16 +134,15 @@ def place_replicas(
     :raises ApiError: INVALID_REPLICATION_FACTOR when the brokers do not suffice.
     """
     usable = [broker for broker in brokers if (not broker.in_controlled_shutdown or broker.fenced) and broker.has_uncordoned_directory]
-    prefix = f"Unable to replicate the partition {replication_factor} time(s): "
     if all(broker.fenced for broker in usable):
         raise ApiError(
             Errors.INVALID_REPLICATION_FACTOR,
-            f"{prefix}All brokers are currently fenced, or have all their log directories cordoned.",
+            "All brokers are currently fenced, or have all their log directories cordoned.",
         )
     if replication_factor > len(usable):
         raise ApiError(
             Errors.INVALID_REPLICATION_FACTOR,
-            f"{prefix}The target replication factor of {replication_factor} cannot be reached because only {len(usable)} "
+            f"The target replication factor of {replication_factor} cannot be reached because only {len(usable)} "
             "broker(s) are registered or some brokers have all their log directories cordoned.",
         )
     stripes = _Stripes(usable, rng)

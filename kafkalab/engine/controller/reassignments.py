@@ -90,7 +90,7 @@ class Reassignments:
 
     def _cancel(self, topic: TopicImage, partition_id: int, partition: PartitionRegistration) -> PartitionChangeRecord | None:
         if not partition.is_reassigning:
-            raise ApiError(Errors.NO_REASSIGNMENT_IN_PROGRESS, "No partition reassignment is in progress.")
+            raise ApiError(Errors.NO_REASSIGNMENT_IN_PROGRESS)
         replicas = tuple(replica for replica in partition.replicas if replica not in partition.adding_replicas)
         isr = tuple(member for member in partition.isr if member not in partition.adding_replicas)
         if not isr:

@@ -13,7 +13,7 @@ from kafkalab.engine.common.ids import METADATA_TOPIC, METADATA_TOPIC_ID, ZERO_U
 from kafkalab.engine.common.topic_names import collision_key
 from kafkalab.engine.controller.elections import MIN_ISR, Elections
 from kafkalab.engine.controller.names import validate_topic_name
-from kafkalab.engine.controller.operation import Plan
+from kafkalab.engine.controller.operation import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS, Plan
 from kafkalab.engine.controller.placement import check_assignment, place_replicas
 from kafkalab.engine.controller.responses import topic_error
 from kafkalab.engine.metadata.image import MetadataImage
@@ -78,11 +78,13 @@ class TopicChanges:
             else:
                 records += topic_records
                 rows.append(row)
+        if len(records) > RECORDS_PER_REQUEST_MAX:
+            raise ApiError(Errors.POLICY_VIOLATION, TOO_MANY_RECORDS)
         return Plan(response={"throttle_time": 0, "topics": rows}, records=() if request.validate_only else records)
 
     def _check_name(self, name: str, by_collision_key: Mapping[str, list[str]]) -> None:
         if name == METADATA_TOPIC:
-            raise ApiError(Errors.TOPIC_AUTHORIZATION_FAILED, "Authorization failed.")
+            raise ApiError(Errors.INVALID_REQUEST, f"Creation of internal topic {METADATA_TOPIC} is prohibited.")
         validate_topic_name(name)
         if name in self._image.topics_by_name:
             raise ApiError(Errors.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists.")
@@ -137,18 +139,18 @@ class TopicChanges:
         replication_factor = topic.replication_factor
         if replication_factor == -1:
             replication_factor = self._config.get_int("default.replication.factor")
-        return self._automatic_placements(partitions, replication_factor)
+        try:
+            return self._automatic_placements(partitions, replication_factor)
+        except ApiError as refusal:
+            # Kafka says so of new topics, and not of partitions that are added.
+            raise ApiError(refusal.error, f"Unable to replicate the partition {replication_factor} time(s): {refusal.message}") from None
 
     def _automatic_placements(self, partitions: int, replication_factor: int) -> list[tuple[int, ...]]:
         placements = place_replicas(
             self._image.brokers.values(), partitions=partitions, replication_factor=replication_factor, rng=self._rng
         )
         if not all(any(map(self._elections.is_active, replicas)) for replicas in placements):
-            raise ApiError(
-                Errors.INVALID_REPLICATION_FACTOR,
-                f"Unable to replicate the partition {replication_factor} time(s): "
-                "All brokers are currently fenced or in controlled shutdown.",
-            )
+            raise ApiError(Errors.INVALID_REPLICATION_FACTOR, "All brokers are currently fenced or in controlled shutdown.")
         return placements
 
     def _manual_placements(self, topic: Any) -> list[tuple[int, ...]]:
@@ -200,15 +202,18 @@ class TopicChanges:
         asked += [(name, None) for name in getattr(request, "topic_names", ())]
         rows: list[Mapping[str, Any]] = []
         records: list[MetadataRecord] = []
-        name_counts = Counter(name for name, _ in asked if name is not None)
-        id_counts = Counter(topic_id for _, topic_id in asked if topic_id is not None)
-        answered: set[Any] = set()
+        name_counts = Counter(name for name, topic_id in asked if name is not None and topic_id is None)
+        id_counts = Counter(topic_id for name, topic_id in asked if name is None and topic_id is not None)
+        named = {name: found.topic_id for name in name_counts if name_counts[name] == 1 and (found := self._image.topic(name)) is not None}
+        named_ids = set(named.values())
+        answered: set[tuple[str | None, uuid.UUID | None]] = set()
         for name, topic_id in asked:
-            key = name if name is not None else topic_id
-            if (name_counts[name] > 1 if name is not None else id_counts[topic_id] > 1) and key in answered:
+            # What was asked for by name and by id is not done, and answered by name alone.
+            if (name, topic_id) in answered or (name is None and id_counts[topic_id] == 1 and topic_id in named_ids):
                 continue
-            answered.add(key)
-            row = {"name": name, "topic_id": topic_id, "error_code": 0, "error_message": None}
+            answered.add((name, topic_id))
+            is_ambiguous = name is not None and topic_id is None and named.get(name) in id_counts
+            row = {"name": name, "topic_id": named[name] if is_ambiguous else topic_id, "error_code": 0, "error_message": None}
             try:
                 topic = self._topic_to_delete(name, topic_id, name_counts, id_counts)
             except ApiError as refusal:
@@ -269,7 +274,7 @@ class TopicChanges:
     def _more_partitions(self, wanted: Any) -> Iterable[MetadataRecord]:
         topic = self._image.topic(wanted.name)
         if topic is None:
-            raise ApiError(Errors.UNKNOWN_TOPIC_OR_PARTITION, _UNKNOWN_TOPIC)
+            raise ApiError(Errors.UNKNOWN_TOPIC_OR_PARTITION)
         present = len(topic.partitions)
         additional = wanted.count - present
         if additional == 0:

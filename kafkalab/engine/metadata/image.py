@@ -12,14 +12,17 @@ publishers do work for what changed and not for what exists.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
+from kafkalab.engine.common.config import CLIENT_METRICS_CONFIGS, GROUP_CONFIGS, TOPIC_CONFIGS
+from kafkalab.engine.common.features import KRAFT_VERSION_FEATURE
 from kafkalab.engine.common.ids import INTERNAL_TOPICS, TopicPartition
 from kafkalab.engine.protocol.metadata_records import (
     CONFIG_BROKER,
+    CONFIG_CLIENT_METRICS,
     CONFIG_GROUP,
     CONFIG_TOPIC,
     DIRECTORY_LOST,
@@ -73,6 +76,10 @@ METADATA_VERSION_FEATURE: Final = "metadata.version"
 COMPARED_AT_A_TIME: Final = 256
 """Partitions of two images."""
 _NO_CONFIGS: Final[Mapping[str, str]] = MappingProxyType({})
+# Brokers may have any, of plugins and of listeners.
+_KNOWN_CONFIGS: Final[Mapping[int, Collection[str]]] = MappingProxyType(
+    {CONFIG_TOPIC: TOPIC_CONFIGS, CONFIG_CLIENT_METRICS: CLIENT_METRICS_CONFIGS, CONFIG_GROUP: GROUP_CONFIGS}
+)
 _Key = TypeVar("_Key")
 
 
@@ -512,6 +519,10 @@ class MetadataImage:
             delta.deleted_topics[topic.topic_id] = topic
 
     def _replay_config(self, record: ConfigRecord, delta: MetadataDelta, offset: int) -> None:
+        known = _KNOWN_CONFIGS.get(record.resource_type, ())
+        if record.resource_type != CONFIG_BROKER and record.name not in known:
+            # An older version knew it, and its log still has it: kept, it would have every later change of the resource refused.
+            return
         resource = ConfigResource(record.resource_type, record.resource_name)
         delta.changed_configs.add(resource)
         # A new dict each time: whoever holds the old one keeps what it read.
@@ -526,6 +537,9 @@ class MetadataImage:
             self.configs.pop(resource, None)
 
     def _replay_feature(self, record: FeatureLevelRecord, delta: MetadataDelta, offset: int) -> None:
+        if record.name == KRAFT_VERSION_FEATURE:
+            # Raft keeps it in control records; Kafka 4.0 wrote it here as well (KAFKA-18979).
+            return
         delta.changed_features.add(record.name)
         if record.feature_level == 0:
             self.features.pop(record.name, None)

@@ -30,7 +30,7 @@ class DescribedMember(Protocol):
 def describe_quorum(member: DescribedMember, request: Any, *, local: ReplicaKey, clock: Clock) -> messages.Body:
     """Answer it; the leader alone knows. Directories are told of voters only where the log names them."""
     if messages.only_partition(request) is None:
-        return messages.describe_quorum_response(Errors.UNKNOWN_TOPIC_OR_PARTITION)
+        return _no_such_log(request)
     state = member.state
     if not isinstance(state, LeaderState):
         return messages.describe_quorum_response(Errors.NOT_LEADER_OR_FOLLOWER, leader_id=state.leader_id, epoch=state.epoch)
@@ -62,6 +62,20 @@ def describe_quorum(member: DescribedMember, request: Any, *, local: ReplicaKey,
             for voter in member.voter_set
         ],
     )
+
+
+def _no_such_log(request: Any) -> messages.Body:
+    """Refuse every partition that was asked for."""
+    nothing = {"leader_id": 0, "leader_epoch": 0, "high_watermark": 0, "current_voters": [], "observers": []}
+    error = {"error_code": Errors.UNKNOWN_TOPIC_OR_PARTITION, "error_message": "This server does not host this topic-partition."}
+    topics = [
+        {
+            "topic_name": topic.topic_name,
+            "partitions": [{"partition_index": one.partition_index, **error, **nothing} for one in topic.partitions],
+        }
+        for topic in request.topics
+    ]
+    return {"error_code": Errors.NONE, "error_message": None, "topics": topics, "nodes": []}
 
 
 def _by_id(replica: messages.Body) -> int:

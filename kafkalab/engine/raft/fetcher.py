@@ -75,6 +75,7 @@ class Fetcher:
         clock: Clock,
         rng: Random,
         config: RaftConfig,
+        can_become_voter: bool = False,
     ) -> None:
         self._owner = owner
         self._node_id = node_id
@@ -85,6 +86,7 @@ class Fetcher:
         self._clock = clock
         self._rng = rng
         self._config = config
+        self._can_become_voter = can_become_voter
         # Raised by each restart and stop: what was sent before belongs to the past.
         self._generation = 0
         self._failures = 0
@@ -230,8 +232,9 @@ class Fetcher:
             log.error("What the leader sent cannot be appended at offset %d: %s", self._log.log_end_offset, error)
             return False
         self._owner.handle_appended(data)
-        if self._owner.is_voter:
-            # The next fetch says that this voter has it; then it must survive a power cut.
+        if self._owner.is_voter or self._can_become_voter:
+            # The next fetch says that this voter has it; then it must survive a power cut. One that the leader
+            # makes a voter counts with what it has fetched before it hears of that.
             self._log.flush()
         return True
 

@@ -102,7 +102,7 @@ class RaftNode:
         :param on_disk_failed: told which file could not be brought to the disk and why; the member does nothing more then.
         :param endpoints: the member's own, by listener name; needed where voters can change.
         :param bootstrap_servers: whom to ask who leads; the voters without them.
-        :param can_become_voter: a controller, which joins by itself when the settings say so.
+        :param can_become_voter: a controller: it may be made a voter any time, and joins by itself when the settings say so.
         """
         assert voters or bootstrap_servers, "a member of the quorum knows somebody to ask"
         self.node_id: Final = node_id
@@ -131,6 +131,7 @@ class RaftNode:
             clock=clock,
             rng=rng,
             config=config,
+            can_become_voter=can_become_voter,
         )
         self._snapshot_server: Final = SnapshotServer(self, cluster_id=cluster_id, log=log, clock=clock, config=config)
         self._cleaner: Final = SnapshotCleaner(log, clock=clock, retention_bytes=config.retention_bytes, retention_ms=config.retention_ms)
@@ -613,12 +614,20 @@ class RaftNode:
         self._timers.append(self._clock.call_later(max(0.0, deadline_ms - self._clock.now_ms()), action))
 
     def become_unattached(self, epoch: int, cause: str, *, voted: ReplicaKey | None = None) -> None:
-        """Take up a newer epoch, or vote in this one; on disk when this returns."""
+        """Take up a newer epoch, or vote in this one; on disk when this returns.
+
+        A newer epoch alone is no reason to wait longer for a leader. That somebody got the vote is one: it may win.
+        """
+        old = self._state
+        deadline_ms = self._clock.now_ms() + self._elections.election_wait_ms()
+        is_lost = isinstance(old, ProspectiveState) and old.is_lost
+        if voted is None and not is_lost and isinstance(old, UnattachedState | ProspectiveState | CandidateState | ResignedState):
+            deadline_ms = old.deadline_ms
         state = UnattachedState(
             epoch,
             voted_id=None if voted is None else voted.id,
             voted_directory_id=None if voted is None else voted.directory_id,
-            deadline_ms=self._clock.now_ms() + self._elections.election_wait_ms(),
+            deadline_ms=deadline_ms,
         )
         self.transition_to(state, cause)
         self.enter(state)

@@ -1,7 +1,7 @@
 """Requests of other members about elections: Vote, BeginQuorumEpoch, EndQuorumEpoch.
 
-Any replica answers a vote, be it a voter or not: a node may have become a voter by a record that it
-has not got yet (KIP-853). Only with static voters is it known for certain who may ask.
+Any replica answers a vote, be it a voter or not, and whoever asks: a node may have become a voter by a
+record that this one has not got yet (KIP-853), or by settings that it was not restarted with yet.
 """
 
 from __future__ import annotations
@@ -112,18 +112,19 @@ class QuorumRequests:
         candidate = ReplicaKey.of(vote.replica_id, vote.replica_directory_id)
         epoch, is_pre_vote = vote.replica_epoch, vote.pre_vote
         newest_allowed = epoch if is_pre_vote else epoch - 1
+        if vote.last_offset < 0 or not 0 <= vote.last_offset_epoch <= newest_allowed:
+            return self._response(Errors.INVALID_REQUEST, vote_granted=False)
         if epoch < owner.state.epoch:
             return self._response(Errors.FENCED_LEADER_EPOCH, vote_granted=False)
-        if candidate.id < 0 or vote.last_offset < 0 or not 0 <= vote.last_offset_epoch <= newest_allowed:
+        if candidate.id < 0:
             return self._response(Errors.INVALID_REQUEST, vote_granted=False)
-        is_stranger = self._has_static_voters and (not owner.is_voter or candidate.id not in self._history.voters)
-        if is_stranger or candidate.id == owner.node_id:
+        if candidate.id == owner.node_id:
             return self._response(Errors.INCONSISTENT_VOTER_SET, vote_granted=False)
-        if not self._is_local_key(request.voter_id, vote.voter_directory_id):
-            return self._response(Errors.INVALID_VOTER_KEY, vote_granted=False)
         if epoch > owner.state.epoch:
             owner.become_unattached(epoch, f"controller {candidate.id} stands for election")
-        is_granted = not owner.state.voted_for_other_disk(*candidate) and owner.state.grants_vote(
+        if not self._is_local_key(request.voter_id, vote.voter_directory_id):
+            return self._response(Errors.INVALID_VOTER_KEY, vote_granted=False)
+        is_granted = (is_pre_vote or not owner.state.voted_for_other_disk(*candidate)) and owner.state.grants_vote(
             candidate.id,
             is_log_up_to_date=(vote.last_offset_epoch, vote.last_offset) >= owner.log_position,
             is_pre_vote=is_pre_vote,
@@ -143,12 +144,13 @@ class QuorumRequests:
         state = self._owner.state
         if epoch < state.epoch:
             return Errors.FENCED_LEADER_EPOCH
-        is_stranger = leader_id < 0 or (self._has_static_voters and leader_id not in self._history.voters)
-        if is_stranger or leader_id == self._owner.node_id:
+        address = messages.claimed_address(request, self._config.listener_name)
+        is_stranger = self._has_static_voters and leader_id not in self._history.voters
+        if leader_id < 0 or leader_id == self._owner.node_id or (is_stranger and address is None):
             return Errors.INVALID_REQUEST
         if epoch == state.epoch and state.leader_id not in (UNKNOWN_LEADER, leader_id):
             return Errors.INVALID_REQUEST
-        self._owner.observe(leader_id, epoch, cause, messages.claimed_address(request, self._config.listener_name))
+        self._owner.observe(leader_id, epoch, cause, address)
         return Errors.NONE
 
     def handle_begin_quorum_epoch(self, request: Any) -> messages.Body:

@@ -88,7 +88,8 @@ class FetchServer:
         fetch = ParkedFetch(
             offset=partition.fetch_offset,
             high_watermark=partition.high_watermark,
-            max_bytes=max(0, min(request.max_bytes, partition.partition_max_bytes, self._config.fetch_max_bytes)),
+            # There is one partition, and Kafka's followers leave its own bound at 0.
+            max_bytes=max(0, min(request.max_bytes, self._config.fetch_max_bytes)),
             respond=respond,
         )
         body = self._news_for(fetch)

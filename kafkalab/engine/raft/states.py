@@ -250,7 +250,7 @@ class FollowerState(State):
 
 
 class ResignedState(State):
-    """Led this epoch and does no longer. It may neither vote in it nor follow anybody."""
+    """Led this epoch and does no longer. It may neither vote in it nor follow anybody; a pre-vote is for the next."""
 
     __slots__ = ("deadline_ms", "local_id", "preferred_successors", "unacknowledged")
     kind = RaftState.RESIGNED
@@ -276,7 +276,7 @@ class ResignedState(State):
         return self.local_id
 
     def grants_vote(self, candidate_id: int, *, is_log_up_to_date: bool, is_pre_vote: bool) -> bool:
-        return False
+        return is_pre_vote and is_log_up_to_date
 
 
 class ReplicaProgress:

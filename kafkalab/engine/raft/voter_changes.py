@@ -239,10 +239,12 @@ class VoterChanges:
 
     def _update(self, voter: Voter) -> None:
         is_static = self._history.kraft_version == 0
-        if is_static and self._volatile is not None:
-            voters = self._volatile
-        elif is_static or self._pending is not None:
+        if self._pending is not None or not self._has_committed:
             raise ApiError(Errors.REQUEST_TIMED_OUT)
+        if is_static:
+            if self._volatile is None:
+                raise ApiError(Errors.REQUEST_TIMED_OUT)
+            voters = self._volatile
         else:
             voters = self._changeable_voters("updating")
         if not voter.supports(self._history.kraft_version):
@@ -267,18 +269,20 @@ class VoterChanges:
         requested = self._requested_version
         if requested is not None:
             if requested != level:
-                raise ApiError(Errors.INVALID_UPDATE_VERSION, f"Invalid concurrent upgrade of {name} from version {requested} to {level}")
+                message = f"Invalid concurrent upgrade of {name} from version {_shown(requested)} to {_shown(level)}"
+                raise ApiError(Errors.INVALID_UPDATE_VERSION, message)
             return
         if present == level:
             return
-        invalid = f"Invalid upgrade of {name} from version {present} to {level}"
+        invalid = f"Invalid upgrade of {name} from version {_shown(present)} to {_shown(level)}"
         if present > level:
             raise ApiError(Errors.INVALID_UPDATE_VERSION, f"{invalid} because the new version is a downgrade")
         voters = self._volatile
         if voters is None:
             raise ApiError(Errors.INVALID_UPDATE_VERSION, invalid)
         if any(not voter.supports(level) or voter.key.directory_id is None for voter in voters):
-            raise ApiError(Errors.INVALID_UPDATE_VERSION, f"{invalid} because not all of the voters support it")
+            message = f"Invalid upgrade of {name} to {_shown(level)} because not all of the voters support it"
+            raise ApiError(Errors.INVALID_UPDATE_VERSION, message)
         if validate_only:
             return
         self._volatile, self._requested_version = None, level
@@ -311,9 +315,9 @@ class VoterChanges:
         """
         if self._pending is not None:
             raise ApiError(Errors.REQUEST_TIMED_OUT, "Request timed out waiting for leader to handle previous voter change request")
-        state, high_watermark = self._owner.state, self._owner.high_watermark
-        if not isinstance(state, LeaderState) or high_watermark <= state.epoch_start_offset:
+        if not self._has_committed:
             raise ApiError(Errors.REQUEST_TIMED_OUT, _NO_COMMIT_YET)
+        high_watermark = self._owner.high_watermark
         level = self._history.kraft_version
         if level == 0:
             message = f"Cluster doesn't support {doing} voter because the {KRAFT_VERSION_FEATURE} feature is {level}"
@@ -323,6 +327,12 @@ class VoterChanges:
             message = f"Request timed out waiting for voters to commit the latest voter change at {offset} with HWM {high_watermark}"
             raise ApiError(Errors.REQUEST_TIMED_OUT, message)
         return self._history.voters
+
+    @property
+    def _has_committed(self) -> bool:
+        """Whether something of this leadership is committed, so that no change of the leader before can still come up."""
+        state = self._owner.state
+        return isinstance(state, LeaderState) and self._owner.high_watermark > state.epoch_start_offset
 
     def _begin(
         self, what: str, key: ReplicaKey, respond: Respond, endpoints: Mapping[str, Address], *, ack_when_committed: bool
@@ -351,6 +361,11 @@ class VoterChanges:
     def _update_response(self, error: Errors) -> Body:
         state, address = self._owner.state, self._owner.leader_address()
         return messages.update_response(error, state.leader_id, state.epoch, address)
+
+
+def _shown(kraft_version: int) -> str:
+    """As Kafka's messages name a level."""
+    return f"KRAFT_VERSION_{kraft_version}"
 
 
 def _endpoints(listeners: Any) -> dict[str, Address]:

@@ -68,7 +68,8 @@ def error_response(request: Any, error: Errors, message: str | None, version: in
     return {
         "error_code": error,
         "error_message": message,
-        "endpoint_type": request.endpoint_type,
+        # Kafka leaves it at its default.
+        "endpoint_type": BROKERS,
         "cluster_id": "",
         "controller_id": -1,
         "brokers": [],

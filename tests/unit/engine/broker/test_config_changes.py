@@ -183,8 +183,8 @@ def test_settings_that_do_not_go_together_here_are_left_as_they_were(caplog: pyt
 )
 def test_what_has_settings_is_listed(version: int, kinds: list[int], expected: list[tuple[str, int]] | None) -> None:
     at = Setting()
-    for kind, name in ((GROUP, "readers"), (METRICS, "all")):
-        at.image.replay(ConfigRecord(resource_type=kind, resource_name=name, name="a", value="1"), MetadataDelta(), offset=1)
+    for kind, name, setting in ((GROUP, "readers", "consumer.session.timeout.ms"), (METRICS, "all", "interval.ms")):
+        at.image.replay(ConfigRecord(resource_type=kind, resource_name=name, name=setting, value="1"), MetadataDelta(), offset=1)
     at.image.replay(TopicRecord(name="orders", topic_id=uuid.UUID(int=5)), MetadataDelta(), offset=2)
     request = SimpleNamespace(resource_types=tuple(kinds))
     ctx: Any = SimpleNamespace(version=version)

@@ -48,4 +48,5 @@ def test_controllers_are_listed_by_the_listener_that_was_asked() -> None:
 
 @pytest.mark.parametrize(("kind", "error"), [(1, Errors.MISMATCHED_ENDPOINT_TYPE), (7, Errors.UNSUPPORTED_ENDPOINT_TYPE)])
 def test_brokers_are_not_described_by_controllers(kind: int, error: Errors) -> None:
-    assert ask(MetadataImage(), endpoint_type=kind).error_code == error
+    answer = ask(MetadataImage(), endpoint_type=kind)
+    assert (answer.error_code, answer.endpoint_type) == (error, 1)

@@ -56,6 +56,7 @@ def test_broker_epochs_grow_with_every_incarnation_and_stay_within_one() -> None
         ({"log_dirs": [uuid.UUID(int=77), uuid.UUID(int=77)]}, Errors.INVALID_REGISTRATION),
         ({"incarnation_id": uuid.UUID(int=0)}, Errors.INVALID_REGISTRATION),
         ({"features": []}, Errors.INVALID_REGISTRATION),
+        ({"is_migrating_zk_broker": True}, Errors.BROKER_ID_NOT_REGISTERED),
         (
             {"features": [{"name": "metadata.version", "min_supported_version": 7, "max_supported_version": 29}]},
             Errors.UNSUPPORTED_VERSION,
@@ -68,6 +69,20 @@ def test_registrations_that_are_refused(changes: dict[str, Any], error: Errors) 
     answer = lab.register(2, **changes)
     assert (answer.error_code, answer.broker_epoch) == (error, -1)
     assert 2 not in lab.image.brokers
+
+
+def test_a_broker_must_know_the_quorums_own_feature_as_well() -> None:
+    """kraft.version is no record of the image; raft says it."""
+    lab = ControllerHarness()
+    features = [
+        {"name": "metadata.version", "min_supported_version": 7, "max_supported_version": 30},
+        {"name": "eligible.leader.replicas.version", "min_supported_version": 0, "max_supported_version": 1},
+    ]
+    assert lab.register(1, features=features).error_code == 0
+    lab.raft.kraft_version = 1
+    assert lab.register(2, features=features).error_code == Errors.UNSUPPORTED_VERSION
+    kraft = {"name": "kraft.version", "min_supported_version": 0, "max_supported_version": 1}
+    assert lab.register(2, features=[*features, kraft]).error_code == 0
 
 
 def test_a_second_incarnation_waits_for_the_session_of_the_first() -> None:
@@ -149,6 +164,7 @@ def test_a_controlled_shutdown_moves_leadership_first() -> None:
     assert lab.partition("alone").leader == -1, "nobody else can lead it"
     assert lab.sink.of(PartitionChanged)[0].cause == "broker 1 is shutting down"
     assert not lab.heartbeat(1, want_shut_down=True).should_shut_down, "the others have yet to learn of it"
+    assert lab.register(1, incarnation=2).error_code == Errors.DUPLICATE_BROKER_REGISTRATION, "it has not gone yet"
     lab.heartbeat(2)
     assert not lab.heartbeat(1, want_shut_down=True).should_shut_down
     lab.heartbeat(3)
@@ -282,6 +298,12 @@ def test_brokers_whose_directories_are_all_cordoned_get_no_new_replicas() -> Non
     cordon(a, b)
     refused = lab.create("more", replication_factor=3)
     assert refused.error_code == Errors.INVALID_REPLICATION_FACTOR
+    assigned = {"num_partitions": -1, "replication_factor": -1, "assignments": [{"partition_index": 0, "broker_ids": [1, 3]}]}
+    refused = lab.create("chosen", **assigned)
+    assert (refused.error_code, refused.error_message) == (
+        Errors.INVALID_REPLICA_ASSIGNMENT,
+        "The manual partition assignment includes broker 3, but all its log directories are cordoned.",
+    )
     assert lab.create("two", num_partitions=6, replication_factor=2).error_code == 0
     topic = lab.image.topic("two")
     assert topic is not None and not any(3 in partition.replicas for partition in topic.partitions.values())

@@ -190,6 +190,42 @@ def test_partitions_without_a_leader_get_one_when_an_unclean_election_becomes_al
     assert change.cause == "an unclean election became allowed"
 
 
+@pytest.mark.parametrize("api_key", [ApiKey.INCREMENTAL_ALTER_CONFIGS, ApiKey.ALTER_CONFIGS])
+def test_without_the_broker_no_further_directories_are_cordoned(lab: ControllerHarness, api_key: ApiKey) -> None:
+    """KIP-1066: the broker alone knows its directories."""
+
+    def cordon(value: str, *, is_forwarded: bool = False) -> tuple[int, str | None]:
+        operation = {"config_operation": SET} if api_key is ApiKey.INCREMENTAL_ALTER_CONFIGS else {}
+        resource = {"resource_type": BROKER, "resource_name": "1", "configs": [{"name": "cordoned.log.dirs", "value": value, **operation}]}
+        body = {"resources": [resource], "validate_only": False}
+        request = codec.decode_request(api_key, 1, codec.encode_request_body(api_key, 1, body))
+        answers: list[Any] = []
+        getattr(lab.controller, f"handle_{api_key.name.lower()}")(request, answers.append, is_forwarded=is_forwarded)
+        (row,) = answers[0]["responses"]
+        return row["error_code"], row["error_message"]
+
+    message = "When updating cordoned.log.dirs via controllers,  the new value must be a subset of the current configuration value."
+    assert cordon("/a") == (Errors.INVALID_CONFIG, message)
+    assert cordon("/a, /b", is_forwarded=True) == (0, None)
+    assert cordon("/b,/c") == (Errors.INVALID_CONFIG, message)
+    assert cordon("/b") == (0, None)
+    assert cordon("") == (0, None)
+
+
+def test_a_controllers_own_settings_come_before_those_of_the_whole_cluster() -> None:
+    lab = ControllerHarness(elr=False)
+    lab.start_brokers(1, 2)
+    lab.assigned("orders", [1, 2])
+    elections, topic = lab.controller.elections, lab.image.topics_by_name["orders"]
+    unclean, minimum = "unclean.leader.election.enable", "min.insync.replicas"
+    assert alter(lab, (BROKER, "", [(unclean, SET, "true"), (minimum, SET, "2")])) == [(0, None)]
+    assert elections.unclean_allowed("orders") and elections.min_isr(topic) == 2
+    assert alter(lab, (BROKER, "1", [(unclean, SET, "false"), (minimum, SET, "1")])) == [(0, None)]
+    assert not elections.unclean_allowed("orders") and elections.min_isr(topic) == 1
+    assert alter(lab, (TOPIC, "orders", [(unclean, SET, "true"), (minimum, SET, "2")])) == [(0, None)]
+    assert elections.unclean_allowed("orders") and elections.min_isr(topic) == 2
+
+
 def test_a_controller_that_is_none_sends_elsewhere(lab: ControllerHarness) -> None:
     lab.resign()
     assert alter(lab, (TOPIC, "orders", []))[0][0] == Errors.NOT_CONTROLLER

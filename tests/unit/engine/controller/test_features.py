@@ -169,3 +169,14 @@ def test_an_old_metadata_version_begins_without_a_transaction() -> None:
 
     assert records(12) == [FeatureLevelRecord(name="metadata.version", feature_level=12)]
     assert isinstance(records(13)[0], BeginTransactionRecord)
+
+
+def test_a_single_level_is_said_as_one_and_no_error_in_kafkas_word(lab: ControllerHarness) -> None:
+    ranges = [
+        {"name": "metadata.version", "min_supported_version": 7, "max_supported_version": 30},
+        {"name": "group.version", "min_supported_version": 1, "max_supported_version": 1},
+    ]
+    (answer,) = update(lab, ("group.version", 1, UPGRADE), version=1).results
+    assert (answer.feature, answer.error_code, answer.error_message) == ("group.version", Errors.NONE, "NONE")
+    assert lab.register(1, features=ranges).error_code == Errors.NONE
+    assert refusal(lab, ("group.version", 0, SAFE)).endswith("Broker 1 only supports versions 1")

@@ -141,10 +141,13 @@ def test_names_that_are_refused(lab: ControllerHarness, name: str, message: str)
         ),
         ({"configs": [{"name": "no.such", "value": "1"}]}, Errors.INVALID_CONFIG, "Unknown topic config name: no.such"),
         ({"num_partitions": 10_001}, Errors.POLICY_VIOLATION, "Excessively large number of partitions per request."),
+        # With the topic itself that is one record too many.
+        ({"num_partitions": 10_000}, Errors.POLICY_VIOLATION, "Unable to perform excessively large batch operation."),
+        ({"name": "__cluster_metadata"}, Errors.INVALID_REQUEST, "Creation of internal topic __cluster_metadata is prohibited."),
     ],
 )
 def test_creations_that_are_refused(lab: ControllerHarness, changes: dict[str, Any], error: Errors, message: str) -> None:
-    result = lab.create("orders", **changes)
+    result = lab.create(**{"name": "orders", **changes})
     assert (Errors(result.error_code), result.error_message) == (error, message)
     assert lab.image.topics_by_name == {}
 
@@ -158,7 +161,7 @@ def test_a_topic_exists_once(lab: ControllerHarness) -> None:
     lab.create("orders")
     result = lab.create("orders")
     assert (result.error_code, result.error_message) == (Errors.TOPIC_ALREADY_EXISTS, "Topic 'orders' already exists.")
-    assert lab.create("__cluster_metadata").error_code == Errors.TOPIC_AUTHORIZATION_FAILED
+    assert lab.create("__cluster_metadata").error_code == Errors.INVALID_REQUEST
 
 
 def test_topics_of_one_request_succeed_and_fail_by_themselves(lab: ControllerHarness) -> None:
@@ -237,10 +240,31 @@ def test_topics_are_deleted_by_id_and_ambiguity_is_refused(lab: ControllerHarnes
         (None, None, Errors.INVALID_REQUEST, "Neither topic name nor id were specified."),
         ("c", None, Errors.INVALID_REQUEST, "Duplicate topic name."),
         (None, unknown, Errors.UNKNOWN_TOPIC_ID, "This server does not host this topic ID."),
-        ("d", ids["d"], Errors.NONE, None),
-        ("d", None, Errors.INVALID_REQUEST, "The provided topic name maps to an ID that was already supplied."),
+        ("d", ids["d"], Errors.INVALID_REQUEST, "The provided topic name maps to an ID that was already supplied."),
     ]
-    assert set(lab.image.topics_by_name) == {"b", "c"}
+    assert set(lab.image.topics_by_name) == {"b", "c", "d"}
+
+
+def test_a_topic_whose_id_is_supplied_twice_or_with_another_name_is_left_alone(lab: ControllerHarness) -> None:
+    ids = {name: lab.create(name).topic_id for name in ("a", "b")}
+    body = {
+        "timeout": 1_000,
+        "topics": [
+            {"name": None, "topic_id": ids["a"]},
+            {"name": None, "topic_id": ids["a"]},
+            {"name": "a", "topic_id": None},
+            {"name": "b", "topic_id": ids["b"]},
+            {"name": "b", "topic_id": None},
+        ],
+    }
+    rows = lab.ask(ApiKey.DELETE_TOPICS, 6, body).responses
+    assert [(row.name, row.topic_id, Errors(row.error_code), row.error_message) for row in rows] == [
+        (None, ids["a"], Errors.INVALID_REQUEST, "Duplicate topic id."),
+        ("a", ids["a"], Errors.INVALID_REQUEST, "The provided topic name maps to an ID that was already supplied."),
+        ("b", ids["b"], Errors.INVALID_REQUEST, "You may not specify both topic name and topic id."),
+        ("b", ids["b"], Errors.NONE, None),
+    ]
+    assert set(lab.image.topics_by_name) == {"a"}
 
 
 def test_a_name_is_free_again_after_deletion(lab: ControllerHarness) -> None:
@@ -283,7 +307,7 @@ def test_partitions_are_added(lab: ControllerHarness) -> None:
 
 def test_partitions_that_are_not_added(lab: ControllerHarness) -> None:
     lab.create("orders", num_partitions=2, replication_factor=2)
-    assert add(lab, "missing", 4)[0] == Errors.UNKNOWN_TOPIC_OR_PARTITION
+    assert add(lab, "missing", 4) == (Errors.UNKNOWN_TOPIC_OR_PARTITION, None)
     assert add(lab, "orders", 2) == (Errors.INVALID_PARTITIONS, "Topic already has 2 partition(s).")
     assert add(lab, "orders", 1) == (
         Errors.INVALID_PARTITIONS,
@@ -296,6 +320,15 @@ def test_partitions_that_are_not_added(lab: ControllerHarness) -> None:
     )
     assert add(lab, "orders", 3, [{"broker_ids": [1]}])[0] == Errors.INVALID_REPLICA_ASSIGNMENT
     assert add(lab, "orders", 2**31 - 1)[0] == Errors.POLICY_VIOLATION
+    lab.ask(ApiKey.UNREGISTER_BROKER, 0, {"broker_id": 3})
+    lab.ask(ApiKey.UNREGISTER_BROKER, 0, {"broker_id": 2})
+    assert add(lab, "orders", 3) == (
+        Errors.INVALID_REPLICATION_FACTOR,
+        (
+            "The target replication factor of 2 cannot be reached because only 1 broker(s) are registered "
+            "or some brokers have all their log directories cordoned."
+        ),
+    )
     twice = {"topics": [{"name": "orders", "count": 3}, {"name": "orders", "count": 4}], "timeout": 1, "validate_only": False}
     (row,) = lab.ask(ApiKey.CREATE_PARTITIONS, 3, twice).results
     assert (row.error_code, row.error_message) == (Errors.INVALID_REQUEST, "Duplicate topic name.")

@@ -8,6 +8,9 @@ import pytest
 
 from kafkalab.engine.metadata.image import ConfigResource, MetadataDelta, MetadataImage
 from kafkalab.engine.protocol.metadata_records import (
+    CONFIG_BROKER,
+    CONFIG_CLIENT_METRICS,
+    CONFIG_GROUP,
     CONFIG_TOPIC,
     BrokerEndpoint,
     BrokerRegistrationChangeRecord,
@@ -144,6 +147,20 @@ def test_settings_features_and_producer_ids() -> None:
     assert image.topic_config("orders") == {}
     assert image.features == {"metadata.version": 30}
     assert image.next_producer_id == 1000 and delta.producer_ids_changed
+
+
+def test_what_only_older_versions_knew_is_left_out() -> None:
+    """Else every later change of the topic would be refused for a setting that nobody can name (KAFKA-18979 for the feature)."""
+    image = MetadataImage()
+    for kind, name in ((CONFIG_TOPIC, "message.format.version"), (CONFIG_GROUP, "gone"), (CONFIG_CLIENT_METRICS, "gone"), (8, "INFO")):
+        replay(image, ConfigRecord(resource_type=kind, resource_name="orders", name=name, value="1"))
+    replay(image, FeatureLevelRecord(name="kraft.version", feature_level=1))
+    assert image.configs == {} and image.features == {}
+    replay(image, ConfigRecord(resource_type=CONFIG_TOPIC, resource_name="orders", name="retention.ms", value="5"))
+    replay(image, ConfigRecord(resource_type=CONFIG_GROUP, resource_name="readers", name="consumer.session.timeout.ms", value="45000"))
+    replay(image, ConfigRecord(resource_type=CONFIG_CLIENT_METRICS, resource_name="all", name="interval.ms", value="1000"))
+    replay(image, ConfigRecord(resource_type=CONFIG_BROKER, resource_name="1", name="of.a.plugin", value="x"))
+    assert sum(len(settings) for settings in image.configs.values()) == 4
 
 
 def test_the_delta_of_everything() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kafkalab.engine.raft import VALID_NEXT, RaftState
-from kafkalab.engine.raft.states import CandidateState, LeaderState, ProspectiveState, UnattachedState
+from kafkalab.engine.raft.states import CandidateState, LeaderState, ProspectiveState, ResignedState, UnattachedState
+from kafkalab.engine.raft.voters import ReplicaKey
 from kafkalab.engine.telemetry.events import QuorumLeaderElected, RaftStateChanged, VoteAnswered
 from kafkalab.engine.telemetry.levels import QuorumKey, QuorumLevel
 from tests.unit.engine.raft.simulation import World
@@ -206,6 +207,29 @@ def test_an_unattached_voter_votes_once_per_epoch() -> None:
     assert voted.grants_vote(2, is_log_up_to_date=True, is_pre_vote=False)
     assert not voted.grants_vote(3, is_log_up_to_date=True, is_pre_vote=False)
     assert voted.grants_vote(3, is_log_up_to_date=True, is_pre_vote=True)
+
+
+def test_a_newer_epoch_alone_makes_nobody_wait_longer_for_a_leader() -> None:
+    """Else one that can never win would keep the others from standing, by asking again and again."""
+    world = World()
+    world.start(101)
+    node = world.nodes[101]
+    waiting = node.state
+    assert isinstance(waiting, UnattachedState)
+    world.run(waiting.deadline_ms / 2)
+    node.become_unattached(7, "somebody stands who can never win")
+    longer = node.state
+    assert isinstance(longer, UnattachedState) and (longer.epoch, longer.deadline_ms) == (7, waiting.deadline_ms)
+    node.become_unattached(7, "it votes", voted=ReplicaKey(102))
+    voted = node.state
+    assert isinstance(voted, UnattachedState) and voted.deadline_ms != waiting.deadline_ms
+
+
+def test_who_resigned_votes_for_nobody_in_its_epoch_and_would_in_the_next() -> None:
+    resigned = ResignedState(4, local_id=1, others=(2, 3), preferred_successors=(), deadline_ms=0.0)
+    assert not resigned.grants_vote(2, is_log_up_to_date=True, is_pre_vote=False)
+    assert resigned.grants_vote(2, is_log_up_to_date=True, is_pre_vote=True)
+    assert not resigned.grants_vote(2, is_log_up_to_date=False, is_pre_vote=True)
 
 
 def test_entries_of_earlier_epochs_are_not_committed_by_counting() -> None:

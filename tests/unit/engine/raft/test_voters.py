@@ -222,6 +222,7 @@ def test_static_voters_are_not_changed_until_kraft_version_is_raised() -> None:
     with pytest.raises(ApiError) as early:
         leader.upgrade_kraft_version(leader.epoch, 1, validate_only=False)
     assert early.value.error is Errors.INVALID_UPDATE_VERSION, "nobody has told what it can work at"
+    assert early.value.message == "Invalid upgrade of kraft.version to KRAFT_VERSION_1 because not all of the voters support it"
     world.run(5_000)
     leader.upgrade_kraft_version(leader.epoch, 1, validate_only=True)
     assert leader.kraft_version == 0
@@ -231,13 +232,49 @@ def test_static_voters_are_not_changed_until_kraft_version_is_raised() -> None:
     assert [voter.key for voter in leader.voter_set] == [world.key(one) for one in (101, 102, 103)]
     caught_up(world, 201)
     assert world.answer(world.add(201))[0] is Errors.NONE
-    with pytest.raises(ApiError):
+    with pytest.raises(ApiError, match="from version KRAFT_VERSION_1 to KRAFT_VERSION_0 because the new version is a downgrade"):
         leader.upgrade_kraft_version(leader.epoch, 0, validate_only=True)
     world.kill(leader.node_id)
     world.elect()
     assert world.nodes[201].is_voter
     state = world.stores[201].read()
     assert state is not None and state.kraft_version == 1
+
+
+def test_a_controller_has_on_its_disk_what_it_fetched_before_it_is_a_voter() -> None:
+    """The leader counts it from the moment it writes the new voters down, which the new one hears of only then."""
+    world = DynamicWorld(3, spares=1, brokers=1)
+    world.start()
+    world.elect()
+    world.append(b"one")
+    world.run_until(lambda: all(b"one" in recorder.values for recorder in world.recorders.values()))
+    spare = world.logs[201]
+    assert not world.nodes[201].is_voter and spare.flushed == len(spare.batches) > 0
+    assert world.logs[1].flushed == 0, "a broker never votes"
+
+
+def test_a_voter_is_not_updated_before_the_leader_has_committed_anything() -> None:
+    world = DynamicWorld(3, spares=0, kraft_version=0)
+    world.start()
+    world.run_until(lambda: any(node.is_leader for node in world.nodes.values()))
+    leader = next(node for node in world.nodes.values() if node.is_leader)
+    state = leader.state
+    assert isinstance(state, LeaderState)
+
+    def update() -> Errors:
+        key = world.key(next(one for one in world.voter_ids if one != leader.node_id))
+        feature = {"min_supported_version": 0, "max_supported_version": 1}
+        asked = {"current_leader_epoch": leader.epoch, "voter_id": key.id, "voter_directory_id": key.directory_id}
+        listeners = [{"name": "CONTROLLER", "host": "other", "port": 1}]
+        (answer,) = world.ask(
+            leader, ApiKey.UPDATE_RAFT_VOTER, cluster_id=CLUSTER_ID, listeners=listeners, k_raft_version_feature=feature, **asked
+        )
+        return Errors(answer.error_code)
+
+    assert leader.high_watermark <= state.epoch_start_offset
+    assert update() is Errors.REQUEST_TIMED_OUT
+    world.run_until(lambda: leader.high_watermark > state.epoch_start_offset)
+    assert update() is Errors.NONE
 
 
 def test_update_of_a_voter_is_checked() -> None:
@@ -277,7 +314,7 @@ def test_a_vote_goes_to_a_node_with_its_disk() -> None:
     follower = next(node for node in world.nodes.values() if node is not leader)
     candidate = next(one for one in (101, 102, 103) if one not in (leader.node_id, follower.node_id))
 
-    def vote(epoch: int, directory_id: uuid.UUID, voter_directory_id: uuid.UUID) -> tuple[Errors, bool]:
+    def vote(epoch: int, directory_id: uuid.UUID, voter_directory_id: uuid.UUID, *, pre_vote: bool = False) -> tuple[Errors, bool]:
         body = {
             "cluster_id": CLUSTER_ID,
             "voter_id": follower.node_id,
@@ -293,7 +330,7 @@ def test_a_vote_goes_to_a_node_with_its_disk() -> None:
                             "voter_directory_id": voter_directory_id,
                             "last_offset_epoch": epoch - 1,
                             "last_offset": 1_000,
-                            "pre_vote": False,
+                            "pre_vote": pre_vote,
                         }
                     ],
                 }
@@ -309,6 +346,7 @@ def test_a_vote_goes_to_a_node_with_its_disk() -> None:
     assert vote(epoch, world.directories[candidate], own) == (Errors.NONE, True)
     assert vote(epoch, world.directories[candidate], own) == (Errors.NONE, True)
     assert vote(epoch, other, own) == (Errors.NONE, False), "the same node with another disk is another voter"
+    assert vote(epoch, other, own, pre_vote=True) == (Errors.NONE, True), "a pre-vote binds nobody"
     state = world.stores[follower.node_id].read()
     assert state is not None and state.voted_directory_id == world.directories[candidate]
 
