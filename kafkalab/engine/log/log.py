@@ -58,7 +58,7 @@ _NAME_LENGTH_MAX: Final = 255
 
 
 class AppendInfo(NamedTuple):
-    """What an append did. ``append_time_ms`` is -1 where records keep their own timestamps."""
+    """What an append did. ``append_time_ms`` is -1 where records keep their own timestamps, but for those that came again."""
 
     first_offset: int
     last_offset: int
@@ -240,18 +240,25 @@ class Log:
         except BytesBehind as behind:
             data = data[: behind.size]
             header = check_client_batch(data, config, zstd_allowed=zstd_allowed)
-        has_producer = header.producer_id != NO_PRODUCER_ID
-        if has_producer:
-            repeated = self.producer_state.check(header, self.topic_partition)
-            if repeated is not None:
-                return AppendInfo(
-                    repeated.first_offset, repeated.last_offset, -1, self.log_start_offset, True, header.size_bytes, header.record_count
-                )
         now_ms = self._clock.wall_ms()
         data, header = prepare_client_batch(data, header, config, now_ms, self.topic_partition)
         size = len(data)
         if size > config.segment_bytes:
             raise self._larger_than_segment(size)
+        has_producer = header.producer_id != NO_PRODUCER_ID
+        if has_producer:
+            repeated = self.producer_state.check(header, self.topic_partition)
+            if repeated is not None:
+                # As in Kafka the time is told that lies in the log, whoever gave it.
+                return AppendInfo(
+                    repeated.first_offset,
+                    repeated.last_offset,
+                    repeated.timestamp,
+                    self.log_start_offset,
+                    True,
+                    header.size_bytes,
+                    header.record_count,
+                )
         first_offset = self.log_end_offset
         last_offset = first_offset + header.last_offset_delta
         segment = self._segment_for_append(size, first_offset, last_offset, header.max_timestamp, now_ms)

@@ -17,7 +17,7 @@ from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.storage import FileStorage, StorageError
 from kafkalab.engine.log.validator import InvalidRecords
-from kafkalab.engine.record.batch import Record, build_batch, iter_headers, iter_records, read_header, rebuild
+from kafkalab.engine.record.batch import Record, build_batch, iter_headers, iter_records, read_header, rebuild, validate
 from kafkalab.engine.record.compression import CODEC_BY_NAME, Codec
 from kafkalab.engine.record.control import ControlType, LeaderChange, encode_leader_change
 from kafkalab.engine.record.quorum_records import control_batch
@@ -113,6 +113,37 @@ def test_timestamps_must_be_within_bounds(open_log: OpenLog) -> None:
         assert [index for index, _ in error.value.record_errors] == [0, 1]
 
 
+def test_all_that_is_wrong_with_records_is_told_and_a_timestamp_names_it(open_log: OpenLog) -> None:
+    log = open_log(cleanup_policy=frozenset({"compact"}), message_timestamp_after_max_ms=500)
+    records = [Record(0, NOW, None, b""), Record(0, NOW + 501, b"k", b""), Record(0, NOW + 501, None, b""), Record(0, NOW, b"k", b"")]
+    for lie in (NOW + 501, NOW):
+        data = build_batch(records)
+        header = read_header(data)
+        with pytest.raises(InvalidRecords) as error:
+            log.append_as_leader(rebuild(header, data[61:], attributes=0, max_timestamp=lie), 0)
+        assert error.value.error == Errors.INVALID_TIMESTAMP
+        told = error.value.record_errors
+        assert [index for index, _ in told] == [0, 1, 2]
+        assert ["without key" in sentence for _, sentence in told] == [True, False, True]
+
+
+@pytest.mark.parametrize("count", [2, 40])
+@pytest.mark.parametrize("codec", [Codec.NONE, Codec.ZSTD])
+def test_the_largest_timestamp_is_that_of_the_records(open_log: OpenLog, count: int, codec: Codec) -> None:
+    log = open_log()
+    data = build_batch([Record(0, NOW + index % 30, b"k", b"v") for index in range(count)], codec=codec)
+    header = read_header(data)
+    for told in (-1, NOW - 1, NOW + 5_000, NOW + 10**12):
+        log.append_as_leader(rebuild(header, data[61:], attributes=header.attributes, max_timestamp=told), 0)
+    for header, stored in log.iter_batches(0):
+        validate(stored, 0, header)
+        assert header.max_timestamp == NOW + min(count, 30) - 1
+    far = build_batch([Record(0, NOW + index * 10**6, b"k", b"v") for index in range(count)], codec=codec)
+    header = read_header(far)
+    if count > 2:
+        assert refusal(log, rebuild(header, far[61:], attributes=header.attributes, max_timestamp=NOW)) == Errors.INVALID_TIMESTAMP
+
+
 def test_a_client_cannot_give_append_times(open_log: OpenLog) -> None:
     log = open_log(message_timestamp_type="LogAppendTime")
     with pytest.raises(InvalidRecords) as error:
@@ -178,6 +209,26 @@ def test_a_repeat_is_acknowledged_at_its_old_offset(open_log: OpenLog) -> None:
     assert log.log_end_offset == end
     # Five batches are remembered, the sixth last is not.
     assert refusal(log, idempotent(0, 2)) == Errors.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
+def test_a_repeat_is_told_the_time_that_lies_in_the_log(open_log: OpenLog, clock: ManualClock) -> None:
+    log = open_log()
+    log.append_as_leader(idempotent(0, 2), 0)
+    assert log.append_as_leader(idempotent(0, 2), 0).append_time_ms == NOW
+    log.config = LogConfig(message_timestamp_type="LogAppendTime")
+    stamped_ms = log.append_as_leader(idempotent(2, 2), 0).append_time_ms
+    clock.advance(5_000)
+    assert log.append_as_leader(idempotent(2, 2), 0).append_time_ms == stamped_ms == clock.wall_ms() - 5_000
+
+
+def test_records_are_looked_at_before_sequences(open_log: OpenLog) -> None:
+    log = open_log()
+    keyless = build_batch([Record(0, NOW, None, b"")], producer_id=7, producer_epoch=0, base_sequence=0)
+    log.append_as_leader(keyless, 0)
+    log.config = LogConfig(cleanup_policy=frozenset({"compact"}))
+    assert refusal(log, keyless) == Errors.INVALID_RECORD
+    log.config = LogConfig(compression_type="gzip", max_message_bytes=1)
+    assert refusal(log, idempotent(5)) == Errors.MESSAGE_TOO_LARGE
 
 
 def test_gaps_and_replaced_producers_are_refused(open_log: OpenLog) -> None:

@@ -41,7 +41,9 @@ def test_lz4_levels_differ_and_the_default_is_the_fast_compressor() -> None:
     sizes = [len(compress(Codec.LZ4, data, level=level)) for level in (17, 8, 3)]
     assert sizes[0] < sizes[1] < sizes[2] < len(fast)
     for level in range(1, 18):
-        assert decompress(Codec.LZ4, compress(Codec.LZ4, data + bytes(100_000) + chance.randbytes(100_000), level=level))[:100] == data[:100]
+        assert (
+            decompress(Codec.LZ4, compress(Codec.LZ4, data + bytes(100_000) + chance.randbytes(100_000), level=level))[:100] == data[:100]
+        )
 
 
 def test_snappy_is_read_framed_and_raw() -> None:
