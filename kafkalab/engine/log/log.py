@@ -54,6 +54,7 @@ from kafkalab.engine.record.batch import (
 
 DELETE_SUFFIX: Final = "-delete"
 FUTURE_SUFFIX: Final = "-future"
+STRAY_SUFFIX: Final = "-stray"
 _NAME_LENGTH_MAX: Final = 255
 
 
@@ -373,7 +374,7 @@ class Log:
         if not segment.size:
             return segment
         first_timestamp = segment.first_timestamp
-        age_ms = max_timestamp - first_timestamp if first_timestamp >= 0 <= max_timestamp else now_ms - segment.created_ms
+        age_ms = max_timestamp - first_timestamp if first_timestamp >= 0 else now_ms - segment.created_ms
         if (
             segment.size + size > config.segment_bytes
             or age_ms > config.max_segment_ms - self._jitter_ms(segment)
@@ -774,9 +775,16 @@ class Log:
 
     def rename_for_delete(self) -> Path:
         """Move the directory out of the way; the topic's name is free again at once. The new directory."""
+        return self._move_away(DELETE_SUFFIX)
+
+    def rename_as_stray(self) -> Path:
+        """As :meth:`rename_for_delete`, for records that nobody has told to delete."""
+        return self._move_away(STRAY_SUFFIX)
+
+    def _move_away(self, kind: str) -> Path:
         self.abandon()
         unique = uuid.uuid5(self.topic_id or _NO_TOPIC_ID, f"{self.directory}/{self.log_end_offset}/{self._clock.wall_ms()}").hex
-        suffix = f"-{self.topic_partition.partition}.{unique}{DELETE_SUFFIX}"
+        suffix = f"-{self.topic_partition.partition}.{unique}{kind}"
         renamed = self.directory.with_name(self.topic_partition.topic[: _NAME_LENGTH_MAX - len(suffix)] + suffix)
         self._rename(renamed)
         return renamed

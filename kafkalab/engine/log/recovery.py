@@ -26,10 +26,9 @@ from kafkalab.engine.log.segment import (
     segment_file_name,
 )
 from kafkalab.engine.log.storage import Storage, StorageError
-from kafkalab.engine.log.swap import settle_files
+from kafkalab.engine.log.swap import OFFSET_DIGITS, offset_of, settle_files
 from kafkalab.engine.record.batch import NO_PRODUCER_ID, validate
 
-_OFFSET_DIGITS: Final = 20
 NOT_RECOVERED: Final = 2**63
 
 
@@ -161,8 +160,9 @@ def producers_from(
 def _load_segments(storage: Storage, directory: Path, loaded: LoadedLog, wall_ms: int) -> None:
     by_offset: dict[int, set[str]] = defaultdict(set)
     for name in settle_files(storage, directory):
-        if name[:_OFFSET_DIGITS].isdecimal() and len(name) > _OFFSET_DIGITS:
-            by_offset[int(name[:_OFFSET_DIGITS])].add(name[_OFFSET_DIGITS:])
+        offset = offset_of(name)
+        if offset is not None:
+            by_offset[offset].add(name[OFFSET_DIGITS:])
     for offset, suffixes in sorted(by_offset.items()):
         if LOG_SUFFIX in suffixes:
             size = storage.size(directory / segment_file_name(offset, LOG_SUFFIX))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kafkalab.engine.common.errors import ApiError, Errors
-from kafkalab.engine.log.index import OFFSET_ENTRY_BYTES, OffsetIndex, TimeIndex
+from kafkalab.engine.log.index import OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES, OffsetIndex, TimeIndex
 from kafkalab.engine.log.region import FileRegion
 from kafkalab.engine.log.storage import Storage
 from kafkalab.engine.log.txn_index import AbortedTransaction, CorruptTransactionIndex, TransactionIndex, encode_entry
@@ -165,7 +165,8 @@ class Segment:
         return SegmentInfo(self.base_offset, self.size, self.max_timestamp)
 
     def index_is_full(self, index_bytes_max: int) -> bool:
-        return len(self.index) >= index_bytes_max // OFFSET_ENTRY_BYTES
+        """Whether either index is. The last place of the time index is kept for the entry that sealing adds."""
+        return len(self.index) >= index_bytes_max // OFFSET_ENTRY_BYTES or len(self.time_index) >= index_bytes_max // TIME_ENTRY_BYTES - 1
 
     # --- append -----------------------------------------------------------------------------------
 

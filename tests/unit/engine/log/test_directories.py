@@ -190,8 +190,14 @@ def test_foreign_files_are_left_alone(house: House) -> None:
         log_dir / "t-0" / "123.log",
         log_dir / "t-0" / "00000000000000000000.bak",
         log_dir / "t-0" / "x0000000000000000000.log",
+        log_dir / "t-0" / ("\N{FULLWIDTH DIGIT ZERO}" * 20 + ".log"),
+        log_dir / "list-delete",
+        log_dir / "backup-delete" / "notes.txt",
+        log_dir / "t-0" / "folder.tmp" / "notes.txt",
+        log_dir / "t-0" / "folder.swap" / "notes.txt",
     ]
     for path in foreign:
+        path.parent.mkdir(exist_ok=True)
         path.write_text("not mine")
     (log_dir / "lost+found").mkdir()
     (log_dir / "t-0" / "folder").mkdir()

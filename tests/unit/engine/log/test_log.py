@@ -396,9 +396,11 @@ def test_segments_roll_by_size_age_and_on_demand(open_log: OpenLog) -> None:
 
 
 def test_a_full_index_rolls(open_log: OpenLog) -> None:
-    log = open_log(index_interval_bytes=10, segment_index_bytes=24)
-    fill(log, 9, 10)
-    assert [segment.base_offset for segment in log.segments()] == [0, 8, 16]
+    log = open_log(index_interval_bytes=10, segment_index_bytes=36)
+    # Of one time, so that the time index has one entry whatever comes.
+    for _ in range(12):
+        log.append_as_leader(batch(b"x" * 10, b"y"), 0)
+    assert [segment.base_offset for segment in log.segments()] == [0, 10, 20]
 
 
 def test_retention_by_size_and_age(open_log: OpenLog, clock: ManualClock) -> None:
