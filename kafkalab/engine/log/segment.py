@@ -312,8 +312,8 @@ class Segment:
             if starts[at] > start or not min_one:
                 return starts[at]
             return starts[at + 1] if at + 1 < len(starts) else self.size
-        boundary = self.index.floor_position(limit)
-        if boundary > start:
+        indexed, boundary = self.index.floor_entry(limit)
+        if boundary > start and self._is_batch(boundary, indexed):
             return boundary
         boundary = start
         for position, header in self.headers(start, chunk_bytes=_WALK_BYTES):
@@ -324,6 +324,14 @@ class Segment:
             if end >= limit:
                 break
         return boundary
+
+    def _is_batch(self, position: int, indexed: int) -> bool:
+        """Whether what the offset index says is so: otherwise a reader might get a piece of a batch again and again."""
+        try:
+            _, header = next(self.headers(position, chunk_bytes=HEADER_BYTES))
+        except (ApiError, StopIteration):
+            return False
+        return self.base_offset <= header.last_offset <= self.base_offset + indexed
 
     def headers(self, position: int = 0, *, chunk_bytes: int = _SCAN_BYTES) -> Iterator[tuple[int, BatchHeader]]:
         """The positions and headers of the batches that are there now, from a batch's position on.
