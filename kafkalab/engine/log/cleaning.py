@@ -258,7 +258,7 @@ class Cleaning:
         yield SyncFiles(files)
         for file in files:
             file.close()
-        cleaned.unsynced = False
+        cleaned.unsynced = cleaned.indexes_unsynced = False
         for segment in group:
             self._check(segment)
         # What has no timestamps is as old as its file, and that is not younger for being copied.

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.log.index import OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES, OffsetIndex, TimeIndex
 from kafkalab.engine.log.region import FileRegion
-from kafkalab.engine.log.storage import Storage
+from kafkalab.engine.log.storage import DataFile, Storage
 from kafkalab.engine.log.txn_index import AbortedTransaction, CorruptTransactionIndex, TransactionIndex, encode_entry
 from kafkalab.engine.record.batch import HEADER_BYTES, BatchHeader, iter_headers, read_header
 
@@ -71,6 +71,7 @@ class Segment:
         "file",
         "first_timestamp",
         "indexes_dirty",
+        "indexes_unsynced",
         "is_reserved",
         "size",
         "suffix",
@@ -89,6 +90,8 @@ class Segment:
         self.first_timestamp = -1
         # The index files are behind what is in memory.
         self.indexes_dirty = size == 0
+        # What is left of an index after a power cut may look like a whole one.
+        self.indexes_unsynced = False
         self.unsynced = False
         self.is_reserved = False
         self._storage = storage
@@ -476,11 +479,22 @@ class Segment:
             self._storage.replace(self.path(INDEX_SUFFIX), self.index.dump(), sync=False)
             self._storage.replace(self.path(TIME_INDEX_SUFFIX), time_index.dump(), sync=False)
             self.indexes_dirty = False
+            self.indexes_unsynced = True
+
+    def index_files(self) -> list[DataFile]:
+        """The files of both indexes, when they are not known to be on the disk."""
+        if not self.indexes_unsynced:
+            return []
+        return [self._storage.open(str(self.path(suffix))) for suffix in (INDEX_SUFFIX, TIME_INDEX_SUFFIX)]
 
     def sync(self) -> None:
         if self.unsynced:
             self.file.sync()
             self.unsynced = False
+        for file in self.index_files():
+            file.sync()
+            file.close()
+        self.indexes_unsynced = False
         self._sync_transactions()
 
     def _sync_transactions(self) -> None:
