@@ -72,8 +72,12 @@ def mixed(*pairs: tuple[bytes | None, int], **fields: Any) -> bytes:
     return build_batch([Record(0, at, key, b"v") for key, at in pairs], **fields)
 
 
-def from_producer(sequence: int, count: int = 1, *, epoch: int = 0, key: bytes | None = b"k") -> bytes:
-    return batch(*[b"p"] * count, key=key, producer_id=700, producer_epoch=epoch, base_sequence=sequence)
+def from_producer(sequence: int, count: int = 1, *, id: int = 700, epoch: int = 0, key: bytes | None = b"k") -> bytes:
+    return batch(*[b"p"] * count, key=key, producer_id=id, producer_epoch=epoch, base_sequence=sequence)
+
+
+def with_attributes(codec: int, bits: int) -> bytes:
+    return patched(batch(b"a", b"b", codec=codec), 21, struct.pack(">H", codec | bits))
 
 
 def mixed_keys(*keys: bytes | None, codec: int = NONE) -> bytes:
@@ -149,6 +153,22 @@ CASES: Final[Sequence[tuple[str, str, Callable[[], bytes]]]] = [
     ("compacted", "producer", lambda: from_producer(0)),
     ("compacted", "producer, again without key", lambda: from_producer(0, key=None)),
     ("compacted", "producer, gap without key", lambda: from_producer(10, key=None)),
+    *[
+        (
+            "plain",
+            f"producer id {producer_id}, epoch {epoch}, from {sequence}",
+            partial(from_producer, sequence, id=producer_id, epoch=epoch),
+        )
+        for producer_id, epoch in ((-5, 0), (-1, 3), (800, -1))
+        for sequence in (3, 9, 3)
+    ],
+    ("plain", "producer id 800, epoch 0 after none", lambda: from_producer(4, id=800)),
+    *[
+        (topic, f"attributes {bits:#x}, codec {codec}", partial(with_attributes, codec, bits))
+        for topic in ("plain", "stamped", "gzip", "stamped-gzip")
+        for codec in (NONE, GZIP)
+        for bits in (0x40, 0x80, 0x4000)
+    ],
     ("strict", "no key, then too old", lambda: mixed((None, NOW), (b"k", NOW - HOUR_MS), (None, NOW - HOUR_MS), (b"k", NOW))),
     ("strict", "too old, then no key", lambda: mixed((b"k", NOW - HOUR_MS), (None, NOW))),
     ("strict", "no key and too new", lambda: mixed((None, NOW), (b"k", NOW + 2 * HOUR_MS))),

@@ -387,7 +387,7 @@ class Cleaning:
             selection.has_tombstones = not all(values[number - first] for number in chosen)
 
     def _is_last_of_producer(self, header: BatchHeader) -> bool:
-        if header.producer_id == NO_PRODUCER_ID:
+        if header.producer_id <= NO_PRODUCER_ID:
             return False
         last = self._producers.get(header.producer_id)
         if last is None:

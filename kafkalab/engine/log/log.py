@@ -246,7 +246,7 @@ class Log:
         size = len(data)
         if size > config.segment_bytes:
             raise self._larger_than_segment(size)
-        has_producer = header.producer_id != NO_PRODUCER_ID
+        has_producer = header.producer_id > NO_PRODUCER_ID
         if has_producer:
             repeated = self.producer_state.check(header, self.topic_partition)
             if repeated is not None:
@@ -344,7 +344,7 @@ class Log:
             segment.note_batch(header.last_offset, header.max_timestamp, header.size_bytes, interval)
             if header.partition_leader_epoch > self._epochs.latest:
                 self._assign_epoch(header.partition_leader_epoch, header.base_offset)
-            if header.producer_id != NO_PRODUCER_ID:
+            if header.producer_id > NO_PRODUCER_ID:
                 aborted = self.producer_state.update_from(header, data, pos)
                 if aborted is not None:
                     self._note_aborted(segment, aborted)

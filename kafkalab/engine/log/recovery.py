@@ -149,7 +149,7 @@ def producers_from(
                 continue
             position = segment.locate(start) if start > segment.base_offset else 0
             for at, header in segment.headers(position):
-                if header.producer_id != NO_PRODUCER_ID and header.base_offset >= start:
+                if header.producer_id > NO_PRODUCER_ID and header.base_offset >= start:
                     data = segment.file.read(at, header.size_bytes) if header.is_control else b""
                     aborted = state.update_from(header, data)
                     if aborted is not None and indexed and segment.base_offset >= indexed[0].base_offset:
@@ -254,7 +254,7 @@ def _recover_segment(segment: Segment, epochs: LeaderEpochs, config: LogConfig, 
             # Below the recovery point the bytes are known to have reached the disk; a negative delta did not come from us.
             if header.last_offset >= recovery_point or header.last_offset_delta < 0:
                 validate(data, 0, header)
-            if header.producer_id != NO_PRODUCER_ID:
+            if header.producer_id > NO_PRODUCER_ID:
                 is_named = True
             segment.note_batch(header.last_offset, header.max_timestamp, header.size_bytes, config.index_interval_bytes)
             expected = header.next_offset

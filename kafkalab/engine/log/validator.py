@@ -13,11 +13,13 @@ from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.log.config import LONG_MAX, LogConfig
 from kafkalab.engine.record.batch import (
     CODEC_MASK,
+    DELETE_HORIZON_BIT,
     HEADER_BYTES,
     LENGTH_FIELD_END,
     LOG_APPEND_TIME_BIT,
     MAGIC,
     NO_TIMESTAMP,
+    TRANSACTIONAL_BIT,
     BatchHeader,
     Record,
     check_record_bounds,
@@ -129,10 +131,11 @@ def prepare_client_batch(data: bytes, header: BatchHeader, config: LogConfig, no
     recompress = wanted != "producer" and CODEC_BY_NAME[wanted] != codec
     if not recompress and not log_append_time and not claims_append_time and max_timestamp == header.max_timestamp:
         return data, header
-    attributes = header.attributes & ~LOG_APPEND_TIME_BIT
+    # Whatever else is set there means nothing.
+    attributes = header.attributes & (CODEC_MASK | TRANSACTIONAL_BIT | DELETE_HORIZON_BIT)
     if recompress:
         codec = CODEC_BY_NAME[wanted]
-        attributes = attributes & ~CODEC_MASK | codec
+        attributes = attributes & TRANSACTIONAL_BIT | codec
         block = compress(codec, payload, level=_level(codec, config))
     else:
         block = data[HEADER_BYTES:]

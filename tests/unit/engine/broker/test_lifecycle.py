@@ -218,6 +218,8 @@ def test_a_broker_that_cannot_tell_of_a_failed_directory_ends(is_heard: bool) ->
     at.clock.advance(2_999)
     assert not at.failures
     at.clock.advance(1)
-    assert [("AAAAAAAAAAAAAAAAAAAABQ" in why, "log.dir.failure.timeout.ms" in why) for why in at.failures] == [(True, True)] * (not is_heard)
+    assert [("AAAAAAAAAAAAAAAAAAAABQ" in why, "log.dir.failure.timeout.ms" in why) for why in at.failures] == [(True, True)] * (
+        not is_heard
+    )
     at.lifecycle.close()
     assert at.clock.next_due_ms() is None

@@ -144,6 +144,14 @@ def test_the_largest_timestamp_is_that_of_the_records(open_log: OpenLog, count: 
         assert refusal(log, rebuild(header, far[61:], attributes=header.attributes, max_timestamp=NOW)) == Errors.INVALID_TIMESTAMP
 
 
+@pytest.mark.parametrize(("settings", "kept"), [({"message_timestamp_type": "LogAppendTime"}, 0x48), ({"compression_type": "gzip"}, 1)])
+def test_a_batch_that_is_changed_keeps_no_attribute_that_means_nothing(open_log: OpenLog, settings: dict[str, str], kept: int) -> None:
+    log = open_log(**settings)
+    data = batch(b"x")
+    log.append_as_leader(rebuild(read_header(data), data[61:], attributes=0x40C0, max_timestamp=NOW), 0)
+    assert read_header(log.read(0, 1000)).attributes == kept
+
+
 def test_a_client_cannot_give_append_times(open_log: OpenLog) -> None:
     log = open_log(message_timestamp_type="LogAppendTime")
     with pytest.raises(InvalidRecords) as error:
@@ -239,6 +247,18 @@ def test_gaps_and_replaced_producers_are_refused(open_log: OpenLog) -> None:
     assert refusal(log, idempotent(7, epoch=2)) == Errors.OUT_OF_ORDER_SEQUENCE_NUMBER
     log.append_as_leader(idempotent(0, epoch=2), 0)
     log.append_as_leader(idempotent(1, epoch=2), 0)
+
+
+def test_without_a_producer_id_or_an_epoch_no_order_is_asked_for(open_log: OpenLog) -> None:
+    log = open_log()
+    for sequence in (3, 9, 3):
+        assert not log.append_as_leader(idempotent(sequence, producer_id=-5), 0).duplicate
+    assert not log.producer_state.entries
+    for sequence in (3, 9, 5):
+        assert not log.append_as_leader(idempotent(sequence, epoch=-1), 0).duplicate
+    assert log.append_as_leader(idempotent(9, epoch=-1), 0).duplicate
+    log.append_as_leader(idempotent(4, epoch=0), 0)
+    assert refusal(log, idempotent(7, epoch=0)) == Errors.OUT_OF_ORDER_SEQUENCE_NUMBER
 
 
 def test_sequences_wrap(open_log: OpenLog) -> None:
@@ -486,15 +506,16 @@ def test_flushing_moves_the_recovery_point_and_is_idle_when_clean(open_log: Open
     assert not syncs
     fill(log, 10)
     # What was rolled is on the disk already; here nothing is put off.
-    assert len(syncs) == log.segment_count - 1
+    rolled = 3 * (log.segment_count - 1)
+    assert len(syncs) == rolled, "a segment and its two indexes"
     assert log.recovery_point == log.segments()[-1].base_offset
     log.flush_inactive()
-    assert len(syncs) == log.segment_count - 1
+    assert len(syncs) == rolled
     log.flush()
-    assert len(syncs) == log.segment_count and log.recovery_point == 20
+    assert len(syncs) == rolled + 1 and log.recovery_point == 20
     log.flush()
     log.flush_inactive()
-    assert len(syncs) == log.segment_count
+    assert len(syncs) == rolled + 1
 
 
 def test_flush_messages_and_flush_ms(open_log: OpenLog, clock: ManualClock) -> None:
