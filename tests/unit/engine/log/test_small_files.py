@@ -226,6 +226,16 @@ def test_epochs_are_assigned_and_cut() -> None:
     assert epochs.latest == -1 and epochs.end_offset(0, 5) == (-1, -1) and epochs.epoch_at(3) == -1
 
 
+def test_epochs_before_the_log_start_go_when_one_begins_just_there() -> None:
+    epochs = LeaderEpochs([(0, 0), (1, 3), (2, 5)])
+    epochs.truncate_from_start(5)
+    assert epochs.entries == [(2, 5)] and epochs.dirty
+    assert epochs.end_offset(0, 9) == (0, 5), "not 3, which lies before the log start"
+    epochs.dirty = False
+    epochs.truncate_from_start(5)
+    assert epochs.entries == [(2, 5)] and not epochs.dirty
+
+
 # --- snapshots ------------------------------------------------------------------------------------
 
 
