@@ -225,7 +225,8 @@ class ProducerState:
             entry.coordinator_epoch = coordinator_epoch
             entry.transaction_first_offset = transaction_first_offset
             entry.last_timestamp = timestamp
-            if last_sequence != NO_SEQUENCE:
+            # What a coordinator writes for a producer has an offset and no sequence.
+            if last_offset >= 0:
                 first_sequence = (last_sequence - delta) & SEQUENCE_MAX
                 entry.batches.append(BatchMetadata(first_sequence, last_sequence, last_offset - delta, last_offset, timestamp))
             self.entries[producer_id] = entry
