@@ -155,7 +155,7 @@ class Log:
     ) -> Log:
         """Create the log or load it; recovers from ``recovery_point`` on unless the last stop was ``clean``.
 
-        :raises StorageError: when the directory is another topic's, or cannot be read or written.
+        :raises StorageError: when the directory is another topic's, cannot be read or written, or has batches that are none.
         """
         try:
             storage.make_dirs(directory)
@@ -177,6 +177,9 @@ class Log:
             return log
         except OSError as error:
             raise StorageError(f"{directory}: {error.strerror or error}") from error
+        except ApiError as error:
+            # What it knows of its producers is lost, and cannot be read again.
+            raise StorageError(f"{directory}: {error.message}") from error
 
     # --- what there is ----------------------------------------------------------------------------
 
