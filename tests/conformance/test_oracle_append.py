@@ -43,6 +43,8 @@ TOPICS: Final[Mapping[str, Mapping[str, str]]] = {
     "lz4": {"compression.type": "lz4"},
     "zstd": {"compression.type": "zstd", "compression.zstd.level": "10"},
     "uncompressed": {"compression.type": "uncompressed"},
+    "tight": {"segment.bytes": "1048576"},
+    "small-uncompressed": {"max.message.bytes": "200", "compression.type": "uncompressed"},
     "strict": {"cleanup.policy": "compact", "message.timestamp.before.max.ms": "60000"},
     "stamped-gzip": {"message.timestamp.type": "LogAppendTime", "compression.type": "gzip"},
 }
@@ -80,6 +82,10 @@ def with_attributes(codec: int, bits: int) -> bytes:
     return patched(batch(b"a", b"b", codec=codec), 21, struct.pack(">H", codec | bits))
 
 
+def of_size(size: int) -> bytes:
+    return batch(b"a" * (size - len(batch(b"a" * 1_000_000)) + 1_000_000))
+
+
 def mixed_keys(*keys: bytes | None, codec: int = NONE) -> bytes:
     return build_batch([Record(0, NOW, key, b"v") for key in keys], codec=codec)
 
@@ -92,7 +98,7 @@ CASES: Final[Sequence[tuple[str, str, Callable[[], bytes]]]] = [
     *[
         (topic, f"good, codec {codec}", partial(batch, b"a", b"b" * 300, b"c", codec=codec))
         for topic in TOPICS
-        if topic != "small"
+        if not topic.startswith("small")
         for codec in range(5)
     ],
     ("plain", "no batch", lambda: b""),
@@ -169,6 +175,9 @@ CASES: Final[Sequence[tuple[str, str, Callable[[], bytes]]]] = [
         for codec in (NONE, GZIP)
         for bits in (0x40, 0x80, 0x4000)
     ],
+    *[("tight", f"a batch of {size} bytes", partial(of_size, size)) for size in (1_048_588, 1_048_577, 1_048_576, 1_048_576)],
+    ("small-uncompressed", "too large when it is unpacked", lambda: batch(b"a" * 200, codec=GZIP)),
+    ("small-uncompressed", "too large before and after", lambda: batch(b"a" * 9_000, bytes(range(256)), codec=GZIP)),
     ("strict", "no key, then too old", lambda: mixed((None, NOW), (b"k", NOW - HOUR_MS), (None, NOW - HOUR_MS), (b"k", NOW))),
     ("strict", "too old, then no key", lambda: mixed((b"k", NOW - HOUR_MS), (None, NOW))),
     ("strict", "no key and too new", lambda: mixed((None, NOW), (b"k", NOW + 2 * HOUR_MS))),
