@@ -1,8 +1,4 @@
-"""The same produce requests, good and bad, to Apache Kafka and to us: what is answered, and what lies in the log after.
-
-One thing is not tried: a header whose largest timestamp is not that of its records. Kafka looks at every record's and
-sets it right; we believe the header, as looking would cost more than all the rest of an append.
-"""
+"""The same produce requests, good and bad, to Apache Kafka and to us: what is answered, and what lies in the log after."""
 
 from __future__ import annotations
 
@@ -27,7 +23,7 @@ from tests.support.raw_client import RawClient
 NOW: Final = int(time.time() * 1000)
 HOUR_MS: Final = 3_600_000
 RANGE: Final = re.compile(r"\[-?\d+, -?\d+\]")
-OURS_ONLY: Final = frozenset({"codec 5", "codec 7", "gzip broken", "gzip cut", "lz4 broken", "snappy broken", "zstd broken"})
+OURS_ONLY: Final = frozenset({"codec 5", "codec 7", "gzip broken", "gzip cut", "lz4 broken", "lz4 linked", "snappy broken", "zstd broken"})
 """Where it says UNKNOWN_SERVER_ERROR, which clients try again without end, we say what is wrong."""
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 
@@ -47,6 +43,9 @@ TOPICS: Final[Mapping[str, Mapping[str, str]]] = {
     "lz4": {"compression.type": "lz4"},
     "zstd": {"compression.type": "zstd", "compression.zstd.level": "10"},
     "uncompressed": {"compression.type": "uncompressed"},
+    "tight": {"segment.bytes": "1048576"},
+    "small-uncompressed": {"max.message.bytes": "200", "compression.type": "uncompressed"},
+    "strict": {"cleanup.policy": "compact", "message.timestamp.before.max.ms": "60000"},
     "stamped-gzip": {"message.timestamp.type": "LogAppendTime", "compression.type": "gzip"},
 }
 
@@ -67,15 +66,39 @@ def with_payload(payload: bytes, count: int, *, codec: int = NONE) -> bytes:
     return rebuild(header, payload, attributes=codec, max_timestamp=header.max_timestamp)
 
 
+def with_largest(data: bytes, max_timestamp: int) -> bytes:
+    return patched(data, 35, struct.pack(">q", max_timestamp))
+
+
+def mixed(*pairs: tuple[bytes | None, int], **fields: Any) -> bytes:
+    return build_batch([Record(0, at, key, b"v") for key, at in pairs], **fields)
+
+
+def from_producer(sequence: int, count: int = 1, *, id: int = 700, epoch: int = 0, key: bytes | None = b"k") -> bytes:
+    return batch(*[b"p"] * count, key=key, producer_id=id, producer_epoch=epoch, base_sequence=sequence)
+
+
+def with_attributes(codec: int, bits: int) -> bytes:
+    return patched(batch(b"a", b"b", codec=codec), 21, struct.pack(">H", codec | bits))
+
+
+def of_size(size: int) -> bytes:
+    return batch(b"a" * (size - len(batch(b"a" * 1_000_000)) + 1_000_000))
+
+
 def mixed_keys(*keys: bytes | None, codec: int = NONE) -> bytes:
     return build_batch([Record(0, NOW, key, b"v") for key in keys], codec=codec)
+
+
+def wrong_largest(count: int, codec: int, off_by: int) -> bytes:
+    return with_largest(mixed(*[(b"k", NOW + i % 70) for i in range(count)], codec=codec), NOW + 69 + off_by)
 
 
 CASES: Final[Sequence[tuple[str, str, Callable[[], bytes]]]] = [
     *[
         (topic, f"good, codec {codec}", partial(batch, b"a", b"b" * 300, b"c", codec=codec))
         for topic in TOPICS
-        if topic != "small"
+        if not topic.startswith("small")
         for codec in range(5)
     ],
     ("plain", "no batch", lambda: b""),
@@ -112,6 +135,54 @@ CASES: Final[Sequence[tuple[str, str, Callable[[], bytes]]]] = [
     ("plain", "lz4 broken", lambda: with_payload(b"\x04\x22\x4d\x18garbage", 1, codec=LZ4)),
     ("plain", "snappy broken", lambda: with_payload(b"\x82SNAPPY\x00garbage-garbage-garbage", 1, codec=SNAPPY)),
     ("plain", "zstd broken", lambda: with_payload(b"garbage-garbage", 1, codec=ZSTD)),
+    ("plain", "lz4 linked", lambda: with_payload(bytes(cramjam.lz4.compress(batch(b"x" * 200_000)[61:])), 1, codec=LZ4)),
+    *[
+        ("plain", f"{count} records, codec {codec}, largest timestamp off by {lie}", partial(wrong_largest, count, codec, lie))
+        for count in (3, 100)
+        for codec in (NONE, ZSTD)
+        for lie in (-NOW - 1, -5, 40, 10**9)
+    ],
+    ("plain", "hides that it is ahead", lambda: with_largest(mixed((b"k", NOW), (b"k", NOW + 2 * HOUR_MS)), NOW)),
+    ("plain", "hides that it is ahead, 100", lambda: with_largest(mixed(*[(b"k", NOW), (b"k", NOW + 2 * HOUR_MS)] * 50), NOW)),
+    ("plain", "producer, 5 to 7", lambda: from_producer(5, 3)),
+    ("plain", "producer, 5 to 7 again", lambda: from_producer(5, 3)),
+    ("plain", "producer, part of it again", lambda: from_producer(5, 2)),
+    ("plain", "producer, a gap", lambda: from_producer(9)),
+    *[("plain", f"producer, {sequence}", partial(from_producer, sequence)) for sequence in range(8, 14)],
+    ("plain", "producer, the fifth last again", lambda: from_producer(9)),
+    ("plain", "producer, the sixth last again", lambda: from_producer(8)),
+    ("plain", "producer, new epoch amid", lambda: from_producer(14, epoch=1)),
+    ("plain", "producer, new epoch", lambda: from_producer(0, epoch=1)),
+    ("plain", "producer, old epoch", lambda: from_producer(1)),
+    ("stamped", "producer, first", lambda: from_producer(0)),
+    ("stamped", "producer, first again", lambda: from_producer(0)),
+    ("compacted", "producer", lambda: from_producer(0)),
+    ("compacted", "producer, again without key", lambda: from_producer(0, key=None)),
+    ("compacted", "producer, gap without key", lambda: from_producer(10, key=None)),
+    *[
+        (
+            "plain",
+            f"producer id {producer_id}, epoch {epoch}, from {sequence}",
+            partial(from_producer, sequence, id=producer_id, epoch=epoch),
+        )
+        for producer_id, epoch in ((-5, 0), (-1, 3), (800, -1))
+        for sequence in (3, 9, 3)
+    ],
+    ("plain", "producer id 800, epoch 0 after none", lambda: from_producer(4, id=800)),
+    *[
+        (topic, f"attributes {bits:#x}, codec {codec}", partial(with_attributes, codec, bits))
+        for topic in ("plain", "stamped", "gzip", "stamped-gzip")
+        for codec in (NONE, GZIP)
+        for bits in (0x40, 0x80, 0x4000)
+    ],
+    *[("tight", f"a batch of {size} bytes", partial(of_size, size)) for size in (1_048_588, 1_048_577, 1_048_576, 1_048_576)],
+    ("small-uncompressed", "too large when it is unpacked", lambda: batch(b"a" * 200, codec=GZIP)),
+    ("small-uncompressed", "too large before and after", lambda: batch(b"a" * 9_000, bytes(range(256)), codec=GZIP)),
+    ("strict", "no key, then too old", lambda: mixed((None, NOW), (b"k", NOW - HOUR_MS), (None, NOW - HOUR_MS), (b"k", NOW))),
+    ("strict", "too old, then no key", lambda: mixed((b"k", NOW - HOUR_MS), (None, NOW))),
+    ("strict", "no key and too new", lambda: mixed((None, NOW), (b"k", NOW + 2 * HOUR_MS))),
+    ("strict", "append time, too old", lambda: mixed((b"k", NOW - HOUR_MS), timestamp_type=1)),
+    ("strict", "append time, in time", lambda: with_largest(mixed((b"k", NOW - HOUR_MS), timestamp_type=1), NOW)),
     ("plain", "record too long", lambda: with_payload(b"\x7e" + b"\x00" * 10, 1)),
     ("plain", "record too short", lambda: with_payload(b"\x02\x00\x00\x00\x01\x01\x00", 1)),
     ("plain", "bytes behind", lambda: with_payload(batch(b"x")[61:] + b"\x00\x00", 1)),
@@ -160,7 +231,7 @@ class Server:
         while self._fetch(topic).error_code and time.monotonic() < deadline:
             time.sleep(0.05)
 
-    def produce(self, topic: str, records: bytes) -> dict[str, Any]:
+    def produce(self, topic: str, name: str, records: bytes) -> dict[str, Any]:
         body = {
             "transactional_id": None,
             "acks": -1,
@@ -171,7 +242,7 @@ class Server:
         return {
             "error_code": part.error_code,
             "base_offset": part.base_offset,
-            "append_time": part.log_append_time >= 0,
+            "append_time": part.log_append_time if "again" in name and topic == "plain" else part.log_append_time >= 0,
             "log_start_offset": part.log_start_offset,
             "message": part.error_message,
             "record_errors": [(one.batch_index, one.batch_index_error_message) for one in part.record_errors],
@@ -221,7 +292,7 @@ def test_what_is_answered_and_what_is_kept(tmp_path_factory: pytest.TempPathFact
         ours, theirs = Server(our_client), Server(their_client)
         for topic, name, make in CASES:
             data = make()
-            our_answer, their_answer = ours.produce(topic, data), theirs.produce(topic, data)
+            our_answer, their_answer = ours.produce(topic, name, data), theirs.produce(topic, name, data)
             if name in OURS_ONLY:
                 assert (our_answer["error_code"], their_answer["error_code"]) == (Errors.INVALID_RECORD, Errors.UNKNOWN_SERVER_ERROR), name
             else:

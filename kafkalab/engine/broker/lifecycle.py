@@ -17,6 +17,7 @@ from kafkalab.engine.broker.controller_channel import ControllerChannel
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.features import METADATA_VERSION_FEATURE, SUPPORTED_FEATURES
+from kafkalab.engine.common.ids import uuid_to_text
 from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
 from kafkalab.engine.protocol.apis import ApiKey
@@ -94,6 +95,9 @@ class BrokerLifecycle:
         self._session_ms = float(config.get_int("broker.session.timeout.ms"))
         self._timer: Timer | None = None
         self._silence_timer: Timer | None = None
+        # One for each time that a directory failed, at the end of which the controller must have heard of it.
+        self._told_timers: list[Timer] = []
+        self._told_offline: set[uuid.UUID] = set()
         self._deadline_ms = 0.0
         self._heartbeat_under_way = False
         self._heartbeat_again = False
@@ -241,21 +245,48 @@ class BrokerLifecycle:
         self._heartbeat_again = False
         # Due again one interval after this one was sent, however long the answer takes.
         self._schedule(self._interval_ms)
+        offline_ids = self._directories.offline_ids
         body = {
             "broker_id": self._node_id,
             "broker_epoch": self.broker_epoch,
             "current_metadata_offset": self._image.offset,
             "want_fence": self.state is BrokerState.RECOVERY and not self._caught_up,
             "want_shut_down": self.state is BrokerState.PENDING_CONTROLLED_SHUTDOWN,
-            "offline_log_dirs": self._directories.offline_ids,
+            "offline_log_dirs": offline_ids,
             # Before it has seen its registration it knows no settings of the cluster.
             "cordoned_log_dirs": self._directories.ids_of(self._config.get_list("cordoned.log.dirs")) if self._caught_up else None,
         }
-        self._channel.send(ApiKey.BROKER_HEARTBEAT, body, self._heartbeat_answered, timeout_ms=self._session_ms)
+
+        def answered(response: Any | None) -> None:
+            if response is not None and response.error_code == Errors.NONE:
+                self._told_offline.update(offline_ids)
+            self._heartbeat_answered(response)
+
+        self._channel.send(ApiKey.BROKER_HEARTBEAT, body, answered, timeout_ms=self._session_ms)
 
     def directories_changed(self) -> None:
-        """A log directory is out of use, or others are cordoned: the controller hears of it at once, and with every heartbeat after it."""
+        """A log directory is out of use, or others are cordoned: the controller hears of it at once, and with every heartbeat after it.
+
+        As long as it has not heard of a failure it takes this broker for the leader of what lay there: a broker that cannot
+        tell it in time ends.
+        """
+        failed = set(self._directories.offline_ids) - self._told_offline
+        if failed:
+            self._end_unless_told(failed)
         self._heartbeat()
+
+    def _end_unless_told(self, failed: set[uuid.UUID]) -> None:
+        timeout_ms = self._config.get_int("log.dir.failure.timeout.ms")
+
+        def check() -> None:
+            if untold := failed - self._told_offline:
+                names = ", ".join(sorted(map(uuid_to_text, untold)))
+                self._fail(
+                    f"the failure of log directory {names} could not be told to the controllers within {timeout_ms} ms "
+                    "(log.dir.failure.timeout.ms)"
+                )
+
+        self._told_timers.append(self._clock.call_later(timeout_ms, check))
 
     def _heartbeat_answered(self, response: Any | None) -> None:
         self._heartbeat_under_way = False
@@ -301,10 +332,11 @@ class BrokerLifecycle:
     def close(self) -> None:
         """No more heartbeats."""
         self.state = BrokerState.SHUTTING_DOWN
-        for timer in (self._timer, self._silence_timer):
+        for timer in (self._timer, self._silence_timer, *self._told_timers):
             if timer is not None:
                 timer.cancel()
         self._timer = self._silence_timer = None
+        self._told_timers.clear()
 
 
 def _leaves(image: MetadataImage, broker_id: int) -> bool:

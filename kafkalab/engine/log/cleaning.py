@@ -260,7 +260,7 @@ class Cleaning:
         yield SyncFiles(files, self.log.directory)
         for file in files:
             file.close()
-        cleaned.unsynced = False
+        cleaned.unsynced = cleaned.indexes_unsynced = False
         for segment in group:
             self._check(segment)
         # What has no timestamps is as old as its file, and that is not younger for being copied.
@@ -391,7 +391,7 @@ class Cleaning:
             selection.has_tombstones = not all(values[number - first] for number in chosen)
 
     def _is_last_of_producer(self, header: BatchHeader) -> bool:
-        if header.producer_id == NO_PRODUCER_ID:
+        if header.producer_id <= NO_PRODUCER_ID:
             return False
         last = self._producers.get(header.producer_id)
         if last is None:

@@ -68,7 +68,7 @@ class LeaderEpochs:
     def truncate_from_start(self, start_offset: int) -> None:
         """Forget what lies before ``start_offset``; the epoch of that offset begins there now."""
         at = bisect_right(self._starts, start_offset) - 1
-        if at >= 0 and self._starts[at] < start_offset:
+        if at > 0 or (at == 0 and self._starts[0] < start_offset):
             del self._epochs[:at]
             del self._starts[:at]
             self._starts[0] = start_offset

@@ -186,9 +186,12 @@ class FaultyStorage(FileStorage):
 
     def sync_later(self, file: DataFile, done: Done) -> None:
         assert isinstance(file, FaultyFile), "a storage syncs its own files"
-        super().sync_later(file, partial(self._synced_later, file, file.size(), done))
+        super().sync_later(file, partial(self._synced_later, file, file.size(), _inode(file.path), done))
 
-    def _synced_later(self, file: FaultyFile, size: int, done: Done, error: OSError | None) -> None:
+    def _synced_later(self, file: FaultyFile, size: int, inode: int, done: Done, error: OSError | None) -> None:
+        if error is None and inode == _inode(file.path):
+            # Not replaced since.
+            self._replaced.pop(file.path, None)
         # What was cut meanwhile is not there to be synced.
         if error is None and self._synced.get(file.path, size) < size <= file.size():
             self.note_synced(file.path, size)
@@ -229,6 +232,7 @@ class FaultyStorage(FileStorage):
     def note_synced(self, path: str, size: int) -> None:
         """The first ``size`` bytes are on the disk."""
         self._synced[path] = size
+        self._replaced.pop(path, None)
 
     def note_cut(self, path: str, size: int) -> None:
         """The file was cut."""
@@ -287,3 +291,10 @@ class FaultyStorage(FileStorage):
                     shutil.rmtree(name)
             else:
                 Path(name).unlink(missing_ok=True)
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return -1

@@ -162,7 +162,23 @@ class LogFlusher:
         first = bisect_right(segments, self.recovery_point, key=base_offset) - 1
         for segment in segments[max(0, first) :]:
             if segment.unsynced:
-                self._storage.sync_later(segment.file, partial(self._synced_later, segment, self.cuts))
+                self._sync_later(segment)
+
+    def _sync_later(self, segment: Segment) -> None:
+        files = [segment.file, *segment.index_files()]
+        pending = len(files)
+
+        def synced(cuts: int, error: OSError | None) -> None:
+            nonlocal pending
+            # Below zero once one was refused: the others change nothing then.
+            pending = -1 if error is not None else pending - 1
+            if error is not None or not pending:
+                self._synced_later(segment, cuts, error)
+
+        for file in files:
+            self._storage.sync_later(file, partial(synced, self.cuts))
+            if file is not segment.file:
+                file.close()
 
     def flush_all_later(self, done: Callable[[], None]) -> None:
         """As :meth:`flush`, without waiting for the disk; ``done`` is called, perhaps at once, when what is there now is on it."""
@@ -199,7 +215,7 @@ class LogFlusher:
             return
         if cuts != self.cuts:
             return
-        segment.unsynced = False
+        segment.unsynced = segment.indexes_unsynced = False
         if not self._try_to_sync_names():
             return
         # Up to the first segment that is not on the disk.

@@ -60,10 +60,10 @@ class OffsetIndex:
         at = bisect_right(self._offsets, relative_offset) - 1
         return (self._offsets[at], self._positions[at]) if at >= 0 else (-1, 0)
 
-    def floor_position(self, position: int) -> int:
-        """The largest batch start known that is not beyond ``position``."""
+    def floor_entry(self, position: int) -> tuple[int, int]:
+        """The last entry whose batch does not begin beyond ``position``: its offset and where it begins; (-1, 0) without one."""
         at = bisect_right(self._positions, position) - 1
-        return self._positions[at] if at >= 0 else 0
+        return (self._offsets[at], self._positions[at]) if at >= 0 else (-1, 0)
 
     def ceiling_offset(self, position: int) -> int | None:
         """The last offset of the first known batch that begins at ``position`` or after it."""

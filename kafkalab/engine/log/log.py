@@ -54,11 +54,12 @@ from kafkalab.engine.record.batch import (
 
 DELETE_SUFFIX: Final = "-delete"
 FUTURE_SUFFIX: Final = "-future"
+STRAY_SUFFIX: Final = "-stray"
 _NAME_LENGTH_MAX: Final = 255
 
 
 class AppendInfo(NamedTuple):
-    """What an append did. ``append_time_ms`` is -1 where records keep their own timestamps."""
+    """What an append did. ``append_time_ms`` is -1 where records keep their own timestamps, but for those that came again."""
 
     first_offset: int
     last_offset: int
@@ -154,7 +155,7 @@ class Log:
     ) -> Log:
         """Create the log or load it; recovers from ``recovery_point`` on unless the last stop was ``clean``.
 
-        :raises StorageError: when the directory is another topic's, or cannot be read or written.
+        :raises StorageError: when the directory is another topic's, cannot be read or written, or has batches that are none.
         """
         try:
             storage.make_dirs(directory)
@@ -176,6 +177,9 @@ class Log:
             return log
         except OSError as error:
             raise StorageError(f"{directory}: {error.strerror or error}") from error
+        except ApiError as error:
+            # What it knows of its producers is lost, and cannot be read again.
+            raise StorageError(f"{directory}: {error.message}") from error
 
     # --- what there is ----------------------------------------------------------------------------
 
@@ -240,18 +244,25 @@ class Log:
         except BytesBehind as behind:
             data = data[: behind.size]
             header = check_client_batch(data, config, zstd_allowed=zstd_allowed)
-        has_producer = header.producer_id != NO_PRODUCER_ID
-        if has_producer:
-            repeated = self.producer_state.check(header, self.topic_partition)
-            if repeated is not None:
-                return AppendInfo(
-                    repeated.first_offset, repeated.last_offset, -1, self.log_start_offset, True, header.size_bytes, header.record_count
-                )
         now_ms = self._clock.wall_ms()
         data, header = prepare_client_batch(data, header, config, now_ms, self.topic_partition)
         size = len(data)
         if size > config.segment_bytes:
             raise self._larger_than_segment(size)
+        has_producer = header.producer_id > NO_PRODUCER_ID
+        if has_producer:
+            repeated = self.producer_state.check(header, self.topic_partition)
+            if repeated is not None:
+                # As in Kafka the time is told that lies in the log, whoever gave it.
+                return AppendInfo(
+                    repeated.first_offset,
+                    repeated.last_offset,
+                    repeated.timestamp,
+                    self.log_start_offset,
+                    True,
+                    header.size_bytes,
+                    header.record_count,
+                )
         first_offset = self.log_end_offset
         last_offset = first_offset + header.last_offset_delta
         segment = self._segment_for_append(size, first_offset, last_offset, header.max_timestamp, now_ms)
@@ -336,7 +347,7 @@ class Log:
             segment.note_batch(header.last_offset, header.max_timestamp, header.size_bytes, interval)
             if header.partition_leader_epoch > self._epochs.latest:
                 self._assign_epoch(header.partition_leader_epoch, header.base_offset)
-            if header.producer_id != NO_PRODUCER_ID:
+            if header.producer_id > NO_PRODUCER_ID:
                 aborted = self.producer_state.update_from(header, data, pos)
                 if aborted is not None:
                     self._note_aborted(segment, aborted)
@@ -366,7 +377,7 @@ class Log:
         if not segment.size:
             return segment
         first_timestamp = segment.first_timestamp
-        age_ms = max_timestamp - first_timestamp if first_timestamp >= 0 <= max_timestamp else now_ms - segment.created_ms
+        age_ms = max_timestamp - first_timestamp if first_timestamp >= 0 else now_ms - segment.created_ms
         if (
             segment.size + size > config.segment_bytes
             or age_ms > config.max_segment_ms - self._jitter_ms(segment)
@@ -765,9 +776,16 @@ class Log:
 
     def rename_for_delete(self) -> Path:
         """Move the directory out of the way; the topic's name is free again at once. The new directory."""
+        return self._move_away(DELETE_SUFFIX)
+
+    def rename_as_stray(self) -> Path:
+        """As :meth:`rename_for_delete`, for records that nobody has told to delete."""
+        return self._move_away(STRAY_SUFFIX)
+
+    def _move_away(self, kind: str) -> Path:
         self.abandon()
         unique = uuid.uuid5(self.topic_id or _NO_TOPIC_ID, f"{self.directory}/{self.log_end_offset}/{self._clock.wall_ms()}").hex
-        suffix = f"-{self.topic_partition.partition}.{unique}{DELETE_SUFFIX}"
+        suffix = f"-{self.topic_partition.partition}.{unique}{kind}"
         renamed = self.directory.with_name(self.topic_partition.topic[: _NAME_LENGTH_MAX - len(suffix)] + suffix)
         self._rename(renamed)
         return renamed

@@ -34,7 +34,7 @@ from kafkalab.engine.log.cleaner import CleanerConfig, LogCleaner
 from kafkalab.engine.log.cleaning import CleaningStats
 from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.directories import LogDirectories
-from kafkalab.engine.log.log import DELETE_SUFFIX, FUTURE_SUFFIX, Log
+from kafkalab.engine.log.log import FUTURE_SUFFIX, Log
 from kafkalab.engine.log.meta_properties import META_PROPERTIES_FILE, MetaProperties
 from kafkalab.engine.log.producer_state import PRODUCER_ID_EXPIRATION_MS
 from kafkalab.engine.log.retention import Cause
@@ -46,10 +46,13 @@ from kafkalab.engine.telemetry.hub import TelemetrySink
 CLEAN_SHUTDOWN_FILE: Final = ".kafka_cleanshutdown"
 CHECKPOINT_INTERVAL_MS: Final = 60_000
 RETENTION_CHECK_INTERVAL_MS: Final = 300_000
+PRODUCERS_CHECK_INTERVAL_MS: Final = 600_000
 INITIAL_DELAY_MS: Final = 30_000
-"""After a start retention is first looked at then, however long its interval."""
+"""After a start checkpoints and retention are first looked at then, however long their intervals."""
 
 _NOTHING: Final[Mapping[TopicPartition, int]] = {}
+# Only what looks as if a broker had renamed it: whatever else lies here is somebody's.
+_DELETE_NAME: Final = re.compile(r".+-\d+\.[0-9a-f]{32}-delete")
 _FUTURE_NAME: Final = re.compile(r"(?P<replica>.+-\d+)\.[0-9a-f]{32}-future")
 _NO_IDS: Final[Mapping[Path, uuid.UUID]] = MappingProxyType({})
 _NO_FAILURES: Final[Mapping[Path, str]] = MappingProxyType({})
@@ -162,7 +165,7 @@ class LogManager:
         if clean:
             self._storage.sync_dir(directory)
         for name in sorted(self._storage.list_dir(directory)):
-            if name.endswith(DELETE_SUFFIX):
+            if _DELETE_NAME.fullmatch(name) and self._storage.is_dir(directory / name):
                 self._storage.remove_tree(directory / name)
                 continue
             future = _FUTURE_NAME.fullmatch(name)
@@ -256,7 +259,10 @@ class LogManager:
         *,
         high_watermark: Callable[[TopicPartition], int | None],
         checkpoint_interval_ms: float = CHECKPOINT_INTERVAL_MS,
+        start_offsets_interval_ms: float = CHECKPOINT_INTERVAL_MS,
         retention_check_interval_ms: float = RETENTION_CHECK_INTERVAL_MS,
+        producers_check_interval_ms: float = PRODUCERS_CHECK_INTERVAL_MS,
+        initial_delay_ms: float = INITIAL_DELAY_MS,
         producer_id_expiration_ms: int = PRODUCER_ID_EXPIRATION_MS,
         cleaner: CleanerConfig | None = None,
         activity: Callable[[], int] | None = None,
@@ -282,16 +288,31 @@ class LogManager:
             # A disk that refuses was told of: its directory goes out of use.
             with contextlib.suppress(ApiError, StorageError):
                 self.checkpoint()
-            self._timers["checkpoint"] = self._clock.call_later(checkpoint_interval_ms, keep_checkpoints)
 
-        def keep_retention() -> None:
-            self.apply_retention(high_watermark)
+        def keep_start_offsets() -> None:
+            with contextlib.suppress(StorageError):
+                self._write_start_offsets()
+
+        def keep_producers() -> None:
             for log in self._logs.values():
                 log.expire_producers(self.producer_id_expiration_ms)
-            self._timers["retention"] = self._clock.call_later(retention_check_interval_ms, keep_retention)
 
-        self._timers["checkpoint"] = self._clock.call_later(checkpoint_interval_ms, keep_checkpoints)
-        self._timers["retention"] = self._clock.call_later(min(INITIAL_DELAY_MS, retention_check_interval_ms), keep_retention)
+        # Those that were silent for too long before the stop are forgotten with it.
+        keep_producers()
+        self._every("checkpoint", checkpoint_interval_ms, initial_delay_ms, keep_checkpoints)
+        self._every("start offsets", start_offsets_interval_ms, initial_delay_ms, keep_start_offsets)
+        self._every("retention", retention_check_interval_ms, initial_delay_ms, lambda: self.apply_retention(high_watermark))
+        self._every("producers", producers_check_interval_ms, producers_check_interval_ms, keep_producers)
+
+    def _every(self, name: str, interval_ms: float, first_ms: float, work: Callable[[], object]) -> None:
+        """Do something time and again, or once when there is no interval."""
+
+        def run() -> None:
+            work()
+            if interval_ms > 0:
+                self._timers[name] = self._clock.call_later(interval_ms, run)
+
+        self._timers[name] = self._clock.call_later(min(first_ms, interval_ms) if interval_ms > 0 else first_ms, run)
 
     # --- the logs -----------------------------------------------------------------------------------
 
@@ -450,6 +471,18 @@ class LogManager:
             if log is not None:
                 self._delete_later(log)
 
+    def set_aside(self, tp: TopicPartition) -> Path:
+        """Take a stray away whose topic nobody knows: its name is free at once, its files stay for a person to decide. Where they are.
+
+        :raises ApiError: KAFKA_STORAGE_ERROR when the disk refuses.
+        """
+        self.cleaner.forget(tp)
+        try:
+            self.drop_future(tp)
+        finally:
+            directory = self._logs.pop(tp).rename_as_stray()
+        return directory
+
     def _delete_later(self, log: Log) -> None:
         log.rename_for_delete()
 
@@ -552,12 +585,15 @@ class LogManager:
 
     def _write_recovery_points(self) -> None:
         for directory in self.directories.live:
-            logs = self._logs_in(directory)
             self._write_recovery_points_of(directory)
-            starts = {log.topic_partition: log.log_start_offset for log in logs if log.starts_inside_segment}
-            self._write(directory / LOG_START_OFFSET_FILE, starts)
             # Truncation and deletion may have moved them.
             self._write_first_dirty_offsets(directory)
+
+    def _write_start_offsets(self) -> None:
+        for directory in self.directories.live:
+            logs = self._logs_in(directory)
+            starts = {log.topic_partition: log.log_start_offset for log in logs if log.starts_inside_segment}
+            self._write(directory / LOG_START_OFFSET_FILE, starts)
 
     def _write_recovery_points_of(self, directory: Path) -> None:
         self._write(directory / RECOVERY_POINT_FILE, {log.topic_partition: log.recovery_point for log in self._logs_in(directory)})
@@ -635,6 +671,7 @@ class LogManager:
             except ApiError as error:
                 failed.append(error.message or str(error))
         self._write_recovery_points()
+        self._write_start_offsets()
         if failed:
             raise StorageError("; ".join(failed))
         marker = json.dumps({"version": 0, "brokerEpoch": broker_epoch}, separators=(",", ":")).encode()

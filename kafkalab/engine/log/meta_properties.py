@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -30,8 +31,9 @@ class MetaProperties:
     directory_id: uuid.UUID
 
     @classmethod
-    def read(cls, path: Path, storage: Storage | None = None) -> Self:
+    def read(cls, path: Path, storage: Storage | None = None, *, make_id: Callable[[], uuid.UUID] | None = None) -> Self:
         """
+        :param make_id: gives the directory's id where the file has none, as those of brokers before 3.7; without it one is asked for.
         :raises StorageError: naming the file and what is wrong with it.
         """
         try:
@@ -51,6 +53,8 @@ class MetaProperties:
             fields[key.strip()] = value.strip()
         if fields.get("version") != _VERSION:
             raise StorageError(f"{path}: expected version={_VERSION}, found version={fields.get('version')}")
+        if make_id is not None and not fields.get("directory.id"):
+            fields["directory.id"] = uuid_to_text(make_id())
         missing = [name for name in ("cluster.id", "node.id", "directory.id") if not fields.get(name)]
         if missing:
             raise StorageError(f"{path}: {', '.join(missing)} is missing")

@@ -84,7 +84,7 @@ class ProducerState:
         return min(stable, next(iter(self._open), stable), high_watermark)
 
     def check(self, header: BatchHeader, where: object) -> BatchMetadata | None:
-        """Whether a client's batch may come next; the remembered batch when it came before.
+        """Whether a client's batch may come next; the remembered batch when it came before. Who gave no epoch is not asked for an order.
 
         :raises ApiError: INVALID_PRODUCER_EPOCH for a producer that was replaced, OUT_OF_ORDER_SEQUENCE_NUMBER for a gap.
         """
@@ -98,6 +98,8 @@ class ProducerState:
             for batch in entry.batches:
                 if batch.first_sequence == first_sequence and batch.last_sequence == last_sequence:
                     return batch
+            if entry.epoch == NO_EPOCH:
+                return None
             expected_after = entry.last_sequence
             if first_sequence != (expected_after + 1) & SEQUENCE_MAX:
                 raise ApiError(
@@ -111,7 +113,7 @@ class ProducerState:
                 f"Epoch of producer {header.producer_id} in {where} is {header.producer_epoch}, "
                 f"which is smaller than the last seen epoch {entry.epoch}",
             )
-        elif first_sequence != 0:
+        elif first_sequence != 0 and entry.epoch != NO_EPOCH:
             raise ApiError(
                 Errors.OUT_OF_ORDER_SEQUENCE_NUMBER,
                 f"Invalid sequence number for new epoch of producer {header.producer_id} in partition {where}: "
@@ -224,7 +226,8 @@ class ProducerState:
             entry.coordinator_epoch = coordinator_epoch
             entry.transaction_first_offset = transaction_first_offset
             entry.last_timestamp = timestamp
-            if last_sequence != NO_SEQUENCE:
+            # What a coordinator writes for a producer has an offset and no sequence.
+            if last_offset >= 0:
                 first_sequence = (last_sequence - delta) & SEQUENCE_MAX
                 entry.batches.append(BatchMetadata(first_sequence, last_sequence, last_offset - delta, last_offset, timestamp))
             self.entries[producer_id] = entry

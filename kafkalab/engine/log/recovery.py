@@ -26,10 +26,9 @@ from kafkalab.engine.log.segment import (
     segment_file_name,
 )
 from kafkalab.engine.log.storage import Storage, StorageError
-from kafkalab.engine.log.swap import settle_files
+from kafkalab.engine.log.swap import OFFSET_DIGITS, offset_of, settle_files
 from kafkalab.engine.record.batch import NO_PRODUCER_ID, validate
 
-_OFFSET_DIGITS: Final = 20
 NOT_RECOVERED: Final = 2**63
 
 
@@ -150,7 +149,7 @@ def producers_from(
                 continue
             position = segment.locate(start) if start > segment.base_offset else 0
             for at, header in segment.headers(position):
-                if header.producer_id != NO_PRODUCER_ID and header.base_offset >= start:
+                if header.producer_id > NO_PRODUCER_ID and header.base_offset >= start:
                     data = segment.file.read(at, header.size_bytes) if header.is_control else b""
                     aborted = state.update_from(header, data)
                     if aborted is not None and indexed and segment.base_offset >= indexed[0].base_offset:
@@ -161,8 +160,9 @@ def producers_from(
 def _load_segments(storage: Storage, directory: Path, loaded: LoadedLog, wall_ms: int) -> None:
     by_offset: dict[int, set[str]] = defaultdict(set)
     for name in settle_files(storage, directory):
-        if name[:_OFFSET_DIGITS].isdecimal() and len(name) > _OFFSET_DIGITS:
-            by_offset[int(name[:_OFFSET_DIGITS])].add(name[_OFFSET_DIGITS:])
+        offset = offset_of(name)
+        if offset is not None:
+            by_offset[offset].add(name[OFFSET_DIGITS:])
     for offset, suffixes in sorted(by_offset.items()):
         if LOG_SUFFIX in suffixes:
             size = storage.size(directory / segment_file_name(offset, LOG_SUFFIX))
@@ -254,7 +254,7 @@ def _recover_segment(segment: Segment, epochs: LeaderEpochs, config: LogConfig, 
             # Below the recovery point the bytes are known to have reached the disk; a negative delta did not come from us.
             if header.last_offset >= recovery_point or header.last_offset_delta < 0:
                 validate(data, 0, header)
-            if header.producer_id != NO_PRODUCER_ID:
+            if header.producer_id > NO_PRODUCER_ID:
                 is_named = True
             segment.note_batch(header.last_offset, header.max_timestamp, header.size_bytes, config.index_interval_bytes)
             expected = header.next_offset

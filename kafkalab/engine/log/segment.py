@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kafkalab.engine.common.errors import ApiError, Errors
-from kafkalab.engine.log.index import OFFSET_ENTRY_BYTES, OffsetIndex, TimeIndex
+from kafkalab.engine.log.index import OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES, OffsetIndex, TimeIndex
 from kafkalab.engine.log.region import FileRegion
-from kafkalab.engine.log.storage import Storage
+from kafkalab.engine.log.storage import DataFile, Storage
 from kafkalab.engine.log.txn_index import AbortedTransaction, CorruptTransactionIndex, TransactionIndex, encode_entry
 from kafkalab.engine.record.batch import HEADER_BYTES, BatchHeader, iter_headers, read_header
 
@@ -71,6 +71,7 @@ class Segment:
         "file",
         "first_timestamp",
         "indexes_dirty",
+        "indexes_unsynced",
         "is_reserved",
         "size",
         "suffix",
@@ -89,6 +90,8 @@ class Segment:
         self.first_timestamp = -1
         # The index files are behind what is in memory.
         self.indexes_dirty = size == 0
+        # What is left of an index after a power cut may look like a whole one.
+        self.indexes_unsynced = False
         self.unsynced = False
         self.is_reserved = False
         self._storage = storage
@@ -165,7 +168,8 @@ class Segment:
         return SegmentInfo(self.base_offset, self.size, self.max_timestamp)
 
     def index_is_full(self, index_bytes_max: int) -> bool:
-        return len(self.index) >= index_bytes_max // OFFSET_ENTRY_BYTES
+        """Whether either index is. The last place of the time index is kept for the entry that sealing adds."""
+        return len(self.index) >= index_bytes_max // OFFSET_ENTRY_BYTES or len(self.time_index) >= index_bytes_max // TIME_ENTRY_BYTES - 1
 
     # --- append -----------------------------------------------------------------------------------
 
@@ -311,8 +315,8 @@ class Segment:
             if starts[at] > start or not min_one:
                 return starts[at]
             return starts[at + 1] if at + 1 < len(starts) else self.size
-        boundary = self.index.floor_position(limit)
-        if boundary > start:
+        indexed, boundary = self.index.floor_entry(limit)
+        if boundary > start and self._is_batch(boundary, indexed):
             return boundary
         boundary = start
         for position, header in self.headers(start, chunk_bytes=_WALK_BYTES):
@@ -323,6 +327,14 @@ class Segment:
             if end >= limit:
                 break
         return boundary
+
+    def _is_batch(self, position: int, indexed: int) -> bool:
+        """Whether what the offset index says is so: otherwise a reader might get a piece of a batch again and again."""
+        try:
+            _, header = next(self.headers(position, chunk_bytes=HEADER_BYTES))
+        except (ApiError, StopIteration):
+            return False
+        return self.base_offset <= header.last_offset <= self.base_offset + indexed
 
     def headers(self, position: int = 0, *, chunk_bytes: int = _SCAN_BYTES) -> Iterator[tuple[int, BatchHeader]]:
         """The positions and headers of the batches that are there now, from a batch's position on.
@@ -467,11 +479,22 @@ class Segment:
             self._storage.replace(self.path(INDEX_SUFFIX), self.index.dump(), sync=False)
             self._storage.replace(self.path(TIME_INDEX_SUFFIX), time_index.dump(), sync=False)
             self.indexes_dirty = False
+            self.indexes_unsynced = True
+
+    def index_files(self) -> list[DataFile]:
+        """The files of both indexes, when they are not known to be on the disk."""
+        if not self.indexes_unsynced:
+            return []
+        return [self._storage.open(str(self.path(suffix))) for suffix in (INDEX_SUFFIX, TIME_INDEX_SUFFIX)]
 
     def sync(self) -> None:
         if self.unsynced:
             self.file.sync()
             self.unsynced = False
+        for file in self.index_files():
+            file.sync()
+            file.close()
+        self.indexes_unsynced = False
         self._sync_transactions()
 
     def _sync_transactions(self) -> None:

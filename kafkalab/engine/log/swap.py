@@ -17,8 +17,9 @@ from typing import Final
 from kafkalab.engine.log.segment import CLEANED_SUFFIX, DELETED_SUFFIX, LOG_SUFFIX, SEGMENT_SUFFIXES, SWAP_SUFFIX, Segment
 from kafkalab.engine.log.storage import Storage
 
-_OFFSET_DIGITS: Final = 20
+OFFSET_DIGITS: Final = 20
 _LEFTOVER_SUFFIXES: Final = (DELETED_SUFFIX, ".tmp", ".part")
+_UNFINISHED_SUFFIXES: Final = (CLEANED_SUFFIX, SWAP_SUFFIX, *_LEFTOVER_SUFFIXES)
 _KEPT_PREFIX: Final = "quorum-state"
 
 
@@ -32,8 +33,11 @@ def settle_files(storage: Storage, directory: Path) -> list[str]:
     swaps = []
     least_cleaned: int | None = None
     for name in names:
+        if name.endswith(_UNFINISHED_SUFFIXES) and storage.is_dir(directory / name):
+            # Nothing of ours, whatever it is called.
+            continue
         if name.endswith(CLEANED_SUFFIX):
-            offset = _offset_of(name)
+            offset = offset_of(name)
             if offset is not None:
                 least_cleaned = offset if least_cleaned is None else min(least_cleaned, offset)
             storage.remove(directory / name)
@@ -47,7 +51,7 @@ def settle_files(storage: Storage, directory: Path) -> list[str]:
         return remaining
     valid = []
     for name in swaps:
-        offset = _offset_of(name)
+        offset = offset_of(name)
         if offset is None or (least_cleaned is not None and offset >= least_cleaned):
             storage.remove(directory / name)
         else:
@@ -66,18 +70,19 @@ def settle_files(storage: Storage, directory: Path) -> list[str]:
     return remaining
 
 
-def _offset_of(name: str) -> int | None:
-    digits = name[:_OFFSET_DIGITS]
-    return int(digits) if len(digits) == _OFFSET_DIGITS and digits.isascii() and digits.isdecimal() else None
+def offset_of(name: str) -> int | None:
+    """The base offset with which a file's name begins; None for other names."""
+    digits = name[:OFFSET_DIGITS]
+    return int(digits) if len(digits) == OFFSET_DIGITS and digits.isascii() and digits.isdecimal() else None
 
 
 def _is_replaced(name: str, start: int, end: int) -> bool:
-    offset = _offset_of(name)
-    return offset is not None and start <= offset < end and name[_OFFSET_DIGITS:] in SEGMENT_SUFFIXES
+    offset = offset_of(name)
+    return offset is not None and start <= offset < end and name[OFFSET_DIGITS:] in SEGMENT_SUFFIXES
 
 
 def _range_of(storage: Storage, directory: Path, name: str) -> tuple[int, int]:
-    start = int(name[:_OFFSET_DIGITS])
+    start = int(name[:OFFSET_DIGITS])
     segment = Segment(storage, directory, start, size=storage.size(directory / name), created_ms=0, suffix=SWAP_SUFFIX)
     # An empty one still takes the place of the segment at its own base.
     end = max((header.next_offset for _, header in segment.headers()), default=start)

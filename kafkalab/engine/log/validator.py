@@ -1,8 +1,8 @@
 """What a leader asks of a batch that a client sends, and the form in which it is appended.
 
-The header and the checksum are looked at always. Records are walked one by one where they are few,
-where something is asked of each, or where they had to be decompressed anyway; of a long
-uncompressed batch the walk follows the lengths only.
+The header and the checksum are looked at always. Records are walked one by one where they are few
+or where something is asked of each; of a long batch the walk follows the lengths and the timestamps
+only. What the header says of the largest timestamp is set right where it is wrong.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 from typing import Final
 
 from kafkalab.engine.common.errors import ApiError, Errors
-from kafkalab.engine.log.config import LogConfig
+from kafkalab.engine.log.config import LONG_MAX, LogConfig
 from kafkalab.engine.record.batch import (
     CODEC_MASK,
+    DELETE_HORIZON_BIT,
     HEADER_BYTES,
     LENGTH_FIELD_END,
     LOG_APPEND_TIME_BIT,
     MAGIC,
     NO_TIMESTAMP,
+    TRANSACTIONAL_BIT,
     BatchHeader,
     Record,
     check_record_bounds,
@@ -101,48 +103,39 @@ def prepare_client_batch(data: bytes, header: BatchHeader, config: LogConfig, no
     """
     log_append_time = config.log_append_time
     compacted = config.compacted
-    timestamp_min: int | None = None
     # Kafka takes its own bit from a client where records keep their times, and clears it; where they do not it refuses.
     claims_append_time = header.is_log_append_time
-    if claims_append_time and (log_append_time or header.max_timestamp == NO_TIMESTAMP):
-        _refuse_append_time(data, header)
-    if not log_append_time:
-        if header.max_timestamp > now_ms + config.message_timestamp_after_max_ms:
-            _refuse_timestamps(data, header, config, now_ms)
-        if now_ms > config.message_timestamp_before_max_ms:
-            timestamp_min = now_ms - config.message_timestamp_before_max_ms
+    timestamp_min: int | None = None
+    if not log_append_time and not claims_append_time and now_ms > config.message_timestamp_before_max_ms:
+        timestamp_min = now_ms - config.message_timestamp_before_max_ms
 
     codec = header.codec
     if codec == Codec.NONE:
         payload = data[HEADER_BYTES:]
     else:
         payload = bytes(records_payload(data, 0, header))
-    count = header.record_count
-    if compacted or timestamp_min is not None or count <= RECORDS_WALKED_IN_FULL_MAX:
-        refused = check_records(payload, header, keys_required=compacted, timestamp_min=timestamp_min)
-        if refused:
-            if refused[0][1] == Errors.INVALID_TIMESTAMP:
-                _refuse_timestamps(data, header, config, now_ms)
-            errors = [(index, f"{sentence} in topic partition {where}") for index, _, sentence in refused]
-            shown = ", ".join(f"RecordError(batchIndex={index}, message='{sentence}')" for index, sentence in errors[:RECORD_ERRORS_MAX])
-            raise InvalidRecords(
-                Errors.INVALID_RECORD,
-                f"One or more records have been rejected due to {len(errors)} record errors in total, "
-                f"and only showing the first three errors at most: [{shown}]",
-                errors,
-            )
+    is_refused = False
+    if compacted or timestamp_min is not None or header.record_count <= RECORDS_WALKED_IN_FULL_MAX:
+        max_timestamp, is_refused = check_records(payload, header, keys_required=compacted, timestamp_min=timestamp_min)
     else:
-        check_record_bounds(payload, header)
+        max_timestamp = check_record_bounds(payload, header)
+    if claims_append_time:
+        max_timestamp = header.max_timestamp
+        is_refused = True
+    elif max_timestamp > LONG_MAX:
+        raise ApiError(Errors.INVALID_RECORD, f"Invalid record: it cannot have the timestamp {max_timestamp}")
+    if is_refused or (not log_append_time and max_timestamp > now_ms + config.message_timestamp_after_max_ms):
+        _refuse_records(data, header, config, now_ms, where)
 
     wanted = config.compression_type
     recompress = wanted != "producer" and CODEC_BY_NAME[wanted] != codec
-    if not recompress and not log_append_time and not claims_append_time:
+    if not recompress and not log_append_time and not claims_append_time and max_timestamp == header.max_timestamp:
         return data, header
-    attributes = header.attributes & ~LOG_APPEND_TIME_BIT
-    max_timestamp = header.max_timestamp
+    # Whatever else is set there means nothing.
+    attributes = header.attributes & (CODEC_MASK | TRANSACTIONAL_BIT | DELETE_HORIZON_BIT)
     if recompress:
         codec = CODEC_BY_NAME[wanted]
-        attributes = attributes & ~CODEC_MASK | codec
+        attributes = attributes & TRANSACTIONAL_BIT | codec
         block = compress(codec, payload, level=_level(codec, config))
     else:
         block = data[HEADER_BYTES:]
@@ -155,29 +148,38 @@ def prepare_client_batch(data: bytes, header: BatchHeader, config: LogConfig, no
     return prepared, read_header(prepared)
 
 
-def _refuse_timestamps(data: bytes, header: BatchHeader, config: LogConfig, now_ms: int) -> None:
+def _refuse_records(data: bytes, header: BatchHeader, config: LogConfig, now_ms: int, where: object) -> None:
+    """Look at each record for what is wrong with it, the key before the timestamp; return when nothing is.
+
+    :raises InvalidRecords: naming those that are refused.
+    """
+    log_append_time, compacted = config.log_append_time, config.compacted
     earliest = now_ms - config.message_timestamp_before_max_ms
     latest = now_ms + config.message_timestamp_after_max_ms
-    allowed = f"The timestamp should be within [{earliest}, {latest}]"
-    errors = [
-        (
-            index,
-            f"Timestamp {record.timestamp} of message with offset {record.offset} is out of range. {allowed}",
-        )
-        for index, record in enumerate(records_of(data, 0, header))
-        if record.timestamp != NO_TIMESTAMP and not earliest <= record.timestamp <= latest
-    ]
-    # The header alone may lie about its largest timestamp; then the records are fine and so is the batch.
+    error = Errors.INVALID_RECORD
+    errors: list[tuple[int, str]] = []
+    for index, record in enumerate(records_of(data, 0, header)):
+        if compacted and record.key is None:
+            errors.append((index, f"Compacted topic cannot accept message without key in topic partition {where}"))
+        elif not log_append_time and record.timestamp != NO_TIMESTAMP:
+            if not earliest <= record.timestamp <= latest:
+                error = Errors.INVALID_TIMESTAMP
+                said = f"Timestamp {record.timestamp} of message with offset {record.offset} is out of range."
+                errors.append((index, f"{said} The timestamp should be within [{earliest}, {latest}]"))
+        elif header.is_log_append_time:
+            error = Errors.INVALID_TIMESTAMP
+            said = f"Invalid timestamp type in message {_shown(record)}."
+            errors.append((index, f"{said} Producer should not set timestamp type to LogAppendTime."))
+    if error == Errors.INVALID_TIMESTAMP:
+        raise InvalidRecords(error, INVALID_TIMESTAMPS, errors)
     if errors:
-        raise InvalidRecords(Errors.INVALID_TIMESTAMP, INVALID_TIMESTAMPS, errors)
-
-
-def _refuse_append_time(data: bytes, header: BatchHeader) -> None:
-    errors = [
-        (index, f"Invalid timestamp type in message {_shown(record)}. Producer should not set timestamp type to LogAppendTime.")
-        for index, record in enumerate(records_of(data, 0, header))
-    ]
-    raise InvalidRecords(Errors.INVALID_TIMESTAMP, INVALID_TIMESTAMPS, errors)
+        shown = ", ".join(f"RecordError(batchIndex={index}, message='{sentence}')" for index, sentence in errors[:RECORD_ERRORS_MAX])
+        raise InvalidRecords(
+            error,
+            f"One or more records have been rejected due to {len(errors)} record errors in total, "
+            f"and only showing the first three errors at most: [{shown}]",
+            errors,
+        )
 
 
 def _shown(record: Record) -> str:

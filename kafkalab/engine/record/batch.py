@@ -8,6 +8,7 @@ all of it may have come from outside.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
@@ -38,7 +39,15 @@ DELETE_HORIZON_BIT: Final = 0x40
 
 Buffer = bytes | bytearray | memoryview
 
+RECORD_BYTES_MIN: Final = 6
+"""After its length: attributes, both deltas, no key, no value, no headers, a byte each."""
+
 _STRIDES_MIN: Final = 16
+_DELTA_MIN: Final = -(2**63)
+_NOT_HIGHER: Final = {delta: bytes(byte for byte in range(128) if (byte >> 1) ^ -(byte & 1) <= delta) for delta in range(-64, 64)}
+"""For each timestamp delta of one byte the bytes that stand for it or for a smaller one."""
+_CONTINUED_UPWARDS: Final = bytes(range(0x80, 0x100, 2))
+"""How a number begins that has more than one byte and is not negative."""
 
 _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 _STAMP: Final = struct.Struct(">qii")
@@ -326,18 +335,20 @@ def values_of(buf: Buffer, pos: int, header: BatchHeader) -> list[bytes]:
 
 def check_records(
     payload: Buffer, header: BatchHeader, *, keys_required: bool = False, timestamp_min: int | None = None
-) -> list[tuple[int, Errors, str]]:
+) -> tuple[int, bool]:
     """Walk a client's records without building them.
 
-    Returns what is wrong with single records (index, error, sentence): keys that a compacted topic
-    must have, timestamps before ``timestamp_min``.
+    Returns their largest timestamp, and whether something is wrong with single ones: keys that a
+    compacted topic must have, timestamps before ``timestamp_min``.
 
     :raises ApiError: INVALID_RECORD where the bytes are not the records the header announces.
     """
-    refused: list[tuple[int, Errors, str]] = []
+    is_refused = False
     data = payload if isinstance(payload, bytes) else bytes(payload)
     total = len(data)
-    base_timestamp = header.base_timestamp
+    delta_min = _DELTA_MIN if timestamp_min is None else timestamp_min - header.base_timestamp
+    delta_of_none = NO_TIMESTAMP - header.base_timestamp
+    largest = _DELTA_MIN
     at = 0
     try:
         for index in range(header.record_count):
@@ -352,12 +363,16 @@ def check_records(
             if length < 0 or end > total:
                 raise _malformed(f"record {index} is longer than its batch")
             at += 1
-            if data[at] < 0x80 and timestamp_min is None:
+            byte = data[at]
+            if byte < 0x80:
                 at += 1
+                delta = (byte >> 1) ^ -(byte & 1)
             else:
                 delta, at = read_varint(data, at, VARLONG_BYTES_MAX)
-                if timestamp_min is not None and NO_TIMESTAMP != base_timestamp + delta < timestamp_min:
-                    refused.append((index, Errors.INVALID_TIMESTAMP, f"Timestamp {base_timestamp + delta} of the record is too old"))
+            if delta > largest:
+                largest = delta
+            if delta < delta_min and delta != delta_of_none:
+                is_refused = True
             byte = data[at]
             if byte < 0x80:
                 at += 1
@@ -378,7 +393,7 @@ def check_records(
                 if size != -1:
                     raise _malformed(f"record {index} has a key of {size} bytes")
                 if keys_required:
-                    refused.append((index, Errors.INVALID_RECORD, "Compacted topic cannot accept message without key"))
+                    is_refused = True
             byte = data[at]
             if byte < 0x80:
                 at += 1
@@ -399,11 +414,11 @@ def check_records(
         raise _malformed("the records end early") from None
     if at != total:
         raise _malformed("bytes follow the last record")
-    return refused
+    return max(NO_TIMESTAMP, header.base_timestamp + largest), is_refused
 
 
-def check_record_bounds(payload: Buffer, header: BatchHeader) -> None:
-    """Follow the records' lengths only: as many as announced, and nothing behind them.
+def check_record_bounds(payload: Buffer, header: BatchHeader) -> int:
+    """Follow the records' lengths only: as many as announced, and nothing behind them. Their largest timestamp.
 
     Records of one size, the usual load, are passed in strides.
 
@@ -413,6 +428,7 @@ def check_record_bounds(payload: Buffer, header: BatchHeader) -> None:
     total = len(data)
     left = header.record_count
     at = last_step = 0
+    largest = _DELTA_MIN
     window = _STRIDES_MIN
     try:
         while left:
@@ -421,8 +437,12 @@ def check_record_bounds(payload: Buffer, header: BatchHeader) -> None:
                 length, body = (byte >> 1) ^ -(byte & 1), at + 1
             else:
                 length, body = read_varint(data, at)
-            if length < 0:
-                raise _malformed("a record has a negative length")
+            if length < RECORD_BYTES_MIN:
+                raise _malformed(f"a record cannot have {length} bytes")
+            byte = data[body + 1]
+            delta = (byte >> 1) ^ -(byte & 1) if byte < 0x80 else read_varint(data, body + 1, VARLONG_BYTES_MAX)[0]
+            if delta > largest:
+                largest = delta
             prefix = data[at:body]
             step = body - at + length
             at += step
@@ -435,6 +455,7 @@ def check_record_bounds(payload: Buffer, header: BatchHeader) -> None:
             for index, byte in enumerate(prefix):
                 column = data[at + index : at + index + step * run : step]
                 run = len(column) - len(column.lstrip(bytes((byte,))))
+            largest = _largest_delta(data, at + len(prefix) + 1, step, run, largest)
             at += run * step
             left -= run
             window = window * 2 if run == window else _STRIDES_MIN
@@ -442,6 +463,25 @@ def check_record_bounds(payload: Buffer, header: BatchHeader) -> None:
         raise _malformed("the records end early") from None
     if at != total:
         raise _malformed("the records do not end where their batch does")
+    return max(NO_TIMESTAMP, header.base_timestamp + largest)
+
+
+def _largest_delta(data: bytes, first: int, step: int, count: int, largest: int) -> int:
+    """The largest of ``count`` timestamp deltas, of which one begins every ``step`` bytes, and of what was the largest before."""
+    column = data[first : first + step * count : step]
+    if not column.isascii():
+        second = data[first + 1 : first + 1 + step * count : step]
+        if second.isascii() and not column.translate(None, _CONTINUED_UPWARDS):
+            # Two bytes each, none of them negative.
+            high = max(second)
+            low = max(itertools.compress(column, map(high.__eq__, second)))
+            return max(largest, (high << 7 | low & 0x7F) >> 1)
+        for position in range(first, first + step * count, step):
+            largest = max(largest, read_varint(data, position, VARLONG_BYTES_MAX)[0])
+        return largest
+    # One byte each: as a rule a batch is gathered within milliseconds.
+    higher = column.translate(None, _NOT_HIGHER[min(max(largest, -64), 63)]) if largest >= -64 else column
+    return max((byte >> 1) ^ -(byte & 1) for byte in set(higher)) if higher else largest
 
 
 def build_batch(

@@ -30,6 +30,10 @@ _LZ4_FRAME_HEADER: Final = bytes.fromhex("04224d18604082")
 _LZ4_BLOCK_BYTES: Final = 64 * 1024
 _LZ4_STORED_BIT: Final = 0x80000000
 _LZ4_END_MARK: Final = b"\x00\x00\x00\x00"
+_LZ4_FLAGS_AT: Final = 4
+_LZ4_INDEPENDENT_BIT: Final = 0x20
+_LZ4_FAST_LEVEL: Final = 9
+"""Kafka's default. It means the fast compressor, every other level the thorough one."""
 
 
 class Codec(IntEnum):
@@ -75,7 +79,7 @@ def decompress(codec: int, data: bytes | memoryview) -> bytes:
         if codec == Codec.SNAPPY:
             return _decompress_snappy(memoryview(data), budget)
         if codec == Codec.LZ4:
-            return _decompress_into(cramjam.lz4.decompress_into, data, budget)
+            return _decompress_lz4(data, budget)
         if codec == Codec.ZSTD:
             return _decompress_into(cramjam.zstd.decompress_into, data, budget)
     except (cramjam.DecompressionError, zlib.error, _BrokenBlock) as error:
@@ -157,13 +161,24 @@ def _compress_lz4(data: memoryview, level: int | None) -> bytes:
     parts = [_LZ4_FRAME_HEADER]
     for start in range(0, len(data), _LZ4_BLOCK_BYTES):
         block = data[start : start + _LZ4_BLOCK_BYTES]
-        if level is None:
+        if level is None or level == _LZ4_FAST_LEVEL:
             packed = bytes(cramjam.lz4.compress_block(block, store_size=False))
         else:
-            packed = bytes(cramjam.lz4.compress_block(block, mode="high_compression", compression=level, store_size=False))
+            # The library compresses thoroughly in frames only. One of this size holds a single block, which depends on no other.
+            frame = bytes(cramjam.lz4.compress(block, level=level))
+            start_of_block = len(_LZ4_FRAME_HEADER) + 4
+            size = int.from_bytes(frame[len(_LZ4_FRAME_HEADER) : start_of_block], "little") & ~_LZ4_STORED_BIT
+            packed = frame[start_of_block : start_of_block + size]
         if len(packed) < len(block):
             parts += (len(packed).to_bytes(4, "little"), packed)
         else:
             parts += ((len(block) | _LZ4_STORED_BIT).to_bytes(4, "little"), bytes(block))
     parts.append(_LZ4_END_MARK)
     return b"".join(parts)
+
+
+def _decompress_lz4(data: bytes | memoryview, budget: int) -> bytes:
+    if len(data) > _LZ4_FLAGS_AT and not data[_LZ4_FLAGS_AT] & _LZ4_INDEPENDENT_BIT:
+        # What is taken here must be read by Java's consumers.
+        raise _BrokenBlock("its blocks depend on each other")
+    return _decompress_into(cramjam.lz4.decompress_into, data, budget)

@@ -123,7 +123,7 @@ class HostedReplicas:
         """Lead, follow, create and delete replicas as the metadata says; those that are led in a new epoch.
 
         The first image that is caught up is taken as a whole: what is on the disk and not in it is
-        taken for deleted.
+        a stray.
         """
         if not (self.is_applied or self._is_caught_up(image)):
             return []
@@ -134,7 +134,7 @@ class HostedReplicas:
         if not self.is_applied:
             self.is_applied = True
             delta = MetadataDelta.of_everything(image)
-            self._delete_strays()
+            self._set_strays_aside()
         for topic in delta.deleted_topics.values():
             self._quotas.forget(topic.name)
             for index in topic.partitions:
@@ -161,16 +161,24 @@ class HostedReplicas:
                 listener.on_leader(partition.topic_partition, partition.leader_epoch)
         return led
 
-    def _delete_strays(self) -> None:
-        """Replicas of topics that were deleted, or given to others, while this broker was away."""
+    def _set_strays_aside(self) -> None:
+        """Replicas of topics that were deleted, or given to others, while this broker was away, and whatever else looks like one.
+
+        Nobody has told this broker to delete them, and what it does not know may be somebody's: as in Kafka they stay.
+        """
         for stray in list(self._log_manager.logs()):
             tp = stray.topic_partition
             topic = self.image.topics_by_name.get(tp.topic)
             registration = topic.partitions.get(tp.partition) if topic is not None else None
-            is_same = topic is not None and stray.topic_id in (None, topic.topic_id)
+            # A topic's id is on the disk before its first record.
+            is_same = topic is not None and (stray.topic_id == topic.topic_id or (stray.topic_id is None and not stray.size_bytes))
             if registration is None or not is_same or self.node_id not in registration.replicas:
-                log.info("broker %d: %s is not (any more) a replica of this broker: deleting it", self.node_id, tp)
-                self._delete_log(tp)
+                try:
+                    directory = self._log_manager.set_aside(tp)
+                except (ApiError, *DISK_ERRORS) as e:
+                    log.error("broker %d: the log of %s cannot be set aside: %s", self.node_id, tp, e)
+                else:
+                    log.info("broker %d: %s is not (any more) a replica of this broker: it is kept as %s", self.node_id, tp, directory)
 
     def _delete_log(self, tp: TopicPartition) -> None:
         try:

@@ -211,7 +211,11 @@ class Node:
             self._replica_manager.start()
             self._log_manager.start(
                 high_watermark=self._high_watermark,
+                checkpoint_interval_ms=self._config.get_int("log.flush.offset.checkpoint.interval.ms"),
+                start_offsets_interval_ms=self._config.get_int("log.flush.start.offset.checkpoint.interval.ms"),
                 retention_check_interval_ms=self._config.get_int("log.retention.check.interval.ms"),
+                producers_check_interval_ms=self._config.get_int("producer.id.expiration.check.interval.ms"),
+                initial_delay_ms=self._config.get_int("log.initial.task.delay.ms"),
                 producer_id_expiration_ms=self._config.get_int("producer.id.expiration.ms"),
                 cleaner=CleanerConfig.from_broker(self._config),
                 activity=self._bytes_served,

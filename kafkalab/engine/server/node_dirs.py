@@ -81,7 +81,16 @@ class NodeDirectories:
     def _read_or_format(self, path: Path, storage: Storage, cluster_id: str, node_id: int, rng: Random) -> MetaProperties:
         file = path / META_PROPERTIES_FILE
         if storage.exists(file):
-            return MetaProperties.read(file, storage)
+            made: list[uuid.UUID] = []
+
+            def make_id() -> uuid.UUID:
+                made.append(random_uuid(rng))
+                return made[0]
+
+            meta = MetaProperties.read(file, storage, make_id=make_id)
+            if made:
+                meta.write(file, storage)
+            return meta
         meta = MetaProperties(cluster_id=cluster_id, node_id=node_id, directory_id=random_uuid(rng))
         meta.write(file, storage)
         return meta

@@ -200,3 +200,26 @@ def test_a_broker_tells_its_directories_when_the_cluster_comes_to_know_such() ->
     assert (api_key, body["incarnation_id"], body["log_dirs"]) == (ApiKey.BROKER_REGISTRATION, INCARNATION, [uuid.UUID(int=9)])
     at.controller.answer(broker_epoch=5)
     assert (at.lifecycle.state, at.lifecycle.broker_epoch, at.running) == (BrokerState.RUNNING, 5, 1)
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_broker_that_cannot_tell_of_a_failed_directory_ends(is_heard: bool) -> None:
+    at = Setting(**{"log.dir.failure.timeout.ms": "3000"})
+    at.serve()
+    # This one was under way when the directory failed, and says nothing of it.
+    at.clock.advance(2_000)
+    at.directories.offline_ids = [uuid.UUID(int=5)]
+    at.lifecycle.directories_changed()
+    at.controller.answer(should_shut_down=False)
+    api_key, body, _ = at.controller.asked[0]
+    assert (api_key, body["offline_log_dirs"]) == (ApiKey.BROKER_HEARTBEAT, [uuid.UUID(int=5)])
+    if is_heard:
+        at.controller.answer(should_shut_down=False)
+    at.clock.advance(2_999)
+    assert not at.failures
+    at.clock.advance(1)
+    assert [("AAAAAAAAAAAAAAAAAAAABQ" in why, "log.dir.failure.timeout.ms" in why) for why in at.failures] == [(True, True)] * (
+        not is_heard
+    )
+    at.lifecycle.close()
+    assert at.clock.next_due_ms() is None

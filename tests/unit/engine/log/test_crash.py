@@ -175,7 +175,8 @@ def check_readable(shape: Shape, log: Log, kind: str, clean: bool) -> None:
         assert log.log_end_offset == len(shape.records)
     for offset in range(log.log_start_offset, min(log.log_end_offset, len(shape.records))):
         try:
-            chunk = log.read(offset, 1)
+            # From one batch to a few of them.
+            chunk = log.read(offset, 1 + 97 * (offset % 5))
             records = list(iter_records(chunk)) if is_right(chunk) else None
         except ApiError:
             # A follower or consumer hears of it; on this side it is the log's error.

@@ -124,6 +124,28 @@ def test_a_directory_that_cannot_be_loaded_is_left_out_but_the_last_one_is_not(h
         house.open()
 
 
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_directory_whose_batches_must_be_read_and_cannot_is_left_out(house: House, clean: bool) -> None:
+    manager = house.open()
+    for number in range(2):
+        log = manager.get_or_create(tp(number), TOPIC_ID, LogConfig(segment_bytes=300))
+        for _ in range(9):
+            log.append_as_leader(build_batch([Record(0, NOW, b"k", b"v" * 50)]), 0)
+        log.flush()
+    manager.checkpoint()
+    broken = next(path / "t-0" for path in house.dirs if (path / "t-0").exists())
+    manager.close(1) if clean else manager.abandon()
+    first = broken / "00000000000000000000.log"
+    content = first.read_bytes()
+    first.write_bytes(content[:8] + b"\xff" * 4 + content[12:])
+    for snapshot in broken.glob("*.snapshot"):
+        # Without it the producers are looked for in all batches.
+        snapshot.unlink()
+    manager = house.open()
+    assert places(manager) == {1: next(path.name for path in house.dirs if path != broken.parent)}
+    assert "segment 0: no batch at position 0" in manager.directories.failures[broken.parent]
+
+
 def test_a_replica_is_made_where_it_is_wanted(house: House) -> None:
     manager = house.open()
     for _ in range(3):
@@ -202,8 +224,14 @@ def test_foreign_files_are_left_alone(house: House) -> None:
         log_dir / "t-0" / "123.log",
         log_dir / "t-0" / "00000000000000000000.bak",
         log_dir / "t-0" / "x0000000000000000000.log",
+        log_dir / "t-0" / ("\N{FULLWIDTH DIGIT ZERO}" * 20 + ".log"),
+        log_dir / "list-delete",
+        log_dir / "backup-delete" / "notes.txt",
+        log_dir / "t-0" / "folder.tmp" / "notes.txt",
+        log_dir / "t-0" / "folder.swap" / "notes.txt",
     ]
     for path in foreign:
+        path.parent.mkdir(exist_ok=True)
         path.write_text("not mine")
     (log_dir / "lost+found").mkdir()
     (log_dir / "t-0" / "folder").mkdir()

@@ -287,6 +287,24 @@ def test_epochs_are_synced_with_the_batches_that_have_them(disk: Disk) -> None:
     assert again.leader_epochs == [(0, 0), (1, 2), (2, 4), (3, 6)]
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+def test_the_indexes_of_what_counts_as_synced_are_synced_too(disk: Disk, is_late: bool) -> None:
+    """Of a file that was only renamed into its place a power cut may leave the beginning, which looks like a whole index."""
+    log = disk.open(segment_bytes=400, index_interval_bytes=0)
+    while log.segment_count < 4:
+        append(log, 1)
+    if is_late:
+        disk.worker.run()
+    else:
+        log.flush_inactive()
+    assert log.recovery_point == log.active_base_offset
+    sealed = [segment.base_offset for segment in log.segments()[:-1]]
+    files = [log.directory / f"{base:020d}{suffix}" for base in sealed for suffix in (".index", ".timeindex")]
+    before = [path.read_bytes() for path in files]
+    disk.cut_power(log)
+    assert [path.read_bytes() for path in files] == before and all(before)
+
+
 def test_small_files_are_as_they_were_synced(disk: Disk) -> None:
     path, other = disk.path / "a", disk.path / "b"
     disk.storage.replace(path, b"old")

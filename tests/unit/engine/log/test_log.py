@@ -17,7 +17,7 @@ from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.storage import FileStorage, StorageError
 from kafkalab.engine.log.validator import InvalidRecords
-from kafkalab.engine.record.batch import Record, build_batch, iter_headers, iter_records, read_header, rebuild
+from kafkalab.engine.record.batch import Record, build_batch, iter_headers, iter_records, read_header, rebuild, validate
 from kafkalab.engine.record.compression import CODEC_BY_NAME, Codec
 from kafkalab.engine.record.control import ControlType, LeaderChange, encode_leader_change
 from kafkalab.engine.record.quorum_records import control_batch
@@ -113,6 +113,45 @@ def test_timestamps_must_be_within_bounds(open_log: OpenLog) -> None:
         assert [index for index, _ in error.value.record_errors] == [0, 1]
 
 
+def test_all_that_is_wrong_with_records_is_told_and_a_timestamp_names_it(open_log: OpenLog) -> None:
+    log = open_log(cleanup_policy=frozenset({"compact"}), message_timestamp_after_max_ms=500)
+    records = [Record(0, NOW, None, b""), Record(0, NOW + 501, b"k", b""), Record(0, NOW + 501, None, b""), Record(0, NOW, b"k", b"")]
+    for lie in (NOW + 501, NOW):
+        data = build_batch(records)
+        header = read_header(data)
+        with pytest.raises(InvalidRecords) as error:
+            log.append_as_leader(rebuild(header, data[61:], attributes=0, max_timestamp=lie), 0)
+        assert error.value.error == Errors.INVALID_TIMESTAMP
+        told = error.value.record_errors
+        assert [index for index, _ in told] == [0, 1, 2]
+        assert ["without key" in sentence for _, sentence in told] == [True, False, True]
+
+
+@pytest.mark.parametrize("count", [2, 40])
+@pytest.mark.parametrize("codec", [Codec.NONE, Codec.ZSTD])
+def test_the_largest_timestamp_is_that_of_the_records(open_log: OpenLog, count: int, codec: Codec) -> None:
+    log = open_log()
+    data = build_batch([Record(0, NOW + index % 30, b"k", b"v") for index in range(count)], codec=codec)
+    header = read_header(data)
+    for told in (-1, NOW - 1, NOW + 5_000, NOW + 10**12):
+        log.append_as_leader(rebuild(header, data[61:], attributes=header.attributes, max_timestamp=told), 0)
+    for header, stored in log.iter_batches(0):
+        validate(stored, 0, header)
+        assert header.max_timestamp == NOW + min(count, 30) - 1
+    far = build_batch([Record(0, NOW + index * 10**6, b"k", b"v") for index in range(count)], codec=codec)
+    header = read_header(far)
+    if count > 2:
+        assert refusal(log, rebuild(header, far[61:], attributes=header.attributes, max_timestamp=NOW)) == Errors.INVALID_TIMESTAMP
+
+
+@pytest.mark.parametrize(("settings", "kept"), [({"message_timestamp_type": "LogAppendTime"}, 0x48), ({"compression_type": "gzip"}, 1)])
+def test_a_batch_that_is_changed_keeps_no_attribute_that_means_nothing(open_log: OpenLog, settings: dict[str, str], kept: int) -> None:
+    log = open_log(**settings)
+    data = batch(b"x")
+    log.append_as_leader(rebuild(read_header(data), data[61:], attributes=0x40C0, max_timestamp=NOW), 0)
+    assert read_header(log.read(0, 1000)).attributes == kept
+
+
 def test_a_client_cannot_give_append_times(open_log: OpenLog) -> None:
     log = open_log(message_timestamp_type="LogAppendTime")
     with pytest.raises(InvalidRecords) as error:
@@ -180,6 +219,26 @@ def test_a_repeat_is_acknowledged_at_its_old_offset(open_log: OpenLog) -> None:
     assert refusal(log, idempotent(0, 2)) == Errors.OUT_OF_ORDER_SEQUENCE_NUMBER
 
 
+def test_a_repeat_is_told_the_time_that_lies_in_the_log(open_log: OpenLog, clock: ManualClock) -> None:
+    log = open_log()
+    log.append_as_leader(idempotent(0, 2), 0)
+    assert log.append_as_leader(idempotent(0, 2), 0).append_time_ms == NOW
+    log.config = LogConfig(message_timestamp_type="LogAppendTime")
+    stamped_ms = log.append_as_leader(idempotent(2, 2), 0).append_time_ms
+    clock.advance(5_000)
+    assert log.append_as_leader(idempotent(2, 2), 0).append_time_ms == stamped_ms == clock.wall_ms() - 5_000
+
+
+def test_records_are_looked_at_before_sequences(open_log: OpenLog) -> None:
+    log = open_log()
+    keyless = build_batch([Record(0, NOW, None, b"")], producer_id=7, producer_epoch=0, base_sequence=0)
+    log.append_as_leader(keyless, 0)
+    log.config = LogConfig(cleanup_policy=frozenset({"compact"}))
+    assert refusal(log, keyless) == Errors.INVALID_RECORD
+    log.config = LogConfig(compression_type="gzip", max_message_bytes=1)
+    assert refusal(log, idempotent(5)) == Errors.MESSAGE_TOO_LARGE
+
+
 def test_gaps_and_replaced_producers_are_refused(open_log: OpenLog) -> None:
     log = open_log()
     log.append_as_leader(idempotent(5, 2, epoch=1), 0)
@@ -188,6 +247,18 @@ def test_gaps_and_replaced_producers_are_refused(open_log: OpenLog) -> None:
     assert refusal(log, idempotent(7, epoch=2)) == Errors.OUT_OF_ORDER_SEQUENCE_NUMBER
     log.append_as_leader(idempotent(0, epoch=2), 0)
     log.append_as_leader(idempotent(1, epoch=2), 0)
+
+
+def test_without_a_producer_id_or_an_epoch_no_order_is_asked_for(open_log: OpenLog) -> None:
+    log = open_log()
+    for sequence in (3, 9, 3):
+        assert not log.append_as_leader(idempotent(sequence, producer_id=-5), 0).duplicate
+    assert not log.producer_state.entries
+    for sequence in (3, 9, 5):
+        assert not log.append_as_leader(idempotent(sequence, epoch=-1), 0).duplicate
+    assert log.append_as_leader(idempotent(9, epoch=-1), 0).duplicate
+    log.append_as_leader(idempotent(4, epoch=0), 0)
+    assert refusal(log, idempotent(7, epoch=0)) == Errors.OUT_OF_ORDER_SEQUENCE_NUMBER
 
 
 def test_sequences_wrap(open_log: OpenLog) -> None:
@@ -345,9 +416,11 @@ def test_segments_roll_by_size_age_and_on_demand(open_log: OpenLog) -> None:
 
 
 def test_a_full_index_rolls(open_log: OpenLog) -> None:
-    log = open_log(index_interval_bytes=10, segment_index_bytes=24)
-    fill(log, 9, 10)
-    assert [segment.base_offset for segment in log.segments()] == [0, 8, 16]
+    log = open_log(index_interval_bytes=10, segment_index_bytes=36)
+    # Of one time, so that the time index has one entry whatever comes.
+    for _ in range(12):
+        log.append_as_leader(batch(b"x" * 10, b"y"), 0)
+    assert [segment.base_offset for segment in log.segments()] == [0, 10, 20]
 
 
 def test_retention_by_size_and_age(open_log: OpenLog, clock: ManualClock) -> None:
@@ -433,15 +506,16 @@ def test_flushing_moves_the_recovery_point_and_is_idle_when_clean(open_log: Open
     assert not syncs
     fill(log, 10)
     # What was rolled is on the disk already; here nothing is put off.
-    assert len(syncs) == log.segment_count - 1
+    rolled = 3 * (log.segment_count - 1)
+    assert len(syncs) == rolled, "a segment and its two indexes"
     assert log.recovery_point == log.segments()[-1].base_offset
     log.flush_inactive()
-    assert len(syncs) == log.segment_count - 1
+    assert len(syncs) == rolled
     log.flush()
-    assert len(syncs) == log.segment_count and log.recovery_point == 20
+    assert len(syncs) == rolled + 1 and log.recovery_point == 20
     log.flush()
     log.flush_inactive()
-    assert len(syncs) == log.segment_count
+    assert len(syncs) == rolled + 1
 
 
 def test_flush_messages_and_flush_ms(open_log: OpenLog, clock: ManualClock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def test_house_is_kept(house: House) -> None:
     append(manager, ORDERS, 30, LogConfig(segment_bytes=1000, retention_ms=1000))
     log = manager.get(ORDERS)
     assert log is not None
-    manager.start(high_watermark=lambda tp: 25, checkpoint_interval_ms=100, retention_check_interval_ms=2000)
+    manager.start(high_watermark=lambda tp: 25, checkpoint_interval_ms=100, start_offsets_interval_ms=300, retention_check_interval_ms=2000)
     house.clock.advance(100)
     boundary = log.segments()[-1].base_offset
     assert house.file("recovery-point-offset-checkpoint").read_text() == f"0\n1\norders 0 {boundary}\n"
@@ -145,12 +146,70 @@ def test_house_is_kept(house: House) -> None:
     house.clock.advance(1900)
     assert 0 < log.log_start_offset <= 25
     log.increment_log_start_offset(29)
-    house.clock.advance(100)
+    house.clock.advance(99)
+    assert " 29" not in house.file("log-start-offset-checkpoint").read_text()
+    house.clock.advance(1)
     assert house.file("log-start-offset-checkpoint").read_text() == "0\n1\norders 0 29\n"
     manager.abandon()
     assert house.clock.next_due_ms() is None
     again = house.open().get(ORDERS)
     assert again is not None and (again.log_start_offset, again.log_end_offset) == (29, 30)
+
+
+def test_intervals_begin_after_a_delay_and_without_one_a_thing_is_done_once(house: House) -> None:
+    manager = house.open()
+    append(manager, ORDERS, 30, LogConfig(segment_bytes=1000))
+    manager.start(high_watermark=lambda tp: None, checkpoint_interval_ms=0, initial_delay_ms=500)
+    house.clock.advance(499)
+    assert not house.file("recovery-point-offset-checkpoint").exists()
+    house.clock.advance(1)
+    written = recovery_points(house)[ORDERS]
+    append(manager, ORDERS, 30, LogConfig(segment_bytes=1000))
+    house.clock.advance(100_000)
+    assert recovery_points(house)[ORDERS] == written
+    manager.abandon()
+
+
+def test_producers_that_were_silent_too_long_are_forgotten_from_the_start_and_then_at_intervals(house: House) -> None:
+    def manager_that_checks() -> LogManager:
+        manager = house.open()
+        manager.start(high_watermark=lambda tp: None, producers_check_interval_ms=700, producer_id_expiration_ms=1000)
+        return manager
+
+    def known(manager: LogManager) -> list[int]:
+        log = manager.get(ORDERS)
+        assert log is not None
+        return list(log.producer_state.entries)
+
+    manager = manager_that_checks()
+    log = manager.get_or_create(ORDERS, TOPIC_ID, LogConfig())
+    log.append_as_leader(build_batch([Record(0, NOW, b"k", b"v")], producer_id=9, producer_epoch=0, base_sequence=0), 0)
+    house.clock.advance(700)
+    assert known(manager) == [9]
+    house.clock.advance(700)
+    assert known(manager) == []
+    later = house.clock.wall_ms()
+    log.append_as_leader(build_batch([Record(0, later, b"k", b"v")], producer_id=9, producer_epoch=0, base_sequence=0), 0)
+    manager.close(1)
+    manager = manager_that_checks()
+    assert known(manager) == [9]
+    manager.close(1)
+    house.clock.advance(1000)
+    assert known(manager_that_checks()) == []
+
+
+def test_a_stray_is_set_aside_and_stays(house: House) -> None:
+    manager = house.open()
+    append(manager, ORDERS, 3)
+    directory = manager.set_aside(ORDERS)
+    assert re.fullmatch(r"orders-0\.[0-9a-f]{32}-stray", directory.name)
+    assert manager.get(ORDERS) is None
+    append(manager, ORDERS, 1)
+    house.clock.advance(10_000_000)
+    manager.close(1)
+    again = house.open().get(ORDERS)
+    assert again is not None and again.log_end_offset == 1
+    assert len((directory / "00000000000000000000.log").read_bytes()) > 300
 
 
 def test_a_broken_checkpoint_stops_the_start(house: House) -> None:

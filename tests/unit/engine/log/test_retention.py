@@ -196,3 +196,25 @@ def test_old_records_roll_even_when_few_come(shelf: Shelf) -> None:
     shelf.put(NOW + 5102)
     assert shelf.log.segment_count == before + 2
     shelf.close()
+
+
+def test_a_full_time_index_rolls_too(tmp_path: Path) -> None:
+    clock = ManualClock(wall_ms=NOW)
+    config = LogConfig(index_interval_bytes=0, segment_index_bytes=60)
+    log = Log.open(tmp_path / "t-0", TopicPartition("t", 0), config, clock, storage=FileStorage())
+    for number in range(12):
+        log.append_as_leader(build_batch([Record(0, NOW + number, b"k", b"v")]), 0)
+    # Sixty bytes are five entries of the time index, the last of which belongs to the sealing; the first batch has none.
+    assert [segment.base_offset for segment in log.segments()] == [0, 5, 10]
+    assert len((tmp_path / "t-0" / "00000000000000000000.timeindex").read_bytes()) == 4 * 12
+    log.close()
+
+
+def test_records_without_a_time_do_not_age_a_segment_that_has_one(tmp_path: Path) -> None:
+    clock = ManualClock(wall_ms=NOW)
+    log = Log.open(tmp_path / "t-0", TopicPartition("t", 0), LogConfig(segment_ms=1000), clock, storage=FileStorage())
+    log.append_as_leader(build_batch([Record(0, NOW, b"k", b"v")]), 0)
+    clock.advance(2000)
+    log.append_as_leader(build_batch([Record(0, -1, b"k", b"v")]), 0)
+    assert log.segment_count == 1
+    log.close()

@@ -22,6 +22,7 @@ from kafkalab.engine.log.index import OffsetIndex, TimeIndex
 from kafkalab.engine.log.meta_properties import MetaProperties
 from kafkalab.engine.log.producer_state import CorruptSnapshot, ProducerState
 from kafkalab.engine.log.storage import FileStorage, StorageError
+from kafkalab.engine.record.batch import Record, build_batch, read_header
 
 # --- checkpoints ----------------------------------------------------------------------------------
 
@@ -226,6 +227,16 @@ def test_epochs_are_assigned_and_cut() -> None:
     assert epochs.latest == -1 and epochs.end_offset(0, 5) == (-1, -1) and epochs.epoch_at(3) == -1
 
 
+def test_epochs_before_the_log_start_go_when_one_begins_just_there() -> None:
+    epochs = LeaderEpochs([(0, 0), (1, 3), (2, 5)])
+    epochs.truncate_from_start(5)
+    assert epochs.entries == [(2, 5)] and epochs.dirty
+    assert epochs.end_offset(0, 9) == (0, 5), "not 3, which lies before the log start"
+    epochs.dirty = False
+    epochs.truncate_from_start(5)
+    assert epochs.entries == [(2, 5)] and not epochs.dirty
+
+
 # --- snapshots ------------------------------------------------------------------------------------
 
 
@@ -239,6 +250,14 @@ def test_kafkas_snapshot_is_read_and_written() -> None:
     assert entry.batches[-1] == (250, 299, 250, 299, 1_700_000_299_000)
     assert state.dump() == kafkas
     assert state.last_stable_offset(300) == 300, "no transaction is open"
+
+
+def test_a_batch_without_sequences_outlives_a_snapshot() -> None:
+    state = ProducerState()
+    data = build_batch([Record(0, 5, b"k", b"v")] * 2, producer_id=7, producer_epoch=1, transactional=True)
+    state.update(read_header(data), 40)
+    (entry,) = ProducerState.load(state.dump()).entries.values()
+    assert (entry.last_sequence, entry.batches[-1].first_offset, entry.batches[-1].last_offset) == (-1, 40, 41)
 
 
 @given(content=st.binary(max_size=200))

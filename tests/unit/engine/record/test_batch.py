@@ -203,9 +203,10 @@ def test_what_is_built_is_read_again(records: list[Record], codec: Codec, base_o
     assert list(iter_records(data)) == [record._replace(offset=base_offset + index) for index, record in enumerate(records)]
     assert values_of(data, 0, header) == [record.value or b"" for record in records]
     payload = records_payload(data, 0, header)
-    assert check_records(payload, header) == []
-    check_record_bounds(payload, header)
-    assert header.max_timestamp == max(record.timestamp for record in records)
+    largest = max(record.timestamp for record in records)
+    assert header.max_timestamp == largest
+    assert check_records(payload, header) == (max(-1, largest), False)
+    assert check_record_bounds(payload, header) == max(-1, largest)
 
 
 @given(records=RECORDS, data=st.data())
@@ -258,12 +259,36 @@ def test_the_walks_agree_on_how_records_end() -> None:
 def test_strides_follow_records_of_one_size_and_of_many(size: int) -> None:
     for sizes in ([size] * 200, [size + index % 2 for index in range(200)], [size] * 100 + [size + 1] + [size] * 99):
         data = build_batch([Record(0, TIMESTAMP, None, b"x" * length) for length in sizes])
-        check_record_bounds(data[HEADER_BYTES:], read_header(data))
+        assert check_record_bounds(data[HEADER_BYTES:], read_header(data)) == TIMESTAMP
+
+
+@given(
+    deltas=st.lists(st.one_of(st.integers(-70, 70), st.integers(-9000, 9000), st.just(2**40)), min_size=1, max_size=60),
+    times=st.integers(1, 9),
+    fill=st.integers(0, 1),
+)
+def test_the_largest_timestamp_is_found_wherever_it_is(deltas: list[int], times: int, fill: int) -> None:
+    records = [Record(0, TIMESTAMP + delta, None, b"x" * (40 + fill * (index % 7 == 0))) for index, delta in enumerate(deltas * times)]
+    data = build_batch(records)
+    payload, header = data[HEADER_BYTES:], read_header(data)
+    assert check_record_bounds(payload, header) == check_records(payload, header)[0] == TIMESTAMP + max(deltas)
+
+
+def test_records_shorter_than_any_are_refused() -> None:
+    header = read_header(_batch())._replace(record_count=30)
+    with pytest.raises(ApiError) as error:
+        check_record_bounds(b"\x08\x00\x00\x00\x01" * 30, header)
+    assert _code(error) == Errors.INVALID_RECORD
 
 
 def test_keys_and_timestamps_are_looked_at_where_asked() -> None:
     records = [Record(0, TIMESTAMP, b"k", b"v"), Record(0, TIMESTAMP - 5, None, b"v"), Record(0, TIMESTAMP + 5, b"", None)]
     data = build_batch(records)
     header = read_header(data)
-    refused = check_records(data[HEADER_BYTES:], header, keys_required=True, timestamp_min=TIMESTAMP)
-    assert [(index, error) for index, error, _ in refused] == [(1, Errors.INVALID_TIMESTAMP), (1, Errors.INVALID_RECORD)]
+    payload = data[HEADER_BYTES:]
+    assert check_records(payload, header) == (TIMESTAMP + 5, False)
+    assert check_records(payload, header, keys_required=True) == (TIMESTAMP + 5, True)
+    assert check_records(payload, header, timestamp_min=TIMESTAMP - 5) == (TIMESTAMP + 5, False)
+    assert check_records(payload, header, timestamp_min=TIMESTAMP - 4) == (TIMESTAMP + 5, True)
+    timeless = build_batch([Record(0, -1, b"k", b"v")])
+    assert check_records(timeless[HEADER_BYTES:], read_header(timeless), timestamp_min=TIMESTAMP) == (-1, False)

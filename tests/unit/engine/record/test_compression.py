@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import struct
 
 import cramjam
@@ -32,6 +33,19 @@ def test_levels(codec: Codec, level: int) -> None:
     assert decompress(codec, packed) == data
 
 
+def test_lz4_levels_differ_and_the_default_is_the_fast_compressor() -> None:
+    chance = random.Random(1)
+    data = b"".join(b'{"id":%d,"name":"user-%d"}' % (i, chance.randrange(10**6)) for i in range(8_000))
+    fast = compress(Codec.LZ4, data)
+    assert compress(Codec.LZ4, data, level=9) == fast
+    sizes = [len(compress(Codec.LZ4, data, level=level)) for level in (17, 8, 3)]
+    assert sizes[0] < sizes[1] < sizes[2] < len(fast)
+    for level in range(1, 18):
+        assert (
+            decompress(Codec.LZ4, compress(Codec.LZ4, data + bytes(100_000) + chance.randbytes(100_000), level=level))[:100] == data[:100]
+        )
+
+
 def test_snappy_is_read_framed_and_raw() -> None:
     data = b"xerial frames have blocks " * 5000
     framed = compress(Codec.SNAPPY, data)
@@ -41,12 +55,15 @@ def test_snappy_is_read_framed_and_raw() -> None:
 
 def test_lz4_frames_have_independent_blocks() -> None:
     # Java's reader refuses any other; the third header byte is the checksum of the two before it.
-    assert compress(Codec.LZ4, b"data" * 100)[:7] == bytes.fromhex("04224d18604082")
+    for level in (None, 3, 9):
+        assert compress(Codec.LZ4, b"data" * 100, level=level)[:7] == bytes.fromhex("04224d18604082")
+    with pytest.raises(ApiError, match="depend on each other") as error:
+        decompress(Codec.LZ4, bytes(cramjam.lz4.compress(b"linked blocks " * 10_000)))
+    assert error.value.error == Errors.INVALID_RECORD
 
 
 def test_frames_of_other_settings_are_read() -> None:
-    data = b"linked blocks, checksums " * 10_000
-    assert decompress(Codec.LZ4, bytes(cramjam.lz4.compress(data))) == data
+    data = b"several members " * 10_000
     assert decompress(Codec.GZIP, gzip.compress(data[:100]) + gzip.compress(data[100:])) == data
 
 

@@ -467,3 +467,26 @@ def test_what_lay_in_a_failed_directory_is_not_made_anew_though_the_metadata_doe
     world.create("orders", (1, 2))
     world.settle()
     assert manager.partition(tp) is not None
+
+
+def test_strays_are_set_aside_and_not_deleted(world: World) -> None:
+    world.create("kept", (1, 2))
+    world.create("gone", (1, 2))
+    world.create("nameless", (2,))
+    world.settle()
+    for topic in ("kept", "gone"):
+        answer = world.produce(1, topic, b"a record")
+        world.until(lambda answer=answer: answer.is_settled)
+    answer = world.produce(2, "nameless", b"a record")
+    world.until(lambda: answer.is_settled)
+    world.settle(600)
+    world.kill(2)
+    world.delete("gone")
+    folder = world.path / "2"
+    # What nobody says to be the topic's is not served as the topic's.
+    (folder / "nameless-0" / "partition.metadata").unlink()
+    world.boot(2)
+    world.settle(200_000)
+    names = sorted(path.name.partition(".")[0] + path.name[-6:] for path in folder.iterdir() if path.is_dir())
+    assert names == ["gone-0-stray", "kept-0kept-0", "nameless-0-stray", "nameless-0less-0"]
+    assert world.values(2, "kept") == [b"a record"] and world.values(2, "nameless") == []

@@ -36,6 +36,18 @@ def test_new_directories_are_formatted_and_keep_their_ids(tmp_path: Path, count:
     assert metadata_id == same_id == first.ids[first.metadata_dir] and first.ids == again.ids and len(set(first.ids.values())) == count
 
 
+def test_a_directory_of_before_directories_had_ids_gets_one_and_keeps_it(tmp_path: Path) -> None:
+    file = tmp_path / "meta.properties"
+    file.write_text("#\n#Mon Jan 01 00:00:00 UTC 2024\ncluster.id=c\nversion=1\nnode.id=1\n")
+    with pytest.raises(StorageError, match=r"directory\.id is missing"):
+        MetaProperties.read(file)
+    _, made = open_node(tmp_path, 1)
+    assert MetaProperties.read(file).directory_id == made
+    again = NodeDirectories(tmp_path, (tmp_path,))
+    assert again.open(FaultyStorage(), cluster_id="c", node_id=1, rng=Random("other")) == made
+    again.release()
+
+
 @pytest.mark.expects_warnings
 def test_each_but_the_first_may_fail(tmp_path: Path) -> None:
     before, _ = open_node(tmp_path, 3)
