@@ -150,11 +150,12 @@ class Invariants:
             overdue = self._silence.overdue(self._loader.image)
             if overdue is not None:
                 self._fail("fenced too late", overdue)
-        if node.image.offset == self._loader.image.offset and sim.metadata_log is not None:
-            start_offset = sim.metadata_log.log_start_offset
+        image = node.image
+        if image.offset == self._loader.image.offset and (log := node.metadata_log) is not None:
+            start_offset = log.log_start_offset
             if seen.image_checked != start_offset:
                 seen.image_checked = start_offset
-                self._check_image(sim.node_id, node.image)
+                self._check_image(sim.node_id, image)
         manager = node.replica_manager
         if manager is not None:
             known = seen.partitions
