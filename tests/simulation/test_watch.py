@@ -6,11 +6,18 @@ import uuid
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.replica.partition import Partition
+from kafkalab.engine.simulation.invariants import Invariants
+from kafkalab.engine.simulation.node import SimNode
+from kafkalab.engine.simulation.run import RunSettings, run_seed
 from kafkalab.engine.simulation.watch import ReplicaWatch
 
 BROKER = 7
+OUTLIVED = 10
+"""A seed in which a replica is of the past for a while, and cannot be checked."""
 
 
 def replica(index: int) -> Partition:
@@ -69,3 +76,32 @@ def test_those_of_a_life_that_is_over_are_nobodys() -> None:
     assert replicas.changed([new]) == [new]
     old.is_leader = True
     assert replicas.changed([new]) == []
+
+
+@pytest.mark.expects_warnings
+def test_whatever_differs_from_what_was_seen_last_is_looked_at_with_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Invariants.check
+    unsettled = 0
+
+    def check(self: Invariants, sim: SimNode) -> None:
+        nonlocal unsettled
+        original(self, sim)
+        seen = self._seen.get(sim.node_id)
+        manager = None if sim.node is None or sim.node.raft is None else sim.node.replica_manager
+        if seen is None or manager is None:
+            return
+        for one in manager.partitions():
+            last = seen.partitions[one]
+            is_same = (
+                (one.high_watermark, one.log.log_end_offset, one.leader_epoch) == (last.high_watermark, last.log_end, last.epoch)
+                and (one.is_leader, one.partition_epoch) == (last.is_leader, last.partition_epoch)
+                and one.isr is last.isr
+                and one.pending is last.pending
+            )
+            if not is_same:
+                unsettled += 1
+                assert one in seen.replicas._noted, f"{one.topic_partition} of broker {sim.node_id} would be passed over"
+
+    monkeypatch.setattr(Invariants, "check", check)
+    assert run_seed(OUTLIVED, RunSettings(minutes=0.3, kinds=("outlive",), is_wide=True)).is_right
+    assert unsettled
