@@ -202,6 +202,8 @@ def _run_all(options: SimulateOptions) -> Iterator[Outcomes]:
 
 
 def _begin_process() -> None:
+    # What is imported stays, and need not be looked at after each run.
+    gc.freeze()
     logging.getLogger("kafkalab.engine").setLevel(logging.CRITICAL + 1)
 
 

@@ -17,6 +17,7 @@ from kafkalab.engine.simulation.invariants import Invariants
 from kafkalab.engine.simulation.run import RunSettings, run_seed
 from kafkalab.engine.simulation.world import SimulationFailed, SimWorld
 from kafkalab.engine.telemetry.events import BrokerFenced, LinkCut, NodeKilled, PartitionChanged
+from kafkalab.engine.telemetry.levels import ConnectionKey, NodeKey, ReplicaKey
 
 pytestmark = pytest.mark.expects_warnings  # nodes that are killed and cut off are warned of
 
@@ -36,6 +37,18 @@ def test_a_cluster_starts_within_a_second_of_its_own_time() -> None:
     assert world.now_ms < 1_000.0
     assert world.active_controller() in world.controller_ids
     world.run_until(world.is_healthy)
+
+
+def test_levels_are_sampled_for_those_who_ask_and_change_nothing() -> None:
+    watched, unwatched = SimWorld(1), SimWorld(1)
+    levels = watched.sink.levels = {}
+    for world in (watched, unwatched):
+        world.start()
+        world.create_topic("t", 2)
+        world.run(2_000.0)
+    assert {ConnectionKey, NodeKey, ReplicaKey} <= {type(key) for key in levels}
+    assert watched.network.digest == unwatched.network.digest
+    assert watched.scheduler.steps == unwatched.scheduler.steps
 
 
 def test_a_combined_node_alone() -> None:

@@ -13,6 +13,8 @@ Kind = TypeVar("Kind", bound=Event)
 class RecordingSink:
     """Events in their order, and of each level the last word: None where it was taken away."""
 
+    keeps_levels = True
+
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.levels: dict[LevelKey, Level | None] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 THRESHOLDS: Final = (20_000, 20, 100)
@@ -17,3 +19,14 @@ def collect_rarely() -> None:
     """
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
+
+
+@contextmanager
+def collecting_rarely() -> Iterator[None]:
+    """The same for a while, in a process that does something else afterwards: nothing is left out."""
+    before = gc.get_threshold()
+    gc.set_threshold(*THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

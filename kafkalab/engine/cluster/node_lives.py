@@ -58,6 +58,8 @@ GONE: Final = frozenset({NodeState.NEW, NodeState.STOPPED, NodeState.KILLED, Nod
 class _NodeSink:
     """One life of a node as seen by the hub: what comes after its end is not heard."""
 
+    keeps_levels = True
+
     def __init__(self, hub: TelemetryHub, true_time: Callable[[Event], Event]) -> None:
         self._hub = hub
         self._true_time = true_time

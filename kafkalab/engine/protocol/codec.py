@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from types import EllipsisType, NoneType, UnionType
-from typing import Any, Final, Protocol, Union, cast, get_args, get_origin
+from typing import Any, Final, Protocol, Union, get_args, get_origin
 
 from kio.index import load_request_schema, load_response_schema
 
@@ -50,6 +50,7 @@ _Writer = Callable[[list[Any], Body], None]
 
 JOIN_BELOW_BYTES: Final = 16_384
 """Chunks smaller than this are copied together; larger ones go to the socket as they are."""
+UUIDS_KEPT_MAX: Final = 4096
 
 
 class DecodeError(Exception):
@@ -113,6 +114,12 @@ def _skip_tags(data: bytes, pos: int) -> int:
     return pos
 
 
+@lru_cache(maxsize=UUIDS_KEPT_MAX)
+def _uuid(raw: bytes) -> uuid.UUID:
+    # Ids of topics come again with each fetch, and making one costs as much as reading a partition.
+    return uuid.UUID(bytes=raw)
+
+
 def _bad_length(what: str, length: int) -> DecodeError:
     return DecodeError(f"{what} has a length of {length}, which its bytes do not bear out")
 
@@ -135,6 +142,15 @@ _FIXED: Final[Mapping[str, str]] = {
     "timedelta_i64": "q",
     "datetime_i64": "q",
 }
+
+
+ARRAY_STRUCTS: Final = 16
+"""So long arrays of plain numbers have a struct each: replicas, ISRs and partition numbers are short."""
+
+
+@cache
+def _array_structs(letter: str) -> tuple[struct.Struct, ...]:
+    return tuple(struct.Struct(f">{n}{letter}") for n in range(ARRAY_STRUCTS))
 
 
 class _FieldShape:
@@ -278,7 +294,7 @@ def _read_value(
         source.add(depth, f"{target}, pos = {reader}(data, pos)")
     elif kind == "uuid":
         source.add(depth, "raw = data[pos:pos + 16]", "if len(raw) != 16: raise bad_length('uuid', len(raw))", "pos += 16")
-        source.add(depth, f"{target} = None if raw == ZERO else UUID(bytes=raw)")
+        source.add(depth, f"{target} = None if raw == ZERO else uuid_of(raw)")
     elif kind in _FIXED:
         letter = _FIXED[kind]
         unpack = source.bind("unpack", struct.Struct(f">{letter}").unpack_from)
@@ -298,7 +314,14 @@ def _read_field(source: _Source, depth: int, shape: _FieldShape, target: str, *,
         _read_value(source, depth, shape, target, flexible=flexible, newest=newest)
         return
     _read_length(source, depth, shape, flexible=flexible, array=True, nullable=shape.nullable)
-    source.add(depth, f"if n < 0: {target} = None", "else:", "    items = []", "    for _ in range(n):")
+    source.add(depth, f"if n < 0: {target} = None", "else:")
+    letter = _FIXED.get(shape.kafka_type)
+    if letter is not None:
+        unpack = source.bind("unpack", tuple(one.unpack_from for one in _array_structs(letter)))
+        source.add(depth + 1, f"{target} = {unpack}[n](data, pos) if n < {ARRAY_STRUCTS} else unpack_from(f'>{{n}}{letter}', data, pos)")
+        source.add(depth + 1, f"pos += n * {struct.calcsize(letter)}")
+        return
+    source.add(depth + 1, "items = []", "for _ in range(n):")
     _read_value(source, depth + 2, shape, "item", flexible=flexible, newest=newest, element=True)
     source.add(depth + 2, "items.append(item)")
     source.add(depth + 1, f"{target} = tuple(items)")
@@ -320,10 +343,11 @@ def _compile_reader(entity: Schema, newest: Schema | None) -> _Reader:
     source.names.update(
         INT16=struct.Struct(">h").unpack_from,
         INT32=struct.Struct(">i").unpack_from,
+        unpack_from=struct.unpack_from,
         read_uvarint=read_uvarint,
         bad_length=_bad_length,
         skip_tags=_skip_tags,
-        UUID=uuid.UUID,
+        uuid_of=_uuid,
         ZERO=bytes(16),
         DecodeError=DecodeError,
     )
@@ -346,15 +370,17 @@ def _compile_reader(entity: Schema, newest: Schema | None) -> _Reader:
             if shape.entity and not shape.is_array and default is not None:
                 default = _from_dict(shape.entity, default)
             source.add(1, f"f_{shape.name} = {source.bind('default', default)}")
-        source.add(1, "count, pos = read_uvarint(data, pos)", "last = -1", "for _ in range(count):")
-        source.add(2, "tag, pos = read_uvarint(data, pos)", "if tag <= last: raise DecodeError(f'tag {tag} follows tag {last}')")
-        source.add(2, "last = tag", "length, pos = read_uvarint(data, pos)", "end = pos + length")
-        source.add(2, "if end > size: raise bad_length(f'tag {tag}', length)")
+        # Most messages have none of them.
+        source.add(1, "if data[pos] == 0: pos += 1", "else:")
+        source.add(2, "count, pos = read_uvarint(data, pos)", "last = -1", "for _ in range(count):")
+        source.add(3, "tag, pos = read_uvarint(data, pos)", "if tag <= last: raise DecodeError(f'tag {tag} follows tag {last}')")
+        source.add(3, "last = tag", "length, pos = read_uvarint(data, pos)", "end = pos + length")
+        source.add(3, "if end > size: raise bad_length(f'tag {tag}', length)")
         for index, shape in enumerate(tagged):
-            source.add(2, f"{'el' if index else ''}if tag == {shape.tag}:")
-            _read_field(source, 3, shape, f"f_{shape.name}", flexible=True, newest=newest_entities.get(shape.name))
-            source.add(3, "if pos != end: raise bad_length(f'tag {tag}', length)")
-        source.add(2, "pos = end")
+            source.add(3, f"{'el' if index else ''}if tag == {shape.tag}:")
+            _read_field(source, 4, shape, f"f_{shape.name}", flexible=True, newest=newest_entities.get(shape.name))
+            source.add(4, "if pos != end: raise bad_length(f'tag {tag}', length)")
+        source.add(3, "pos = end")
     cls = source.bind("cls", _class_of(entity, newest))
     source.add(1, f"return {cls}({', '.join(f'f_{shape.name}' for shape in shapes)}), pos")
     reader: _Reader = source.compile("read")
@@ -402,6 +428,11 @@ def _write_field(source: _Source, depth: int, shape: _FieldShape, value: str, *,
     source.add(depth, f"if {value} is None: {null}", "else:")
     source.add(depth + 1, f"n = len({value})")
     source.add(depth + 1, "put(UVARINTS[n + 1] if n < 16000 else uvarint(n + 1))" if flexible else "put(INT32(n))")
+    letter = _FIXED.get(shape.kafka_type)
+    if letter is not None:
+        pack = source.bind("pack", tuple(one.pack for one in _array_structs(letter)))
+        source.add(depth + 1, f"put({pack}[n](*{value}) if n < {ARRAY_STRUCTS} else pack(f'>{{n}}{letter}', *{value}))")
+        return
     source.add(depth + 1, f"for item in {value}:")
     _write_value(source, depth + 2, shape, "item", flexible=flexible, element=True)
 
@@ -422,6 +453,7 @@ def _compile_writer(entity: Schema) -> _Writer:
     source.names.update(
         INT16=struct.Struct(">h").pack,
         INT32=struct.Struct(">i").pack,
+        pack=struct.pack,
         uvarint=uvarint,
         UVARINTS=_UVARINTS,
         ZERO=bytes(16),
@@ -436,17 +468,22 @@ def _compile_writer(entity: Schema) -> _Writer:
     source.add(0, "def write(out, body):", "    put = out.append", "    get = body.get")
     regular = [shape for shape in shapes if shape.tag is None]
     tagged = sorted((shape for shape in shapes if shape.tag is not None), key=lambda shape: shape.tag or 0)
+    has_end = not flexible or bool(tagged)
     for letters, run in _runs(regular):
         if letters:
+            if not has_end and run[-1] is regular[-1]:
+                # What says that no tags follow is a zero, as padding is.
+                letters += "x"
+                has_end = True
             pack = source.bind("pack", struct.Struct(letters).pack)
             source.add(1, f"put({pack}({', '.join(_value_of(source, shape) for shape in run)}))")
             continue
         for shape in run:
             source.add(1, f"value = {_value_of(source, shape)}")
             _write_field(source, 1, shape, "value", flexible=flexible)
-    if flexible and not tagged:
+    if not has_end:
         source.add(1, "put(ZERO_LENGTH)")
-    elif flexible:
+    elif flexible and tagged:
         source.add(1, "tags = []")
         for shape in tagged:
             default = source.bind("default", shape.default)
@@ -457,9 +494,13 @@ def _compile_writer(entity: Schema) -> _Writer:
             writer = source.bind("write", inner.compile("write"))
             source.add(1, f"value = get({shape.name!r}, {default})")
             # An empty array is what is left out, but where null is.
-            given = ("value is not None" if shape.default is None else "value") if shape.is_array else f"value != {default}"
+            given = (
+                ("value is not None" if shape.default is None else "value")
+                if shape.is_array
+                else f"value is not {default} and value != {default}"
+            )
             source.add(1, f"if {given}: write_tag(tags, {shape.tag}, {writer}, value)")
-        source.add(1, "put(uvarint(len(tags)))", "out.extend(tags)")
+        source.add(1, "if tags:", "    put(uvarint(len(tags)))", "    out.extend(tags)", "else: put(ZERO_LENGTH)")
     writer_function: _Writer = source.compile("write")
     return writer_function
 
@@ -589,33 +630,29 @@ def read_response_header(api_key: int, version: int, frame: bytes) -> tuple[int,
     """
     try:
         (correlation_id,) = _CORRELATION.unpack_from(frame, 0)
-        pos = _skip_tags(frame, 4) if _flexible_response_header(api_key, version) else 4
+        pos = 4
+        if _flexible_response_header(api_key, version):
+            pos = 5 if frame[4] == 0 else _skip_tags(frame, 4)
     except (struct.error, IndexError) as e:
         raise DecodeError("a response ends within its header") from e
     return correlation_id, pos
 
 
-def _frame(out: list[Chunk]) -> list[Chunk]:
+def _frame(out: list[Any]) -> list[Any]:
     """Put the size in front, and copy small chunks together."""
-    size = 0
-    large = False
-    for chunk in out:
-        n = len(chunk)
-        size += n
-        if n >= JOIN_BELOW_BYTES:
-            large = True
+    size = sum(map(len, out))
     out[0] = _CORRELATION.pack(size)
-    if not large:
-        return [b"".join(cast(list[Buffer], out))]
-    joined: list[Chunk] = []
-    small: list[Buffer] = []
+    if size < JOIN_BELOW_BYTES or not any(len(chunk) >= JOIN_BELOW_BYTES for chunk in out):
+        return [b"".join(out)]
+    joined: list[Any] = []
+    small: list[Any] = []
     for chunk in out:
         if len(chunk) >= JOIN_BELOW_BYTES:
             joined.append(b"".join(small))
             joined.append(chunk)
             small = []
         else:
-            small.append(cast(Buffer, chunk))
+            small.append(chunk)
     if small:
         joined.append(b"".join(small))
     return joined
@@ -624,7 +661,7 @@ def _frame(out: list[Chunk]) -> list[Chunk]:
 def encode_response(api_key: int, version: int, correlation_id: int, body: Body) -> list[Any]:
     """A whole response frame, its size included, as chunks (:data:`Chunk`) to be sent in order."""
     header = _CORRELATION.pack(correlation_id)
-    out: list[Chunk] = [b"", header + b"\x00" if _flexible_response_header(api_key, version) else header]
+    out: list[Any] = [b"", header + b"\x00" if _flexible_response_header(api_key, version) else header]
     _response_writer(api_key, version)(out, body)
     return _frame(out)
 
@@ -633,9 +670,9 @@ def encode_request(api_key: int, version: int, correlation_id: int, client_id: s
     """A whole request frame, its size included, as chunks to be sent in order."""
     name = client_id.encode()
     header = _REQUEST_HEADER.pack(api_key, version, correlation_id, len(name)) + name
-    out: list[Chunk] = [b"", header + b"\x00" if _flexible_request(api_key, version) else header]
+    out: list[Any] = [b"", header + b"\x00" if _flexible_request(api_key, version) else header]
     _request_writer(api_key, version)(out, body)
-    return cast(list[Buffer], _frame(out))
+    return _frame(out)
 
 
 def encode_request_body(api_key: int, version: int, body: Body) -> bytes:
@@ -654,4 +691,4 @@ def encode_response_body(api_key: int, version: int, body: Body) -> bytes:
 
 def frame_size(chunks: Sequence[Chunk]) -> int:
     """Bytes of a frame given as chunks."""
-    return sum(len(chunk) for chunk in chunks)
+    return sum(map(len, chunks))

@@ -148,6 +148,10 @@ class _Link(asyncio.Protocol):
         self._transport = None
         self.fail("hung up")
 
+    def overdue(self, api_key: ApiKey, timeout_ms: float) -> None:
+        """An answer did not come in time."""
+        self.fail(f"did not answer {api_key.name} in {timeout_ms:.0f} ms")
+
     def fail(self, why: str) -> None:
         """Drop the connection; every request that waits has failed."""
         if self.is_gone:
@@ -215,7 +219,7 @@ class NodeNetwork:
             self._connecting[task] = None
             task.add_done_callback(lambda done: self._connecting.pop(done, None))
         link.send(waiting, codec.encode_request(api_key, version, correlation_id, self._client_id, body))
-        waiting.timer = self._loop.call_later(timeout_ms / 1000, link.fail, f"did not answer {api_key.name} in {timeout_ms:.0f} ms")
+        waiting.timer = self._loop.call_later(timeout_ms / 1000, link.overdue, api_key, timeout_ms)
 
     @property
     def connections(self) -> Collection[_Link]:

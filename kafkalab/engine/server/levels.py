@@ -78,6 +78,9 @@ class LevelSampler:
         dirty, self._dirty = self._dirty, []
         for connection in dirty:
             connection.is_dirty = False
+        if not self._sink.keeps_levels:
+            return
+        for connection in dirty:
             self._sink.level(ConnectionKey(self._node_id, connection.info.id), self._level(connection))
         totals = list(self._gone)
         for connection in self._live:

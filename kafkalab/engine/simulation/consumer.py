@@ -70,11 +70,10 @@ class SimConsumer(SimClient):
             known = leaders.get(place)
             if known is None or known[0] < 0 or place in self._resetting:
                 self._wait()
-            else:
+            elif known[0] not in self._fetching:
                 by_leader.setdefault(known[0], {})[place] = (position, known[1])
         for leader, wanted in by_leader.items():
-            if leader not in self._fetching:
-                self._fetch(leader, wanted)
+            self._fetch(leader, wanted)
 
     def _wait(self) -> None:
         if not self._is_waiting:

@@ -38,6 +38,7 @@ from kafkalab.engine.raft.quorum_state import ElectionState
 from kafkalab.engine.simulation.committed import READ_BYTES, CommittedLog, CompactedLog
 from kafkalab.engine.simulation.retention import RetentionWatch
 from kafkalab.engine.simulation.silence import SilenceWatch
+from kafkalab.engine.simulation.watch import ReplicaWatch, WatchedReplicas
 from kafkalab.engine.telemetry.events import Event, RaftStateChanged, SegmentsDeleted, VoteAnswered
 
 if TYPE_CHECKING:
@@ -58,10 +59,11 @@ _Key = tuple[uuid.UUID, int]
 class _Seen:
     """What was seen last of one node's present life."""
 
-    __slots__ = ("image_checked", "life", "partitions", "raft", "raft_checked")
+    __slots__ = ("image_checked", "life", "partitions", "raft", "raft_checked", "replicas")
 
-    def __init__(self, life: int) -> None:
+    def __init__(self, life: int, replicas: WatchedReplicas) -> None:
         self.life = life
+        self.replicas = replicas
         self.image_checked = -1
         """The start of the metadata log when the image was compared last: who takes a snapshot begins it anew."""
         self.raft: tuple[Any, ...] = ()
@@ -95,6 +97,7 @@ class Invariants:
         self._world = world
         self._unclean = unclean
         self._seen: dict[int, _Seen] = {}
+        self._watch = ReplicaWatch()
         self._quorum_leaders: dict[int, int] = {}
         self._votes: dict[tuple[int, int], int] = {}
         self._granted: dict[tuple[int, int], int] = {}
@@ -140,22 +143,23 @@ class Invariants:
             return
         seen = self._seen.get(sim.node_id)
         if seen is None or seen.life != sim.lives:
-            seen = self._seen[sim.node_id] = _Seen(sim.lives)
+            seen = self._seen[sim.node_id] = _Seen(sim.lives, self._watch.begin_life(sim.node_id))
         now = (raft.epoch, raft.is_leader, raft.high_watermark)
         if now != seen.raft:
             self._check_raft(sim, raft, seen, now)
             overdue = self._silence.overdue(self._loader.image)
             if overdue is not None:
                 self._fail("fenced too late", overdue)
-        if node.image.offset == self._loader.image.offset and sim.metadata_log is not None:
-            start_offset = sim.metadata_log.log_start_offset
+        image = node.image
+        if image.offset == self._loader.image.offset and (log := node.metadata_log) is not None:
+            start_offset = log.log_start_offset
             if seen.image_checked != start_offset:
                 seen.image_checked = start_offset
-                self._check_image(sim.node_id, node.image)
+                self._check_image(sim.node_id, image)
         manager = node.replica_manager
         if manager is not None:
             known = seen.partitions
-            for partition in manager.partitions():
+            for partition in seen.replicas.changed(manager.partitions()):
                 last = known.get(partition)
                 if last is None:
                     last = known[partition] = _SeenPartition((partition.topic_id, partition.topic_partition[1]))
@@ -169,11 +173,15 @@ class Invariants:
                     and partition.pending is last.pending
                 ):
                     continue
+                is_checked = False
                 try:
-                    self._check_partition(sim, partition, last.key, last)
+                    is_checked = self._check_partition(sim, partition, last.key, last)
                 except ApiError as e:
                     if not sim.storage.faults.active:
                         self._fail("unreadable", f"{partition.topic_partition} on broker {sim.node_id}: {e}")
+                if not is_checked:
+                    # It may be with the next step, though nothing about the replica changes any more.
+                    seen.replicas.note(partition)
 
     # --- the quorum ------------------------------------------------------------------------------------
 
@@ -448,6 +456,7 @@ class Invariants:
         for seen in self._seen.values():
             for partition in [partition for partition, last in seen.partitions.items() if last.key == key]:
                 del seen.partitions[partition]
+                seen.replicas.note(partition)
 
     # --- readers ---------------------------------------------------------------------------------------
 
@@ -471,9 +480,10 @@ class Invariants:
             not partition.is_leader and (registration is None or sim.node_id not in registration.isr)
         )
 
-    def _check_partition(self, sim: SimNode, partition: Partition, key: _Key, last: _SeenPartition) -> None:
+    def _check_partition(self, sim: SimNode, partition: Partition, key: _Key, last: _SeenPartition) -> bool:
+        """Tells whether it could be."""
         if key in self._anew and self._is_of_the_past(sim, partition, key):
-            return
+            return False
         name = f"{partition.topic_partition} on broker {sim.node_id}"
         log = partition.log
         high_watermark, log_end = partition.high_watermark, log.log_end_offset
@@ -526,6 +536,7 @@ class Invariants:
         last.isr = partition.isr
         last.partition_epoch = partition.partition_epoch
         last.pending = partition.pending
+        return True
 
     def _compare_committed(self, committed: CommittedLog, key: _Key, log: Any, before: int, high_watermark: int, name: str) -> None:
         """What lies between two high watermarks of a replica is what is committed there."""

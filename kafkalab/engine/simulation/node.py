@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -107,7 +108,7 @@ class SimNode:
             self._network.power_on(self.node_id)
         loop = self.loop = SimLoop(self._scheduler, self._network, self.node_id, self.spec.host, self._raised)
         if self.on_step is not None:
-            loop.on_step = self._stepped
+            loop.on_step = partial(self.on_step, self)
         machine = sim_machine(loop, Random(self._rng.getrandbits(64)), self.storage, self.offset_ms, self.lives, self._voted)
         loop.run(self._boot, (loop, machine))
 
@@ -125,10 +126,6 @@ class SimNode:
     def _voted(self, state: ElectionState) -> None:
         if self.on_vote is not None:
             self.on_vote(self, state)
-
-    def _stepped(self) -> None:
-        if self.on_step is not None:
-            self.on_step(self)
 
     def _end(self) -> None:
         loop, self.loop, self.node = self.loop, None, None

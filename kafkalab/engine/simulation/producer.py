@@ -89,6 +89,8 @@ class SimProducer(SimClient):
         self.topics = tuple(sorted({topic for topic, _ in places}))
         self._producer_id = -1 if not is_idempotent else None
         self._sent = 0
+        self._open_batches = 0
+        """Of which it is not known what became of them."""
         self._is_stopped = False
         self.unexpected: list[str] = []
         """Refusals that no producer may get."""
@@ -104,7 +106,7 @@ class SimProducer(SimClient):
     @property
     def is_done(self) -> bool:
         """Whether of everything is known what became of it."""
-        return self._is_stopped and not any(lane.queue or lane.in_flight or lane.failed for lane in self._lanes.values())
+        return self._is_stopped and not self._open_batches
 
     def _begin(self) -> None:
         if self._producer_id is None:
@@ -137,6 +139,7 @@ class SimProducer(SimClient):
             sends.append(send)
             lane.order += 1
         lane.queue.append(_Batch(sends, now_ms + self.delivery_timeout_ms))
+        self._open_batches += 1
         self._push(lane)
         self.later(self._interval_ms * count * (0.5 + self.rng.random()), self._tick)
 
@@ -269,12 +272,14 @@ class SimProducer(SimClient):
             self._settle(lane.queue.popleft(), Outcome.FAILED)
 
     def _succeeded(self, batch: _Batch, base_offset: int) -> None:
+        self._open_batches -= 1
         for index, send in enumerate(batch.sends):
             send.outcome = Outcome.OK
             send.offset = base_offset + index if base_offset >= 0 else -1
             send.done_ms = self.clock.now_ms()
 
     def _settle(self, batch: _Batch, outcome: Outcome) -> None:
+        self._open_batches -= 1
         for send in batch.sends:
             send.outcome = outcome
             send.done_ms = self.clock.now_ms()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from kafkalab.engine.cluster.collector import collecting_rarely
 from kafkalab.engine.simulation.clients import SimConsumer, SimMember, SimProducer
 from kafkalab.engine.simulation.extras import (
     COMPACTED,
@@ -165,7 +166,8 @@ def run_seed(seed: int, settings: RunSettings = RunSettings(), episodes: Sequenc
         outcomes.notes.append((world.now_ms, what))
 
     try:
-        _run(world, history, outcomes, settings, rng, for_ms, tell, invariants, topics)
+        with collecting_rarely():
+            _run(world, history, outcomes, settings, rng, for_ms, tell, invariants, topics)
         invariants.check_images()
         invariants.check_logs()
     except SimulationFailed as failure:

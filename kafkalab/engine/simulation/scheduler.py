@@ -6,13 +6,16 @@ they were asked for within one node.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from kafkalab.engine.simulation.loop import SimLoop
+
+CANCELLED_MAX: Final = 256
+"""Most timers are cancelled long before they are due. With more of them than this, and than others, the list is cleared."""
 
 
 class Handle:
@@ -28,8 +31,10 @@ class Handle:
 
     def cancel(self) -> None:
         """Forget it; harmless when it was done."""
-        self.callback = None
-        self.args = ()
+        if self.callback is not None:
+            self.callback = None
+            self.args = ()
+            self.loop.scheduler.cancelled += 1
 
     def cancelled(self) -> bool:
         """Whether it was cancelled."""
@@ -49,6 +54,8 @@ class Scheduler:
         """Events that have run."""
         self.touched: SimLoop | None = None
         """The loop that did something last."""
+        self.cancelled = 0
+        """Of what was asked for, since the list was cleared last."""
         self._rng = rng
         self._heap: list[tuple[float, float, int, Handle]] = []
         self._sequence = 0
@@ -61,14 +68,21 @@ class Scheduler:
         """Have a loop do something at an instant; the past is now."""
         handle = Handle(when_ms, loop, callback, args)
         self._sequence = sequence = self._sequence + 1
-        heapq.heappush(self._heap, (when_ms, loop.tie, sequence, handle))
+        heappush(self._heap, (when_ms, loop.tie, sequence, handle))
+        if self.cancelled > CANCELLED_MAX and self.cancelled * 2 > len(self._heap):
+            self._clear()
         return handle
+
+    def _clear(self) -> None:
+        self._heap[:] = [entry for entry in self._heap if entry[3].callback is not None]
+        heapify(self._heap)
+        self.cancelled = 0
 
     def next_ms(self) -> float | None:
         """When the next event is due; None when nothing ever happens again."""
         heap = self._heap
         while heap and heap[0][3].callback is None:
-            heapq.heappop(heap)
+            heappop(heap)
         return heap[0][0] if heap else None
 
     def step(self, until_ms: float) -> bool:
@@ -79,12 +93,12 @@ class Scheduler:
             handle = entry[3]
             callback = handle.callback
             if callback is None:
-                heapq.heappop(heap)
+                heappop(heap)
                 continue
             when_ms = entry[0]
             if when_ms > until_ms:
                 break
-            heapq.heappop(heap)
+            heappop(heap)
             if when_ms > self.now_ms:
                 self.now_ms = when_ms
             self.steps += 1

@@ -31,6 +31,11 @@ class SimSink:
         """The latest levels, for those who set this to a dict before the start."""
         self.watchers: list[Callable[[Event], None]] = []
 
+    @property
+    def keeps_levels(self) -> bool:
+        """Whether somebody has asked for them."""
+        return self.levels is not None
+
     def emit(self, event: Event) -> None:
         """Record a happening."""
         if len(self.happenings) == EVENTS_KEPT_MAX:

@@ -21,6 +21,10 @@ EVENTS_KEPT_MAX: Final = 65_536
 class TelemetrySink(Protocol):
     """Where the engine puts what it noticed. Neither call waits or raises."""
 
+    @property
+    def keeps_levels(self) -> bool:
+        """Whether anybody can ever look at a level: where nobody can, whoever samples many need not."""
+
     def emit(self, event: Event) -> None:
         """Record a happening."""
 
@@ -30,6 +34,8 @@ class TelemetrySink(Protocol):
 
 class NullSink:
     """A sink for cores under test that nobody watches."""
+
+    keeps_levels = False
 
     def emit(self, event: Event) -> None:
         """Forget it."""
@@ -81,6 +87,8 @@ class Reader:
 
 class TelemetryHub:
     """Collects events and levels of all nodes and hands them to readers."""
+
+    keeps_levels = True
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -105,6 +105,18 @@ def test_an_array_length_that_lies_is_refused_before_anything_is_made(declared: 
         codec.decode_request(ApiKey.METADATA, 1, raw)
 
 
+@pytest.mark.parametrize("count", [0, 1, codec.ARRAY_STRUCTS - 1, codec.ARRAY_STRUCTS, 1_000])
+@pytest.mark.parametrize("version", [8, 12])
+def test_arrays_of_numbers_have_any_length_and_their_bytes_must_be_there(version: int, count: int) -> None:
+    numbers = tuple(range(-3, count - 3))
+    partition = {"partition_index": 1, "leader_id": 2, "replica_nodes": numbers, "isr_nodes": numbers, "offline_replicas": ()}
+    raw = codec.encode_response_body(ApiKey.METADATA, version, {"topics": [{"name": "t", "partitions": [partition]}]})
+    told = codec.decode_response(ApiKey.METADATA, version, raw).topics[0].partitions[0]
+    assert (told.replica_nodes, told.isr_nodes, told.offline_replicas) == (numbers, numbers, ())
+    with pytest.raises(codec.DecodeError):
+        codec.decode_response(ApiKey.METADATA, version, raw[: raw.rindex(struct.pack(f">{count}i", *numbers)) + 4 * count - 1])
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(EVERY_VERSION), st.binary(max_size=200), st.data())
 def test_rubbish_is_a_decode_error_and_nothing_else(which: tuple[ApiKey, int], noise: bytes, data: st.DataObject) -> None:
