@@ -38,7 +38,6 @@ from kafkalab.engine.raft.quorum_state import ElectionState
 from kafkalab.engine.simulation.committed import READ_BYTES, CommittedLog, CompactedLog
 from kafkalab.engine.simulation.retention import RetentionWatch
 from kafkalab.engine.simulation.silence import SilenceWatch
-from kafkalab.engine.simulation.watch import ReplicaWatch, WatchedReplicas
 from kafkalab.engine.telemetry.events import Event, RaftStateChanged, SegmentsDeleted, VoteAnswered
 
 if TYPE_CHECKING:
@@ -59,11 +58,10 @@ _Key = tuple[uuid.UUID, int]
 class _Seen:
     """What was seen last of one node's present life."""
 
-    __slots__ = ("image_checked", "life", "partitions", "raft", "raft_checked", "replicas")
+    __slots__ = ("image_checked", "life", "partitions", "raft", "raft_checked")
 
-    def __init__(self, life: int, replicas: WatchedReplicas) -> None:
+    def __init__(self, life: int) -> None:
         self.life = life
-        self.replicas = replicas
         self.image_checked = -1
         """The start of the metadata log when the image was compared last: who takes a snapshot begins it anew."""
         self.raft: tuple[Any, ...] = ()
@@ -97,7 +95,6 @@ class Invariants:
         self._world = world
         self._unclean = unclean
         self._seen: dict[int, _Seen] = {}
-        self._watch = ReplicaWatch()
         self._quorum_leaders: dict[int, int] = {}
         self._votes: dict[tuple[int, int], int] = {}
         self._granted: dict[tuple[int, int], int] = {}
@@ -143,7 +140,7 @@ class Invariants:
             return
         seen = self._seen.get(sim.node_id)
         if seen is None or seen.life != sim.lives:
-            seen = self._seen[sim.node_id] = _Seen(sim.lives, self._watch.begin_life(sim.node_id))
+            seen = self._seen[sim.node_id] = _Seen(sim.lives)
         now = (raft.epoch, raft.is_leader, raft.high_watermark)
         if now != seen.raft:
             self._check_raft(sim, raft, seen, now)
@@ -159,7 +156,7 @@ class Invariants:
         manager = node.replica_manager
         if manager is not None:
             known = seen.partitions
-            for partition in seen.replicas.changed(manager.partitions()):
+            for partition in manager.partitions():
                 last = known.get(partition)
                 if last is None:
                     last = known[partition] = _SeenPartition((partition.topic_id, partition.topic_partition[1]))
@@ -173,15 +170,11 @@ class Invariants:
                     and partition.pending is last.pending
                 ):
                     continue
-                is_checked = False
                 try:
-                    is_checked = self._check_partition(sim, partition, last.key, last)
+                    self._check_partition(sim, partition, last.key, last)
                 except ApiError as e:
                     if not sim.storage.faults.active:
                         self._fail("unreadable", f"{partition.topic_partition} on broker {sim.node_id}: {e}")
-                if not is_checked:
-                    # It may be with the next step, though nothing about the replica changes any more.
-                    seen.replicas.note(partition)
 
     # --- the quorum ------------------------------------------------------------------------------------
 
@@ -456,7 +449,6 @@ class Invariants:
         for seen in self._seen.values():
             for partition in [partition for partition, last in seen.partitions.items() if last.key == key]:
                 del seen.partitions[partition]
-                seen.replicas.note(partition)
 
     # --- readers ---------------------------------------------------------------------------------------
 
@@ -480,10 +472,9 @@ class Invariants:
             not partition.is_leader and (registration is None or sim.node_id not in registration.isr)
         )
 
-    def _check_partition(self, sim: SimNode, partition: Partition, key: _Key, last: _SeenPartition) -> bool:
-        """Tells whether it could be."""
+    def _check_partition(self, sim: SimNode, partition: Partition, key: _Key, last: _SeenPartition) -> None:
         if key in self._anew and self._is_of_the_past(sim, partition, key):
-            return False
+            return
         name = f"{partition.topic_partition} on broker {sim.node_id}"
         log = partition.log
         high_watermark, log_end = partition.high_watermark, log.log_end_offset
@@ -536,7 +527,6 @@ class Invariants:
         last.isr = partition.isr
         last.partition_epoch = partition.partition_epoch
         last.pending = partition.pending
-        return True
 
     def _compare_committed(self, committed: CommittedLog, key: _Key, log: Any, before: int, high_watermark: int, name: str) -> None:
         """What lies between two high watermarks of a replica is what is committed there."""
