@@ -46,8 +46,11 @@ _STRIDES_MIN: Final = 16
 _DELTA_MIN: Final = -(2**63)
 _NOT_HIGHER: Final = {delta: bytes(byte for byte in range(128) if (byte >> 1) ^ -(byte & 1) <= delta) for delta in range(-64, 64)}
 """For each timestamp delta of one byte the bytes that stand for it or for a smaller one."""
+_CONTINUED: Final = bytes(range(0x80, 0x100))
+"""Every byte of a number but its last."""
 _CONTINUED_UPWARDS: Final = bytes(range(0x80, 0x100, 2))
 """How a number begins that has more than one byte and is not negative."""
+_IS_UPWARDS: Final = bytes(1 - (byte & 1) for byte in range(256))
 
 _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 _STAMP: Final = struct.Struct(">qii")
@@ -470,18 +473,37 @@ def _largest_delta(data: bytes, first: int, step: int, count: int, largest: int)
     """The largest of ``count`` timestamp deltas, of which one begins every ``step`` bytes, and of what was the largest before."""
     column = data[first : first + step * count : step]
     if not column.isascii():
-        second = data[first + 1 : first + 1 + step * count : step]
-        if second.isascii() and not column.translate(None, _CONTINUED_UPWARDS):
-            # Two bytes each, none of them negative.
-            high = max(second)
-            low = max(itertools.compress(column, map(high.__eq__, second)))
-            return max(largest, (high << 7 | low & 0x7F) >> 1)
-        for position in range(first, first + step * count, step):
-            largest = max(largest, read_varint(data, position, VARLONG_BYTES_MAX)[0])
-        return largest
+        found = _largest_long_delta(data, column, first, step, count)
+        if found is None:
+            deltas = (read_varint(data, position, VARLONG_BYTES_MAX)[0] for position in range(first, first + step * count, step))
+            found = max(deltas)
+        return max(largest, found)
     # One byte each: as a rule a batch is gathered within milliseconds.
     higher = column.translate(None, _NOT_HIGHER[min(max(largest, -64), 63)]) if largest >= -64 else column
     return max((byte >> 1) ^ -(byte & 1) for byte in set(higher)) if higher else largest
+
+
+def _largest_long_delta(data: bytes, column: bytes, first: int, step: int, count: int) -> int | None:
+    """The largest of deltas that all have as many bytes, two or more; None where they have not, or where all are negative."""
+    columns = [column]
+    while not columns[-1].isascii():
+        if columns[-1].translate(None, _CONTINUED) or len(columns) == VARLONG_BYTES_MAX - 1:
+            return None  # the longest may be none at all
+        start = first + len(columns)
+        columns.append(data[start : start + step * count : step])
+    if column.translate(None, _CONTINUED_UPWARDS):
+        is_upwards = column.translate(_IS_UPWARDS)
+        columns = [bytes(itertools.compress(one, is_upwards)) for one in columns]
+        if not columns[0]:
+            return None
+    number = 0
+    while columns:
+        high = max(column := columns.pop())
+        number = number << 7 | high & 0x7F
+        if columns and column.count(high) < len(column):
+            is_high = list(map(high.__eq__, column))
+            columns = [bytes(itertools.compress(one, is_high)) for one in columns]
+    return number >> 1
 
 
 def build_batch(

@@ -263,7 +263,9 @@ def test_strides_follow_records_of_one_size_and_of_many(size: int) -> None:
 
 
 @given(
-    deltas=st.lists(st.one_of(st.integers(-70, 70), st.integers(-9000, 9000), st.just(2**40)), min_size=1, max_size=60),
+    deltas=st.lists(
+        st.one_of(st.integers(-70, 70), st.integers(-9000, 9000), st.integers(-(10**7), 10**7), st.just(2**40)), min_size=1, max_size=60
+    ),
     times=st.integers(1, 9),
     fill=st.integers(0, 1),
 )
@@ -272,6 +274,16 @@ def test_the_largest_timestamp_is_found_wherever_it_is(deltas: list[int], times:
     data = build_batch(records)
     payload, header = data[HEADER_BYTES:], read_header(data)
     assert check_record_bounds(payload, header) == check_records(payload, header)[0] == TIMESTAMP + max(deltas)
+
+
+@pytest.mark.parametrize("width", range(1, 10))
+def test_the_largest_of_timestamps_that_have_as_many_bytes(width: int) -> None:
+    least, most = (1 << 7 * (width - 1)) >> 1, (1 << (7 * width - 1)) - 1
+    spread = [least + (most - least) * index // 99 for index in range(100)]
+    for deltas in (spread, spread[::-1], [-delta - 1 for delta in spread], [delta ^ -(delta & 1) for delta in spread]):
+        records = [Record(0, delta, None, b"x" * 40) for delta in (0, *deltas)]
+        data = build_batch(records)
+        assert check_record_bounds(data[HEADER_BYTES:], read_header(data)) == max(0, *deltas)
 
 
 def test_records_shorter_than_any_are_refused() -> None:
