@@ -37,8 +37,8 @@ class FakeRunner:
         if self.failure is not None:
             raise NodeFailed(self.failure)
 
-    def stop(self, timeout: float) -> None:
-        self.steps.append("stop")
+    def stop(self, timeout: float, *, hands_over: bool = True) -> None:
+        self.steps.append("stop" if hands_over else "end")
         self._end(None)
 
     def kill(self) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 from kafkalab.engine.cluster.clocks import ClockControl
@@ -295,7 +296,7 @@ class NodeLives:
         self._hub.emit(event)
         _log.warning("node %s is gone: %s", node_id, event.cause)
 
-    def _stop(self, node: HostNode, timeout: float) -> None:
+    def _stop(self, node: HostNode, timeout: float, *, hands_over: bool = True) -> None:
         with self.changed:
             runner, paused = node.runner, node.state is NodeState.PAUSED
             if node.state in GONE or runner is None:
@@ -303,7 +304,7 @@ class NodeLives:
             self._move(node, NodeState.STOPPING)
         if paused:
             self._resume(node, runner)
-        runner.stop(timeout)
+        runner.stop(timeout, hands_over=hands_over)
         with self.changed:
             # It may have been killed while it was stopping.
             if node.runner is not runner or node.state is not NodeState.STOPPING:
@@ -317,30 +318,34 @@ class NodeLives:
         """Stop the brokers in order, then the controllers."""
         with self.changed:
             nodes = list(self.nodes.values())
-        for together, timeout in self._order_of_stopping(nodes):
-            self._stop_together(together, timeout)
+        for together, timeout, hands_over in self._order_of_stopping(nodes):
+            self._stop_together(together, timeout, hands_over=hands_over)
         for node in nodes:
             self._let_go_of_ports(node)
 
-    def _order_of_stopping(self, nodes: Sequence[HostNode]) -> Iterator[tuple[Sequence[HostNode], float]]:
-        """Groups of nodes that stop together, one after another, so that nobody waits for one that is gone."""
+    def _order_of_stopping(self, nodes: Sequence[HostNode]) -> Iterator[tuple[Sequence[HostNode], float, bool]]:
+        """Groups of nodes that stop together, one after another, so that nobody waits for one that is gone.
+
+        With each the time that it has, and whether leaderships are handed over: in the last there is nobody to take them.
+        """
         active_id, _ = active_controller(self._hub.levels())
         only_brokers = [node for node in nodes if CONTROLLER not in node.plan.roles]
         active = [node for node in nodes if node.plan.node_id == active_id]
         others = [node for node in nodes if CONTROLLER in node.plan.roles and node not in active]
         orderly_s = STOP_TIMEOUT_S if self._has_majority() else QUICK_STOP_TIMEOUT_S
-        yield only_brokers, orderly_s
+        yield only_brokers, orderly_s, True
         if any(BROKER in node.plan.roles for node in (*active, *others)):
             # These ask the active controller for leave; itself it has nobody to ask, once they are gone.
-            yield others, orderly_s
-            yield active, orderly_s if not others else QUICK_STOP_TIMEOUT_S
+            yield others, orderly_s, True
+            yield active, orderly_s if not others else QUICK_STOP_TIMEOUT_S, True
         else:
             # A leader hands over before it goes, to those who are still there.
-            yield active, QUICK_STOP_TIMEOUT_S
-            yield others, QUICK_STOP_TIMEOUT_S
+            yield active, QUICK_STOP_TIMEOUT_S, True
+            yield others, QUICK_STOP_TIMEOUT_S, False
 
-    def _stop_together(self, nodes: Sequence[HostNode], timeout: float) -> None:
-        threads = [threading.Thread(target=self._stop, args=(node, timeout), name=f"kafkalab-stop-{node.plan.node_id}") for node in nodes]
+    def _stop_together(self, nodes: Sequence[HostNode], timeout: float, *, hands_over: bool) -> None:
+        stop = partial(self._stop, timeout=timeout, hands_over=hands_over)
+        threads = [threading.Thread(target=stop, args=(node,), name=f"kafkalab-stop-{node.plan.node_id}") for node in nodes]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -150,10 +150,10 @@ class ProcessRunner:
         if self._gone.is_set():
             raise NodeFailed(f"the process of node {self.spec.node_id} ended")
 
-    def stop(self, timeout: float) -> None:
+    def stop(self, timeout: float, *, hands_over: bool = True) -> None:
         """Controlled shutdown; past the timeout the process is killed."""
         self._ordered = True
-        self._send(f"stop {timeout:g}")
+        self._send(f"{'stop' if hands_over else 'end'} {timeout:g}")
         # The node's own timeout comes first: what is left is for the process to end.
         if not self._gone.wait(timeout + 2.0):
             self.kill()
@@ -347,8 +347,8 @@ def _obey(runner: NodeRunner, commands: queue.SimpleQueue[str], uplink: Uplink) 
             runner.power_loss(int(argument))
             # No goodbye to anybody: the sockets go with the process.
             os._exit(0)
-        elif verb == "stop":
-            runner.stop(float(argument))
+        elif verb in ("stop", "end"):
+            runner.stop(float(argument), hands_over=verb == "stop")
             return 0, None
         elif verb == "signal":
             runner.stop(TERMINATED_STOP_TIMEOUT_S)

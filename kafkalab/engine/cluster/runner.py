@@ -35,8 +35,11 @@ class Runner(Protocol):
         :raises NodeFailed: when it could not start.
         """
 
-    def stop(self, timeout: float) -> None:
-        """Controlled shutdown; past the timeout the node is ended anyway."""
+    def stop(self, timeout: float, *, hands_over: bool = True) -> None:
+        """Controlled shutdown; past the timeout the node is ended anyway.
+
+        :param hands_over: leaderships move to other nodes first; not where all end at the same time.
+        """
 
     def kill(self) -> None:
         """End it without flush or goodbye; its sockets are reset."""
