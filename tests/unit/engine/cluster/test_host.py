@@ -73,7 +73,8 @@ def test_brokers_stop_before_controllers(host: ClusterHost, cluster: FakeCluster
     host.start()
     host.close()
     assert sorted(cluster.order_of_ends[:3]) == [1, 2, 3]
-    assert all("stop" in runner.steps for runner in cluster.lives)
+    assert all("stop" in cluster.runners[node_id].steps for node_id in (1, 2, 3, 101))
+    assert all("end" in cluster.runners[node_id].steps for node_id in (102, 103)), "nobody is left to take over from them"
 
 
 def test_all_nodes_are_told_the_same_quorum_and_the_labs_settings(cluster: FakeCluster, tmp_path: Path) -> None:
