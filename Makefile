@@ -7,12 +7,13 @@ STAMPS := $(VENV)/stamps
 ARGS   ?=
 WORKERS ?= 3
 
-.PHONY: help setup setup-dev run serve test oracle check format bench clean
+.PHONY: help setup setup-dev run serve test oracle simulate check format bench clean
 
 help:
 	@echo "make run      the window over a running cluster (ARGS='serve --port 9092' for the cluster alone)"
 	@echo "make test     all tests but those beside Apache Kafka"
 	@echo "make oracle   tests beside Apache Kafka itself, where a JDK and Maven are"
+	@echo "make simulate  some thousands of failovers from seeds, on virtual time"
 	@echo "make check    ruff, mypy --strict, import-linter"
 	@echo "make format   ruff, mending what it can"
 	@echo "make bench    the benchmark table; beside Apache Kafka where a JDK and Maven are"
@@ -36,6 +37,10 @@ test: $(STAMPS)/dev
 
 oracle: $(STAMPS)/dev
 	$(BIN)/python -m pytest -q -m oracle -n 2 --dist worksteal $(ARGS)
+
+# Two hours of the cluster's own time.
+simulate: $(STAMPS)/packages
+	$(BIN)/kafkalab simulate --seeds 24 --minutes 5 $(ARGS)
 
 check: $(STAMPS)/dev
 	$(BIN)/ruff check .
