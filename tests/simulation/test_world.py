@@ -136,6 +136,26 @@ def test_a_high_watermark_on_disk_may_lie_amid_a_batch_of_what_came_after_a_loss
     assert world.high_watermark("t", 0) > kept
 
 
+def test_a_replica_of_the_past_may_know_of_more_than_the_last_known_leader() -> None:
+    """Found by wide seed 200021: that one lost its power and what it had not synced, and leads all the same (KIP-966)."""
+    world = Watched(config={"min.insync.replicas": 1})
+    world.create_topic("t", assignments={0: (3, 2)})
+    world.run_until(world.is_healthy)
+    producer = SimProducer(world, "p", History(), [("t", 0)], rate=200.0)
+    producer.start()
+    world.run_until(lambda: world.high_watermark("t", 0) > 20)
+    producer.stop()
+    world.run_until(lambda: producer.is_done)
+    world.stop(2)
+    world.power_loss(3)
+    world.restart(2)
+    world.run_until(lambda: world.leader("t", 0) is None, 20_000.0)
+    world.restart(3)
+    world.run_until(world.is_healthy)
+    assert (world.leader("t", 0), world.high_watermark("t", 0)) == (3, 0)
+    assert world.invariants.unclean_places == {("t", 0)}
+
+
 def test_who_pauses_longer_than_the_session_leads_no_longer() -> None:
     world = Watched()
     world.create_topic("t", assignments={0: (1, 2, 3)})

@@ -92,7 +92,9 @@ class BrokerLifecycle:
         self._on_running = on_running
         self._on_failed = on_failed
         self._interval_ms = float(config.get_int("broker.heartbeat.interval.ms"))
-        self._session_ms = float(config.get_int("broker.session.timeout.ms"))
+        session_ms = config.get_int("broker.session.timeout.ms")
+        # A controller that vanished without a word leaves time for another one (KAFKA-14392).
+        self._answer_within_ms = session_ms / 2
         self._timer: Timer | None = None
         self._silence_timer: Timer | None = None
         # One for each time that a directory failed, at the end of which the controller must have heard of it.
@@ -124,7 +126,7 @@ class BrokerLifecycle:
             self._give_up()
             return
         body = self._registration()
-        self._channel.send(ApiKey.BROKER_REGISTRATION, body, self._registered, timeout_ms=min(left_ms, self._session_ms))
+        self._channel.send(ApiKey.BROKER_REGISTRATION, body, self._registered, timeout_ms=min(left_ms, self._answer_within_ms))
 
     def _registration(self) -> Mapping[str, Any]:
         return {
@@ -201,7 +203,7 @@ class BrokerLifecycle:
             if response is None or response.error_code != Errors.NONE:
                 self._clock.call_later(REGISTRATION_RETRY_MS, lambda: self._tell_directories(self._image))
 
-        self._channel.send(ApiKey.BROKER_REGISTRATION, self._registration(), told, timeout_ms=self._session_ms)
+        self._channel.send(ApiKey.BROKER_REGISTRATION, self._registration(), told, timeout_ms=self._answer_within_ms)
 
     # --- heartbeats ----------------------------------------------------------------------------
 
@@ -262,7 +264,7 @@ class BrokerLifecycle:
                 self._told_offline.update(offline_ids)
             self._heartbeat_answered(response)
 
-        self._channel.send(ApiKey.BROKER_HEARTBEAT, body, answered, timeout_ms=self._session_ms)
+        self._channel.send(ApiKey.BROKER_HEARTBEAT, body, answered, timeout_ms=self._answer_within_ms)
 
     def directories_changed(self) -> None:
         """A log directory is out of use, or others are cordoned: the controller hears of it at once, and with every heartbeat after it.

@@ -438,7 +438,8 @@ class Invariants:
         # The last leader has everything, unless its machine lost its power since.
         if not is_last_known or self._world.nodes[now.leader].power_losses > self._power_losses_known.get((key, now.leader), 0):
             self.forgive(key)
-            if is_allowed and not self._unclean:
+            if not self._unclean:
+                # A last known leader that lost its power has lost what it had not synced, and leads all the same (KIP-966).
                 self._anew[key] = now.leader_epoch
                 self.unclean_places.add((name.rpartition("-")[0], key[1]))
 

@@ -24,8 +24,10 @@ class Controller:
 
     def __init__(self) -> None:
         self.asked: list[tuple[ApiKey, Mapping[str, Any], Callable[[Any | None], None]]] = []
+        self.timeouts_ms: list[float] = []
 
     def send(self, api_key: ApiKey, body: Mapping[str, Any], on_response: Callable[[Any | None], None], *, timeout_ms: float) -> None:
+        self.timeouts_ms.append(timeout_ms)
         self.asked.append((api_key, body, on_response))
 
     def answer(self, **fields: Any) -> None:
@@ -104,6 +106,14 @@ def test_heartbeats_come_at_the_interval_and_sooner_after_a_fault() -> None:
     at.controller.be_silent()
     at.clock.advance(101)
     assert [api_key for api_key, _, _ in at.controller.asked] == [ApiKey.BROKER_HEARTBEAT]
+
+
+def test_a_controller_that_vanished_leaves_half_a_session_for_the_next_one() -> None:
+    setting = Setting(**{"broker.session.timeout.ms": "6000"})
+    setting.serve()
+    setting.clock.advance(2_000)
+    assert {api_key for api_key, _, _ in setting.controller.asked} == {ApiKey.BROKER_HEARTBEAT}
+    assert set(setting.controller.timeouts_ms) == {3_000}
 
 
 @pytest.mark.expects_warnings
