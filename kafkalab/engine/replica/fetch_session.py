@@ -102,6 +102,9 @@ class FetchSession:
                     item.error = 0
                 item.fetch_offset = new.fetch_offset
                 item.max_bytes = new.max_bytes
+                if item.current_leader_epoch != new.current_leader_epoch:
+                    # An answer of the epoch before is thrown away by a follower that has gone on meanwhile.
+                    item.sent_high_watermark = -1
                 item.current_leader_epoch = new.current_leader_epoch
                 item.last_fetched_epoch = new.last_fetched_epoch
                 item.log_start_offset = new.log_start_offset

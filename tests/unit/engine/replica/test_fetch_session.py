@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from kafkalab.engine.replica.delayed import FetchItem
+from kafkalab.engine.replica.delayed import FetchItem, PartitionResponse
 from kafkalab.engine.replica.fetch_session import EVICTION_MS, FetchContext, FetchSessions, next_epoch
 
 
@@ -75,6 +75,23 @@ def test_a_follower_that_is_to_cut_its_log_is_told_the_high_watermark_again() ->
     first, second = [dict(same)], [dict(same)]
     assert touch(sessions, session_id, 2, 0).settle(first) and touch(sessions, session_id, 3, 0).settle(second)
     assert (first, second) == ([same], [None])
+
+
+def test_a_follower_that_comes_to_a_new_leader_epoch_is_told_the_high_watermark_again() -> None:
+    """Found by wide seed 14: it had thrown away what it was told in the epoch before."""
+    sessions = FetchSessions(slots_max=1, rng=Random(1))
+    same = {"error_code": 0, "high_watermark": 5, "log_start_offset": 0, "records": b""}
+
+    def fetch(session_id: int, epoch: int, leader_epoch: int) -> tuple[FetchContext, list[PartitionResponse | None]]:
+        items = [FetchItem(("t", 0), None, 5, 1, current_leader_epoch=leader_epoch)]
+        context = sessions.open(session_id, epoch, items, (), uses_topic_ids=False, is_follower=True, now_ms=0)
+        results: list[PartitionResponse | None] = [dict(same)]
+        assert context.settle(results)
+        return context, results
+
+    context, _ = fetch(0, 0, 6)
+    assert fetch(context.session_id, 1, 6)[1] == [None], "it knows"
+    assert fetch(context.session_id, 2, 7)[1] == [same]
 
 
 def test_who_was_read_waits_behind_who_was_not() -> None:
