@@ -18,7 +18,10 @@ from typing import Final, Self
 
 VERSION: Final = "4.3.1"
 CLUSTER_ID: Final = "S2Fma2FMYWJCZW5jaG1hcg"
-_PORTS: Final = range(12_000, 20_000)
+_WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
+_PORTS: Final = range(12_000 + 1_000 * _WORKER, 13_000 + 1_000 * _WORKER)
+"""Each worker has its own: between the choice of a port and a server on it lie seconds."""
+_given: Final[set[int]] = set()
 _POM: Final = Path(__file__).with_name("kafka-pom.xml")
 _CACHE_DIR: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kafkalab"
 
@@ -49,12 +52,17 @@ def java(main: str, *arguments: str, heap: str = "256m") -> list[str]:
 
 def free_port() -> int:
     """A port below those that the system gives to outgoing connections: nothing takes it before the server starts."""
+    if len(_given) > len(_PORTS) // 2:
+        _given.clear()
     for port in random.sample(_PORTS, len(_PORTS)):
+        if port in _given:
+            continue
         with socket.socket() as sock:
             try:
                 sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise RuntimeError("no port is free")
 
