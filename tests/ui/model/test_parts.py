@@ -355,26 +355,28 @@ def test_a_rebalance_has_one_row_for_its_course_and_one_for_its_end() -> None:
     assert model.timeline[-1].headline == "billing Stable → PreparingRebalance, generation 2", "the next one has a row of its own"
 
 
+def _joined(topic: str, partition: int, at_ms: float = 1.0) -> ev.PartitionChanged:
+    """Broker 2 comes into the ISR of a partition that broker 1 leads."""
+    return ev.PartitionChanged(
+        at_ms=at_ms,
+        node_id=101,
+        topic=topic,
+        partition=partition,
+        old_leader=1,
+        new_leader=1,
+        old_leader_epoch=2,
+        new_leader_epoch=2,
+        old_isr=(1,),
+        new_isr=(1, 2),
+        cause="replica 2 caught up",
+    )
+
+
 def test_who_joins_the_isr_after_a_cut_is_told_below_it() -> None:
     model = ClusterModel()
 
-    def joined(at_ms: float, partition: int) -> ev.PartitionChanged:
-        return ev.PartitionChanged(
-            at_ms=at_ms,
-            node_id=101,
-            topic="orders",
-            partition=partition,
-            old_leader=1,
-            new_leader=1,
-            old_leader_epoch=2,
-            new_leader_epoch=2,
-            old_isr=(1,),
-            new_isr=(1, 2),
-            cause="replica 2 caught up",
-        )
-
     cut = ev.LogTruncated(at_ms=3.0, node_id=2, topic="orders", partition=0, from_offset=9, to_offset=5, cause="broker 1 leads")
-    model.apply([joined(1.0, 1), joined(2.0, 2), cut, joined(4.0, 0)], {}, 0, 5.0)
+    model.apply([_joined("orders", 1, 1.0), _joined("orders", 2, 2.0), cut, _joined("orders", 0, 4.0)], {}, 0, 5.0)
     assert [row.headline for row in model.timeline] == [
         "orders-1, orders-2: node 2 joined the ISR",
         "orders-0 on node 2: log cut back to 5",
@@ -385,24 +387,9 @@ def test_who_joins_the_isr_after_a_cut_is_told_below_it() -> None:
 def test_many_partitions_of_one_topic_are_counted_and_the_hosts_own_topics_not_told() -> None:
     model = ClusterModel()
 
-    def joined(topic: str, partition: int) -> ev.PartitionChanged:
-        return ev.PartitionChanged(
-            at_ms=1.0,
-            node_id=101,
-            topic=topic,
-            partition=partition,
-            old_leader=1,
-            new_leader=1,
-            old_leader_epoch=2,
-            new_leader_epoch=2,
-            old_isr=(1,),
-            new_isr=(1, 2),
-            cause="replica 2 caught up",
-        )
-
     model.expect_node(2, is_broker=True, is_controller=False)
-    model.apply([joined("__consumer_offsets", number) for number in range(50)], {}, 0, 1.0)
-    model.apply([joined("__kafkalab_ready", 0)], {}, 0, 1.0)
+    model.apply([_joined("__consumer_offsets", number) for number in range(50)], {}, 0, 1.0)
+    model.apply([_joined("__kafkalab_ready", 0)], {}, 0, 1.0)
     model.apply([ev.TopicCreated(at_ms=1.0, node_id=101, topic="__kafkalab_ready", partitions=1, replication_factor=3)], {}, 0, 1.0)
     assert [(row.headline, row.detail) for row in model.timeline] == [
         ("50 partitions of __consumer_offsets: broker 2 joined the ISR", "replica 2 caught up · 50 partitions")
