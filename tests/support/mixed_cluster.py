@@ -96,9 +96,13 @@ class MixedCluster:
         self.wait_in_sync(name)
 
     def partitions(self, topic: str) -> dict[int, Any]:
-        """Leader, replicas and ISR of each partition, as the brokers tell clients."""
-        described = self.admin.list_topics(topic, timeout=WAIT_S).topics[topic]
-        return dict(described.partitions) if described.error is None else {}
+        """Leader, replicas and ISR of each partition, as a broker tells clients; who has not yet heard of the topic is asked again."""
+
+        def ask() -> dict[int, Any] | None:
+            described = self.admin.list_topics(topic, timeout=WAIT_S).topics[topic]
+            return dict(described.partitions) if described.error is None else None
+
+        return wait_for(ask, f"topic {topic} known")
 
     def leaders(self, topic: str) -> dict[int, int]:
         """The leader of each partition."""
@@ -108,8 +112,7 @@ class MixedCluster:
         """Until every replica of every partition is in its ISR."""
 
         def all_in_sync() -> bool:
-            partitions = self.partitions(topic).values()
-            return bool(partitions) and all(set(state.isrs) == set(state.replicas) and state.leader >= 0 for state in partitions)
+            return all(set(state.isrs) == set(state.replicas) and state.leader >= 0 for state in self.partitions(topic).values())
 
         wait_for(lambda: all_in_sync() or None, f"all replicas of {topic} in sync")
 
