@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kafkalab.engine.telemetry.levels import (
-    LEVEL_INTERVAL_MS,
     SEGMENTS_INTERVAL_MS,
     SEGMENTS_TOLD_MAX,
     ReplicaKey,
@@ -49,9 +48,14 @@ class ReplicaLevels:
 
     def _sample(self) -> None:
         self._timer = None
+        self._tell_offsets()
+
+    def _tell_offsets(self) -> None:
         changed, self._changed = self._changed, []
         if self._segments_timer is None and changed:
-            self._segments_timer = self._clock.call_later(SEGMENTS_INTERVAL_MS - LEVEL_INTERVAL_MS, self._sample_segments)
+            self._segments_timer = self._clock.call_later(
+                until_sample_ms(self._clock.now_ms(), SEGMENTS_INTERVAL_MS), self._sample_segments
+            )
         for partition in changed:
             self._segments_changed[partition] = None
             partition.is_changed = False
@@ -71,6 +75,8 @@ class ReplicaLevels:
             )
 
     def _sample_segments(self) -> None:
+        # Of the same moment as the segments: an active one ends where its log does.
+        self._tell_offsets()
         self._segments_timer = None
         changed, self._segments_changed = self._segments_changed, {}
         for partition in changed:

@@ -16,13 +16,13 @@ SEGMENTS_TOLD_MAX: Final = 256
 """Of one replica, the newest ones."""
 
 
-def until_sample_ms(now_ms: float) -> float:
+def until_sample_ms(now_ms: float, interval_ms: float = LEVEL_INTERVAL_MS) -> float:
     """How long to wait for the next sample, by a clock's reading.
 
     All nodes sample at the same beats of the machine's clock: taken each at its own time, a follower's log end
     would be older than the high watermark which its leader has from it, and the screen would show what cannot be.
     """
-    return LEVEL_INTERVAL_MS - now_ms % LEVEL_INTERVAL_MS
+    return interval_ms - now_ms % interval_ms
 
 
 # ``kind`` keeps keys of different classes apart: as tuples they would be equal.

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QAbstractItemModel
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
+from PySide6.QtCore import QAbstractItemModel, Qt
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QStyleOptionHeader, QTableView
 
 from kafkalab.ui.panels.delegates import RowDelegate
 from kafkalab.ui.theme.tokens import ROW_HEIGHT, Theme
+
+
+class SortHeader(QHeaderView):
+    """Column headers of which one says by an arrow in its text how the rows are sorted; the style's own would lie over the words."""
+
+    def __init__(self) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        # As a table's own header is.
+        self.setSectionsClickable(True)
+
+    def initStyleOptionForIndex(self, option: QStyleOptionHeader, logicalIndex: int) -> None:
+        super().initStyleOptionForIndex(option, logicalIndex)
+        if not self.isSortIndicatorShown() or logicalIndex != self.sortIndicatorSection():
+            return
+        arrow = "↑" if self.sortIndicatorOrder() is Qt.SortOrder.AscendingOrder else "↓"
+        # On the side where the text is not flush.
+        at_right = option.textAlignment & Qt.AlignmentFlag.AlignRight
+        option.text = f"{arrow} {option.text}" if at_right else f"{option.text} {arrow}"
+        option.sortIndicator = QStyleOptionHeader.SortIndicator.None_
 
 
 class RowTable(QTableView):
@@ -25,6 +44,7 @@ class RowTable(QTableView):
         edge: int | None = None,
     ) -> None:
         super().__init__()
+        self.setHorizontalHeader(SortHeader())
         self.setModel(model)
         self._delegate = RowDelegate(self, padding=padding, edge=edge)
         self.setItemDelegate(self._delegate)

@@ -11,7 +11,7 @@ import pytest
 from PySide6.QtCore import QEvent, QObject, QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QAbstractItemModelTester
-from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QStyleOptionHeader, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from kafkalab.engine.common.ids import TopicPartition
@@ -27,6 +27,7 @@ from kafkalab.ui.panels.actions import ActionRegistry
 from kafkalab.ui.panels.clients import ClientsView
 from kafkalab.ui.panels.groups import GroupsView, rebalances
 from kafkalab.ui.panels.pictures import write_picture
+from kafkalab.ui.panels.row_table import RowTable
 from kafkalab.ui.panels.selection import Selection
 from kafkalab.ui.panels.topic import TopicView
 from kafkalab.ui.panels.traffic import RATE_MAX, TrafficControls, rate_of, step_of
@@ -184,6 +185,31 @@ def test_tables_sort_by_value_and_keep_rows_in_place(qtbot: QtBot) -> None:
     table.set_rows([("c", 1), ("a", 2)])
     ordered.set_filter("")
     assert ordered.rowCount() == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "order", "said"),
+    [
+        (0, Qt.SortOrder.AscendingOrder, ["name ↑", "n"]),
+        (1, Qt.SortOrder.DescendingOrder, ["name", "↓ n"]),
+    ],
+)
+def test_a_header_says_by_what_rows_are_sorted_on_the_side_that_is_free(
+    qtbot: QtBot, column: int, order: Qt.SortOrder, said: list[str]
+) -> None:
+    columns = [Column[str]("name", str), Column[str]("n", str, len, mono=True)]
+    table = RowTable(SortedTable(TableModel(columns, str, lambda _: None)), "letters")
+    qtbot.addWidget(table)
+    table.setSortingEnabled(True)
+    table.sortByColumn(column, order)
+    header = table.horizontalHeader()
+    painted = []
+    for section in range(2):
+        option = QStyleOptionHeader()
+        header.initStyleOptionForIndex(option, section)
+        painted.append(option.text)
+        assert option.sortIndicator == QStyleOptionHeader.SortIndicator.None_
+    assert painted == said
 
 
 # --- traffic -----------------------------------------------------------------------------------------------
