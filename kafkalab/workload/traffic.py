@@ -43,7 +43,9 @@ ADMIN_TIMEOUT_S: Final = 5.0
 FLUSH_TIMEOUT_S: Final = 2.0
 RECORDS_PER_POLL_MAX: Final = 1_000
 POLL_TIMEOUT_S: Final = 0.2
-SESSION_TIMEOUT_MS: Final = 10_000
+HEARTBEAT_INTERVAL_MS: Final = 2_500
+SESSION_TIMEOUT_MS: Final = 20_000
+"""Longer than a killed broker's own session and a heartbeat: meanwhile commits wait for the ISR, and heartbeats behind them."""
 PADDING: Final = "·" * 8
 
 
@@ -251,7 +253,7 @@ class Workload:
             "auto.offset.reset": "earliest",
             "auto.commit.interval.ms": 1_000,
             "session.timeout.ms": SESSION_TIMEOUT_MS,
-            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
+            "heartbeat.interval.ms": HEARTBEAT_INTERVAL_MS,
             "topic.metadata.refresh.interval.ms": 10_000,
             # The topic may come a moment after its consumers.
             "allow.auto.create.topics": False,
