@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 DIRECTORIES_SINCE: Final = 17
 """The metadata.version from which on registrations name log directories."""
 REGISTRATION_RETRY_MS: Final = 100.0
+ELECTION_PATIENCE_MS: Final = 10_000.0
+"""For so long after its start a broker without an answer says nothing of it: controllers that start with it elect first."""
 HEARTBEAT_RETRY_MS: Final = 100.0
 SHUTDOWN_HEARTBEAT_MS: Final = 5.0
 SHUTDOWN_SILENCE_MS: Final = 1_500.0
@@ -107,6 +109,8 @@ class BrokerLifecycle:
         self._is_telling = False
         self._on_stopped: Callable[[], None] | None = None
         self._last_problem = ""
+        self._last_told = ""
+        self._started_ms = 0.0
         self.state = BrokerState.NOT_RUNNING
         self.broker_epoch = -1
 
@@ -115,7 +119,8 @@ class BrokerLifecycle:
     def start(self) -> None:
         """Begin to register; the quorum may not be there yet."""
         self.state = BrokerState.STARTING
-        self._deadline_ms = self._clock.now_ms() + self._config.get_int("initial.broker.registration.timeout.ms")
+        self._started_ms = self._clock.now_ms()
+        self._deadline_ms = self._started_ms + self._config.get_int("initial.broker.registration.timeout.ms")
         self._register()
 
     def _register(self) -> None:
@@ -159,7 +164,8 @@ class BrokerLifecycle:
                 self._heartbeat()
             return
         if response is None:
-            self._problem("Failed to connect to controller quorum: no controller answers")
+            is_usual = self._clock.now_ms() - self._started_ms < ELECTION_PATIENCE_MS
+            self._problem("Failed to connect to controller quorum: no controller answers", is_usual=is_usual)
         else:
             error = Errors(response.error_code)
             if error in (Errors.INCONSISTENT_CLUSTER_ID, Errors.INVALID_REGISTRATION, Errors.UNSUPPORTED_VERSION):
@@ -172,9 +178,10 @@ class BrokerLifecycle:
                 self._problem(f"the controller answered the registration with {error.name}")
         self._clock.call_later(REGISTRATION_RETRY_MS, self._register)
 
-    def _problem(self, what: str) -> None:
-        if what != self._last_problem:
-            self._last_problem = what
+    def _problem(self, what: str, *, is_usual: bool = False) -> None:
+        self._last_problem = what
+        if what != self._last_told and not is_usual:
+            self._last_told = what
             log.warning("broker %d: %s; trying again", self._node_id, what)
 
     def _give_up(self) -> None:
@@ -297,7 +304,7 @@ class BrokerLifecycle:
                 self._problem(f"the controller answered a heartbeat with {Errors(response.error_code).name}")
             self._schedule(HEARTBEAT_RETRY_MS)
             return
-        self._last_problem = ""
+        self._last_problem = self._last_told = ""
         if self.state is BrokerState.PENDING_CONTROLLED_SHUTDOWN:
             if response.should_shut_down:
                 self._stopped()

@@ -131,6 +131,21 @@ def test_without_a_quorum_it_says_so_tries_again_and_gives_up() -> None:
 
 
 @pytest.mark.expects_warnings
+def test_a_quorum_that_elects_is_waited_for_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    at = Setting()
+    for _ in range(9):
+        at.controller.be_silent()
+        at.clock.advance(1_000)
+    assert not caplog.records
+    for _ in range(3):
+        at.controller.be_silent()
+        at.clock.advance(1_000)
+    assert [record.getMessage() for record in caplog.records] == [
+        "broker 2: Failed to connect to controller quorum: no controller answers; trying again"
+    ]
+
+
+@pytest.mark.expects_warnings
 def test_a_former_process_has_to_expire_first() -> None:
     at = Setting()
     at.controller.answer(error_code=Errors.DUPLICATE_BROKER_REGISTRATION)
