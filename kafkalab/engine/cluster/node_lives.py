@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,6 +38,8 @@ START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 30.0
 QUICK_STOP_TIMEOUT_S: Final = 5.0
 """Where no quorum is there to move leaders away, a controlled shutdown has nothing to wait for."""
+_CAN_LISTEN_WHERE_HELD: Final = sys.platform == "linux"
+"""Elsewhere a port must be let go before its node listens, and another program may come between."""
 BY_YOU: Final = "you"
 
 
@@ -91,7 +94,7 @@ class HostNode:
         self.faults: dict[str, DiskFault] = {}
         """What is wrong with its disks, by directory; it outlives a restart."""
         self.held_ports: list[socket.socket] = []
-        """Its ports, while it is gone."""
+        """Its ports, while nobody listens there."""
         self.old_broker_epoch = -1
         """The epoch of its last registration before this life: it is in service again with a newer one only."""
 
@@ -126,7 +129,8 @@ class NodeLives:
 
     def add(self, node_plan: NodePlan, spec: NodeSpec) -> None:
         """One more node, which has not been started."""
-        self.nodes[node_plan.node_id] = HostNode(node_plan, spec)
+        node = self.nodes[node_plan.node_id] = HostNode(node_plan, spec)
+        self._hold_ports(node)
 
     def remove(self, node: HostNode) -> None:
         """Forget a node that is gone."""
@@ -188,7 +192,8 @@ class NodeLives:
             runner.on_exit = lambda reason: self._exited(node, runner, reason)
             node.runner, node.sink, node.failure = runner, sink, None
             self._move(node, NodeState.STARTING)
-            self._let_go_of_ports(node)
+            if not _CAN_LISTEN_WHERE_HELD:
+                self._let_go_of_ports(node)
             runner.start()
 
     def await_started(self, node_ids: Iterable[int]) -> dict[int, str]:
@@ -209,6 +214,7 @@ class NodeLives:
                 continue
             with self.changed:
                 if node.runner is runner and node.state is NodeState.STARTING:
+                    self._let_go_of_ports(node)
                     self._move(node, NodeState.RUNNING)
             # It may have ended between the two lines above, when its end was still the business of this start.
             if not runner.is_alive:
@@ -402,8 +408,12 @@ class NodeLives:
                 node.sink.close()
             self._hub.forget(keys_of_node(node.plan.node_id, self._hub.levels()))
             if not self._closing.is_set():
-                ports = [port for port in (node.plan.broker_port, node.plan.controller_port) if port is not None]
-                node.held_ports = [held for port in ports if (held := hold_port(node.spec.host, port)) is not None]
+                self._hold_ports(node)
+
+    def _hold_ports(self, node: HostNode) -> None:
+        self._let_go_of_ports(node)
+        ports = [port for port in (node.plan.broker_port, node.plan.controller_port) if port is not None]
+        node.held_ports = [held for port in ports if (held := hold_port(node.spec.host, port)) is not None]
 
     @staticmethod
     def _let_go_of_ports(node: HostNode) -> None:

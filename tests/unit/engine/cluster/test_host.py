@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, HostError
 from kafkalab.engine.cluster.host import MANY_LOGS, ClusterHost
+from kafkalab.engine.cluster.layout import is_port_free
 from kafkalab.engine.common.config import ConfigError
 from kafkalab.engine.telemetry.events import NodeCrashed, NodeKilled, NodePaused, NodeResumed, NodeStopped
 from kafkalab.engine.telemetry.hub import Reader
@@ -24,7 +26,7 @@ from kafkalab.engine.telemetry.levels import (
     TopicKey,
     TopicLevel,
 )
-from tests.support.fake_nodes import FakeCluster
+from tests.support.fake_nodes import FakeCluster, FakeRunner
 
 
 @pytest.fixture
@@ -67,6 +69,25 @@ def test_brokers_with_many_logs_wait_for_an_active_controller(
     host.start()
     assert waited == ([[101, 102, 103]] if logs == MANY_LOGS else [])
     assert [runner.spec.node_id for runner in cluster.lives] == [101, 102, 103, 1, 2, 3]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this system lets nobody listen on a port that is held")
+def test_a_port_is_nobody_elses_from_the_plan_on(host: ClusterHost, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clusters that start at the same time must not choose the same one: between choice and listener may lie seconds."""
+    free: list[tuple[bool, bool]] = []
+    start = FakeRunner.start
+
+    def look(runner: FakeRunner) -> None:
+        port = runner.spec.broker_port or runner.spec.controller_port
+        assert port is not None
+        free.append((is_port_free(runner.spec.host, port), is_port_free(runner.spec.host, port, unused=True)))
+        start(runner)
+
+    monkeypatch.setattr(FakeRunner, "start", look)
+    host.start()
+    assert free == [(True, False)] * 6, "its node can listen there, and others look elsewhere"
+    ports = [runner.spec.broker_port or runner.spec.controller_port or 0 for runner in cluster.lives]
+    assert all(is_port_free("127.0.0.1", port, unused=True) for port in ports), "whoever listens needs nobody to hold it"
 
 
 def test_brokers_stop_before_controllers(host: ClusterHost, cluster: FakeCluster) -> None:
