@@ -13,7 +13,7 @@ from tests.support.steady_load import Load, check
 
 pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
     pytest.mark.expects_warnings,
 ]
 
@@ -54,6 +54,7 @@ def test_either_side_is_killed_under_load_and_nothing_is_lost(tmp_path: Path, qu
                 cluster.start(broker_id)
                 cluster.wait_in_sync("orders")
             assert load.longest_gap_s < SESSION_S
+        cluster.wait_in_sync("orders")
         check(cluster.bootstrap_servers, "orders", load)
         assert set(load.acked) == {0, 1, 2}
         # Nor did their broker find anything wrong with ours.

@@ -16,7 +16,7 @@ from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
     pytest.mark.expects_warnings,
 ]
 

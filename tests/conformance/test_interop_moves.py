@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from kafkalab.engine.log.reader import LogDirReader
 from tests.support import apache_kafka
 from tests.support.apache_tools import Tools
 from tests.support.mixed_cluster import THEIR_BROKER, MixedCluster, Quorum, assert_replicas_agree, mixed_cluster
@@ -17,7 +16,7 @@ from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
     pytest.mark.expects_warnings,
 ]
 
@@ -61,9 +60,8 @@ def test_replicas_move_between_both_kinds_under_load(tmp_path: Path, quorum: Quo
         cluster.wait_in_sync("orders")
         check(cluster.bootstrap_servers, "orders", load)
         assert set(load.acked) == {0, 1}
-        held = {str(partition) for directory in directories for partition in LogDirReader(directory).partitions()}
-        wait_for(lambda: not any((directory / "orders-0").exists() for directory in directories) or None, "theirs has let orders-0 go")
-        assert "orders-1" in held
+        wait_for(lambda: not any((directory / "orders-0").exists() for directory in directories), "theirs has let orders-0 go")
+        assert any((directory / "orders-1").exists() for directory in directories)
         topics = tools.succeed("log-dirs", "--bootstrap-server", cluster.bootstrap_servers, "--describe", "--topic-list", "orders")
         found = {
             broker["broker"]: [part["partition"] for log_dir in broker["logDirs"] for part in log_dir["partitions"]]

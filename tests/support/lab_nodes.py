@@ -12,7 +12,8 @@ from kafkalab.engine.server.node import NodeRunner, NodeSpec
 from kafkalab.engine.telemetry.hub import TelemetryHub
 from tests.support.apache_kafka import free_port
 
-START_TIMEOUT_S: Final = 30.0
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 15.0
 
 
 class LabNodes:
@@ -66,6 +67,12 @@ class LabNodes:
         """The brokers' addresses."""
         return ",".join(f"{spec.host}:{spec.broker_port}" for spec in self._specs.values() if spec.broker_port is not None)
 
+    @property
+    def brokers(self) -> dict[int, str]:
+        """The addresses of the brokers that are alive."""
+        alive = ((node_id, self._specs[node_id]) for node_id, runner in self._runners.items() if runner.is_alive)
+        return {node_id: f"{spec.host}:{spec.broker_port}" for node_id, spec in alive if spec.broker_port is not None}
+
     def runner(self, node_id: int) -> NodeRunner:
         """A node that was started."""
         return self._runners[node_id]
@@ -82,15 +89,18 @@ class LabNodes:
         """End a node as SIGKILL would."""
         self._runners[node_id].kill()
 
-    def stop(self, node_id: int, timeout: float = 15.0) -> None:
+    def stop(self, node_id: int) -> None:
         """Stop a node in order."""
-        self._runners[node_id].stop(timeout)
+        self._runners[node_id].stop(STOP_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        # Brokers first: they need the quorum to leave in order.
+        # Brokers first: they need the quorum to leave in order. Controllers have nobody left to hand over to.
         for node_id in sorted(self._runners, key=lambda node_id: "broker" not in self._specs[node_id].roles):
-            if self._runners[node_id].is_alive:
-                self._runners[node_id].stop(5.0) if error is None else self._runners[node_id].kill()
+            runner = self._runners[node_id]
+            if runner.is_alive and error is None:
+                runner.stop(STOP_TIMEOUT_S, hands_over="broker" in self._specs[node_id].roles)
+            elif runner.is_alive:
+                runner.kill()

@@ -12,9 +12,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.log.reader import LogDirReader, StoredBatch
+from kafkalab.engine.protocol.apis import ApiKey
 from tests.support.apache_kafka import CLUSTER_ID, free_port
 from tests.support.apache_nodes import ApacheNode, ApacheProcess
 from tests.support.lab_nodes import LabNodes
+from tests.support.raw_client import RawClient
 from tests.support.waiting import wait_for
 
 Quorum = Literal["ours", "theirs", "mixed"]
@@ -38,8 +40,20 @@ SETTINGS: Final = {
 
 
 @dataclass(frozen=True)
+class PartitionState:
+    """A partition as brokers tell clients."""
+
+    leader: int
+    replicas: frozenset[int]
+    in_sync: frozenset[int]
+
+
+@dataclass(frozen=True)
 class MixedCluster:
-    """Its nodes, and a client's view of it."""
+    """Its nodes, and its brokers' view of it.
+
+    Each broker comes to know of a change in its own time, so what is told here is what all that run agree on.
+    """
 
     lab: LabNodes
     """Brokers 1 and 2, and our part of the quorum."""
@@ -95,14 +109,31 @@ class MixedCluster:
         self.admin.create_topics([topic], operation_timeout=WAIT_S)[name].result(WAIT_S)
         self.wait_in_sync(name)
 
-    def partitions(self, topic: str) -> dict[int, Any]:
-        """Leader, replicas and ISR of each partition, as a broker tells clients; who has not yet heard of the topic is asked again."""
+    def _ask_each(self, topics: Sequence[str]) -> list[Any]:
+        """What each broker that runs tells of the cluster and of these topics."""
+        running = {**self.lab.brokers, **({THEIR_BROKER: self.their_address} if self.theirs.is_running else {})}
+        assert running, "nobody can be asked"
+        answers = []
+        for address in running.values():
+            with RawClient(address) as client:
+                body = {"topics": [{"name": topic} for topic in topics], "allow_auto_topic_creation": False}
+                answers.append(client.ask(ApiKey.METADATA, 12, body))
+        return answers
 
-        def ask() -> dict[int, Any] | None:
-            described = self.admin.list_topics(topic, timeout=WAIT_S).topics[topic]
-            return dict(described.partitions) if described.error is None else None
+    def partitions(self, topic: str) -> dict[int, PartitionState]:
+        """Leader, replicas and ISR of each partition."""
 
-        return wait_for(ask, f"topic {topic} known")
+        def told(answer: Any) -> dict[int, PartitionState]:
+            return {
+                one.partition_index: PartitionState(one.leader_id, frozenset(one.replica_nodes), frozenset(one.isr_nodes))
+                for one in answer.topics[0].partitions
+            }
+
+        def agreed() -> dict[int, PartitionState] | None:
+            first, *others = map(told, self._ask_each([topic]))
+            return first if first and all(other == first for other in others) else None
+
+        return wait_for(agreed, f"{topic} known to all brokers alike")
 
     def leaders(self, topic: str) -> dict[int, int]:
         """The leader of each partition."""
@@ -112,17 +143,27 @@ class MixedCluster:
         """Until every replica of every partition is in its ISR."""
 
         def all_in_sync() -> bool:
-            return all(set(state.isrs) == set(state.replicas) and state.leader >= 0 for state in self.partitions(topic).values())
+            return all(state.in_sync == state.replicas and state.leader >= 0 for state in self.partitions(topic).values())
 
-        wait_for(lambda: all_in_sync() or None, f"all replicas of {topic} in sync")
+        wait_for(all_in_sync, f"all replicas of {topic} in sync")
 
     def wait_led_without(self, topic: str, broker_id: int) -> None:
-        """Until others lead all partitions."""
-        wait_for(lambda: all(leader not in (-1, broker_id) for leader in self.leaders(topic).values()) or None, f"{topic} led by others")
+        """Until a broker that ended is out of service, and others lead all partitions."""
+
+        def led_by_others() -> bool:
+            answers = self._ask_each([])
+            is_gone = all(broker_id not in {one.node_id for one in answer.brokers} for answer in answers)
+            return is_gone and not {-1, broker_id} & set(self.leaders(topic).values())
+
+        wait_for(led_by_others, f"{topic} led by others than {broker_id}")
 
     def wait_brokers(self, *broker_ids: int) -> None:
         """Until just these are in service."""
-        wait_for(lambda: set(self.admin.list_topics(timeout=WAIT_S).brokers) == set(broker_ids) or None, f"brokers {broker_ids}")
+
+        def just_these() -> bool:
+            return all({one.node_id for one in answer.brokers} == set(broker_ids) for answer in self._ask_each([]))
+
+        wait_for(just_these, f"brokers {broker_ids}")
 
 
 @contextmanager

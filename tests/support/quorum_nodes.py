@@ -38,7 +38,7 @@ class Controllers:
             return client.ask(api_key, version, body)
 
     def quorum(self) -> Any | None:
-        """What the leader says of the quorum; None while there is none."""
+        """What the leader says of the quorum; None while there is none. For waiting: one that ends hangs up."""
         body = {"topics": [{"topic_name": METADATA_TOPIC, "partitions": [{"partition_index": 0}]}]}
         for node_id in VOTERS:
             if self.nodes.runner(node_id).is_alive:

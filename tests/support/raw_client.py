@@ -31,8 +31,14 @@ class RawClient:
     def ask(self, api_key: ApiKey, version: int, body: Mapping[str, Any]) -> Any:
         correlation_id = next(self._correlation_ids)
         self._socket.sendall(b"".join(codec.encode_request(api_key, version, correlation_id, "raw-client", body)))
-        (size,) = struct.unpack(">i", self._stream.read(4))
-        frame = self._stream.read(size)
+        (size,) = struct.unpack(">i", self._read(4))
+        frame = self._read(size)
         answered, body_at = codec.read_response_header(api_key, version, frame)
         assert answered == correlation_id
         return codec.decode_response(api_key, version, frame, body_at)
+
+    def _read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        if len(data) < size:
+            raise ConnectionResetError("the node hung up")
+        return data
