@@ -12,11 +12,10 @@ import pytest
 from tests.support import apache_kafka
 from tests.support.apache_tools import Said, Tools
 from tests.support.twin_clusters import AT_BROKERS, AT_CONTROLLERS, Twins, twin_clusters
-from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
     pytest.mark.expects_warnings,
 ]
 
@@ -50,12 +49,7 @@ def create(twins: Twins, topic: str, assignment: str = ONE_TOPIC) -> None:
 
 def described(twins: Twins, topic: str, wanted: str) -> Said:
     """Described the same by both, as soon as both have come to what is wanted."""
-
-    def both() -> Said | None:
-        answers = twins.each("topics", AT_BROKERS, "--describe", "--topic", topic)
-        return answers[1] if answers[0] == answers[1] and all(re.search(wanted, said.out) for said in answers) else None
-
-    return wait_for(both, f"{topic} described the same, with {wanted}")
+    return twins.settled(wanted, "topics", AT_BROKERS, "--describe", "--topic", topic)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +77,8 @@ def test_topics(twins: Twins) -> None:
     assert twins.alike("topics", AT_BROKERS, "--alter", "--topic", "first", "--partitions", "4", "--replica-assignment", more).code == 0
     described(twins, "first", r"Partition: 3\s+Leader: 1")
     assert twins.alike("topics", AT_BROKERS, "--describe", "--topic", "nowhere").code == 1
-    assert "Partition" not in twins.alike("topics", AT_BROKERS, "--describe", "--under-replicated-partitions").out
-    assert "first" in twins.alike("topics", AT_BROKERS, "--list").out
+    assert not twins.settled("^$", "topics", AT_BROKERS, "--describe", "--under-replicated-partitions").out
+    twins.settled(r"(?m)^first$", "topics", AT_BROKERS, "--list")
     assert twins.alike("topics", AT_BROKERS, "--delete", "--topic", "first").code == 0
     assert twins.alike("topics", AT_BROKERS, "--delete", "--topic", "nowhere").code == 1
 
@@ -95,8 +89,8 @@ def test_configs(twins: Twins) -> None:
     assert twins.alike("configs", AT_BROKERS, *topic, "--alter", "--add-config", "retention.ms=1000000,min.insync.replicas=1").code == 0
     for wrong in ("retention.ms=x", "no.such.setting=1"):
         assert twins.alike("configs", AT_BROKERS, *topic, "--alter", "--add-config", wrong).code == 1
-    assert "retention.ms=1000000" in twins.alike("configs", AT_BROKERS, *topic, "--describe").out
-    twins.alike("configs", AT_BROKERS, *topic, "--describe", "--all")
+    twins.settled("retention.ms=1000000", "configs", AT_BROKERS, *topic, "--describe")
+    twins.settled("retention.ms=1000000", "configs", AT_BROKERS, *topic, "--describe", "--all")
     missing = ("--entity-type", "topics", "--entity-name", "nowhere")
     assert twins.alike("configs", AT_BROKERS, *missing, "--alter", "--add-config", "retention.ms=1").code == 1
 
@@ -104,9 +98,10 @@ def test_configs(twins: Twins) -> None:
     twins.alike("configs", AT_BROKERS, *one, "--alter", "--add-config", "log.cleaner.threads=2")
     assert twins.alike("configs", AT_BROKERS, *one, "--alter", "--add-config", "broker.id=2").code == 1
     twins.alike("configs", AT_BROKERS, *default, "--alter", "--add-config", "log.retention.ms=5000000")
-    assert "log.cleaner.threads=2" in twins.alike("configs", AT_BROKERS, *one, "--describe").out
+    twins.settled("log.cleaner.threads=2", "configs", AT_BROKERS, *one, "--describe")
+    twins.settled("log.retention.ms=5000000", "configs", AT_BROKERS, *default, "--describe")
     twins.alike("configs", AT_CONTROLLERS, *default, "--alter", "--add-config", "log.retention.ms=6000000")
-    assert "log.retention.ms=6000000" in twins.alike("configs", AT_CONTROLLERS, *default, "--describe").out
+    twins.settled("log.retention.ms=6000000", "configs", AT_CONTROLLERS, *default, "--describe")
     twins.alike("configs", AT_CONTROLLERS, "--entity-type", "brokers", "--entity-name", "101", "--describe")
     twins.alike("configs", AT_BROKERS, *default, "--alter", "--delete-config", "log.retention.ms")
 
@@ -116,17 +111,17 @@ def test_configs_of_users_clients_and_addresses(twins: Twins) -> None:
     assert twins.alike("configs", AT_BROKERS, *alice, "--alter", "--add-config", "producer_byte_rate=1000").code == 0
     assert twins.alike("configs", AT_BROKERS, *alice, "--alter", "--add-config", "nonsense=1000").code == 1
     twins.alike("configs", AT_BROKERS, *alice, "--alter", "--add-config", "SCRAM-SHA-256=[iterations=4096,password=x]")
-    said = twins.alike("configs", AT_BROKERS, "--entity-type", "users", "--describe").out
-    assert "producer_byte_rate=1000" in said and "SCRAM-SHA-256=iterations=4096" in said
+    both = r"(?s)producer_byte_rate=1000.*SCRAM-SHA-256=iterations=4096"
+    twins.settled(both, "configs", AT_BROKERS, "--entity-type", "users", "--describe")
     for kind, name, quota in (("clients", None, "request_percentage=50.5"), ("ips", "10.0.0.1", "connection_creation_rate=5")):
         entity = ("--entity-type", kind, *(("--entity-name", name) if name else ("--entity-default",)))
         assert twins.alike("configs", AT_BROKERS, *entity, "--alter", "--add-config", quota).code == 0
-        assert quota.partition("=")[0] in twins.alike("configs", AT_BROKERS, "--entity-type", kind, "--describe").out
+        twins.settled(quota.partition("=")[0], "configs", AT_BROKERS, "--entity-type", kind, "--describe")
     twins.alike("configs", AT_BROKERS, *alice, "--alter", "--delete-config", "SCRAM-SHA-256")
     twins.alike("configs", AT_BROKERS, *alice, "--alter", "--delete-config", "producer_byte_rate")
     bob = ("--entity-type", "users", "--entity-name", "bob")
     assert twins.alike("configs", AT_BROKERS, *bob, "--alter", "--delete-config", "SCRAM-SHA-256").code == 1
-    assert "alice" not in twins.alike("configs", AT_BROKERS, "--entity-type", "users", "--describe").out
+    twins.settled(r"(?s)\A(?!.*alice)", "configs", AT_BROKERS, "--entity-type", "users", "--describe")
 
 
 def test_records_and_consumer_groups(twins: Twins, tmp_path: Path) -> None:
@@ -136,16 +131,16 @@ def test_records_and_consumer_groups(twins: Twins, tmp_path: Path) -> None:
     wanted = ("--topic", "read", "--from-beginning", "--group", "readers", "--max-messages", "3", "--timeout-ms", "30000")
     assert twins.alike("console-consumer", AT_BROKERS, *wanted).out.split() == ["a", "b", "c"]
     group = ("--group", "readers")
-    assert "readers" in twins.alike("consumer-groups", AT_BROKERS, "--list").out
-    assert "readers read 0 3 3 0" in twins.alike("consumer-groups", AT_BROKERS, "--describe", *group).out
+    twins.settled("readers", "consumer-groups", AT_BROKERS, "--list")
+    twins.settled("readers read 0 3 3 0", "consumer-groups", AT_BROKERS, "--describe", *group)
     twins.alike("consumer-groups", AT_BROKERS, "--describe", *group, "--members", "--verbose")
     twins.alike("consumer-groups", AT_BROKERS, "--describe", "--group", "nobody")
     twins.alike("consumer-groups", AT_BROKERS, "--reset-offsets", *group, "--topic", "read", "--to-earliest", "--execute")
-    assert "readers read 0 0 3 3" in twins.alike("consumer-groups", AT_BROKERS, "--describe", *group).out
+    twins.settled("readers read 0 0 3 3", "consumer-groups", AT_BROKERS, "--describe", *group)
     twins.alike("groups", AT_BROKERS, "--list")
     delete = ("consumer-groups", AT_BROKERS, "--delete-offsets")
     twins.alike(*delete, *group, "--topic", "read:7", "--topic", "nowhere:0")
-    assert "readers read 0 0 3 3" in twins.alike("consumer-groups", AT_BROKERS, "--describe", *group).out
+    twins.settled("readers read 0 0 3 3", "consumer-groups", AT_BROKERS, "--describe", *group)
     assert "Successful" in twins.alike(*delete, *group, "--topic", "read").out
     assert "readers read" not in twins.alike("consumer-groups", AT_BROKERS, "--describe", *group).out
     twins.alike(*delete, *group, "--topic", "read:0")
@@ -154,8 +149,8 @@ def test_records_and_consumer_groups(twins: Twins, tmp_path: Path) -> None:
     twins.alike("consumer-groups", AT_BROKERS, "--delete", *group)
 
     for time in ("latest", "earliest"):
-        assert twins.alike("get-offsets", AT_BROKERS, "--topic", "read", "--time", time).out.startswith("read:0:")
-    assert "<dir of 1>" in twins.alike("log-dirs", AT_BROKERS, "--describe", "--topic-list", "read").out
+        twins.settled("^read:0:", "get-offsets", AT_BROKERS, "--topic", "read", "--time", time)
+    twins.settled("<dir of 1>", "log-dirs", AT_BROKERS, "--describe", "--topic-list", "read")
     file = tmp_path / "offsets.json"
     file.write_text(json.dumps({"version": 1, "partitions": [{"topic": "read", "partition": 0, "offset": 2}]}))
     assert twins.alike("delete-records", AT_BROKERS, "--offset-json-file", str(file)).code == 0
@@ -178,7 +173,7 @@ def test_reassign_partitions_and_leader_election(twins: Twins, plan: Callable[..
     file = plan(("moved", 0, [3, 1]), ("moved", 1, [1, 2, 3]))
     assert "Successfully started partition reassignments" in twins.alike(*reassign, file, "--execute").out
     described(twins, "moved", r"Replicas: 3,1\s+Isr: 1,3[^_]*Replicas: 1,2,3\s+Isr: 1,2,3")
-    assert "Reassignment of partition moved-0 is completed" in twins.alike(*reassign, file, "--verify").out
+    twins.settled("Reassignment of partition moved-0 is completed", *reassign, file, "--verify")
     twins.alike(*reassign, file, "--cancel")
 
     assert "Successfully completed leader election" in twins.alike(*elect, "preferred", "--topic", "moved", "--partition", "0").out
@@ -186,16 +181,16 @@ def test_reassign_partitions_and_leader_election(twins: Twins, plan: Callable[..
     throttled = plan(("moved", 0, [2, 3]))
     assert "throttle limit was set" in twins.alike(*reassign, throttled, "--execute", "--throttle", "100000").out
     described(twins, "moved", r"Replicas: 2,3\s+Isr: 2,3")
-    assert "is completed" in twins.alike(*reassign, throttled, "--verify").out
+    twins.settled("is completed", *reassign, throttled, "--verify")
     topic = ("--entity-type", "topics", "--entity-name", "moved")
-    assert "throttled" not in twins.alike("configs", AT_BROKERS, *topic, "--describe").out
+    twins.settled(r"(?s)\A(?!.*throttled)", "configs", AT_BROKERS, *topic, "--describe")
     twins.alike("reassign-partitions", AT_BROKERS, "--list")
 
 
 def test_cluster(twins: Twins) -> None:
     assert apache_kafka.CLUSTER_ID in twins.tools.succeed("cluster", "cluster-id", "--bootstrap-server", twins.ours.bootstrap_servers)
-    assert "unfenced" in twins.alike("cluster", "list-endpoints", AT_BROKERS).out
-    assert "103" in twins.alike("cluster", "list-endpoints", AT_CONTROLLERS).out
+    twins.settled("unfenced", "cluster", "list-endpoints", AT_BROKERS)
+    twins.settled("103", "cluster", "list-endpoints", AT_CONTROLLERS)
     assert twins.alike("cluster", "unregister", AT_BROKERS, "--id", "77").code == 1
 
 

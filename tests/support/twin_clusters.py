@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka.admin import AdminClient
-
+from kafkalab.engine.protocol.apis import ApiKey
 from tests.support.apache_kafka import CLUSTER_ID, free_port
 from tests.support.apache_nodes import ApacheNode, ApacheProcess
 from tests.support.apache_tools import Said, Tools
 from tests.support.lab_nodes import LabNodes
+from tests.support.raw_client import RawClient
 from tests.support.waiting import wait_for
 
 BROKERS: Final = (1, 2, 3)
@@ -27,6 +27,9 @@ SETTINGS: Final = {
     "offsets.topic.replication.factor": "3",
     "offsets.topic.num.partitions": "4",
     "group.initial.rebalance.delay.ms": "0",
+    # Nobody dies here, and on a busy machine nobody is to be thought dead.
+    "broker.session.timeout.ms": "60000",
+    "controller.quorum.fetch.timeout.ms": "20000",
 }
 _SECRET: Final = re.compile(r"(?<![\w-])[A-Za-z0-9_-]{22}(?![\w-])")
 """Ids of topics, directories, incarnations."""
@@ -96,11 +99,26 @@ class Twins:
         apache, ours = said
         return apache, ours
 
+    def settled(self, wanted: str, tool: str, *arguments: str) -> Said:
+        """What both come to say alike, with something in it: their brokers hear of a change one after another."""
+
+        def asked() -> Said | None:
+            apache, ours = self.each(tool, *arguments)
+            return ours if ours == apache and re.search(wanted, ours.out) else None
+
+        return wait_for(asked, f"both to say {wanted} to {tool} {' '.join(arguments)}")
+
     def alike(self, tool: str, *arguments: str, stdin: str = "") -> Said:
         """Both must say the same and end the same way; what ours said."""
         apache, ours = self.each(tool, *arguments, stdin=stdin)
         assert ours == apache, f"{tool} {' '.join(arguments)}"
         return ours
+
+
+def _in_service(port: int) -> set[int]:
+    with RawClient(f"127.0.0.1:{port}") as client:
+        answer = client.ask(ApiKey.METADATA, 12, {"topics": [], "allow_auto_topic_creation": False})
+        return {one.node_id for one in answer.brokers}
 
 
 @contextmanager
@@ -122,6 +140,6 @@ def twin_clusters(directory: Path, tools: Tools) -> Iterator[Twins]:
         lab.start()
         process.wait_ready()
         for cluster in clusters:
-            admin = AdminClient({"bootstrap.servers": cluster.bootstrap_servers, "log_level": 0})
-            wait_for(lambda admin=admin: set(admin.list_topics(timeout=10).brokers) == set(BROKERS) or None, "all brokers in service")
+            for port in cluster.brokers.values():
+                wait_for(lambda port=port: _in_service(port) == set(BROKERS), "all brokers in service")  # type: ignore[misc]
         yield Twins(apache, ours, tools)
