@@ -18,7 +18,7 @@ from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(240),
 ]
 
 STATIC = "controller.quorum.voters=7@127.0.0.1:9093"

@@ -21,7 +21,7 @@ from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
     pytest.mark.expects_warnings,
 ]
 
@@ -50,12 +50,13 @@ class Quorum:
 
     def add(self, properties: Path) -> None:
         """Add the controller that these are the settings of, once it has the log."""
-        wait_for(
-            lambda: (
-                self._tools.run("metadata-quorum", "--command-config", str(properties), *self._asked, "add-controller").code == 0 or None
-            ),
-            "a controller added",
-        )
+
+        def is_added() -> bool:
+            said = self._tools.run("metadata-quorum", "--command-config", str(properties), *self._asked, "add-controller")
+            # The answer to an earlier request may have come too late.
+            return said.code == 0 or "already part of the set of voters" in said.everything
+
+        wait_for(is_added, "a controller added")
 
     def remove(self, node_id: int, log_dir: Path) -> None:
         flags = ("--controller-id", str(node_id), "--controller-directory-id", directory_id(log_dir))

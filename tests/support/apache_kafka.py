@@ -8,6 +8,7 @@ import random
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,12 +17,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from kafkalab.engine.cluster.layout import hold_port
+
 VERSION: Final = "4.3.1"
 CLUSTER_ID: Final = "S2Fma2FMYWJCZW5jaG1hcg"
 _WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
 _PORTS: Final = range(12_000 + 1_000 * _WORKER, 13_000 + 1_000 * _WORKER)
 """Each worker has its own: between the choice of a port and a server on it lie seconds."""
-_given: Final[set[int]] = set()
+START_TIMEOUT_S: Final = 150.0
+_given: Final[dict[int, socket.socket | None]] = {}
+"""Where the system lets a server listen on a port that is bound and no more, it stays so: nobody else is given it meanwhile."""
 _POM: Final = Path(__file__).with_name("kafka-pom.xml")
 _CACHE_DIR: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kafkalab"
 
@@ -53,6 +58,9 @@ def java(main: str, *arguments: str, heap: str = "256m") -> list[str]:
 def free_port() -> int:
     """A port below those that the system gives to outgoing connections: nothing takes it before the server starts."""
     if len(_given) > len(_PORTS) // 2:
+        for held in _given.values():
+            if held is not None:
+                held.close()
         _given.clear()
     for port in random.sample(_PORTS, len(_PORTS)):
         if port in _given:
@@ -62,8 +70,8 @@ def free_port() -> int:
                 sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            _given.add(port)
-            return port
+        _given[port] = hold_port("127.0.0.1", port) if sys.platform == "linux" else None
+        return port
     raise RuntimeError("no port is free")
 
 
@@ -187,7 +195,7 @@ def combined_node(log_dir: Path, *, node_id: int = 1, config: Mapping[str, str] 
     with said.open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_TIMEOUT_S
         while "Kafka Server started" not in said.read_text(errors="replace"):
             assert process.poll() is None, f"Apache Kafka ended:\n{said.read_text(errors='replace')[-4000:]}"
             assert time.monotonic() < deadline, f"Apache Kafka did not start:\n{said.read_text(errors='replace')[-4000:]}"

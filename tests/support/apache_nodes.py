@@ -14,7 +14,7 @@ from typing import IO, Final, Self
 from tests.support.apache_kafka import classpath, free_port
 
 _STARTED: Final = "NODES STARTED"
-START_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 150.0
 STOP_TIMEOUT_S: Final = 30.0
 _SOURCE: Final = Path(__file__).with_name("java") / "Nodes.java"
 

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from tests.support.apache_kafka import classpath
 
-TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 120.0
 _SOURCE: Final = Path(__file__).with_name("java") / "Tools.java"
 _TOOLS: Final = "org.apache.kafka.tools."
 MAIN_CLASSES: Final[Mapping[str, str]] = MappingProxyType(
