@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from kafkalab.engine.protocol.apis import ApiKey
+from kafkalab.engine.record.batch import iter_headers
+from tests.support.raw_client import RawClient
+from tests.support.waiting import LOOK_S, wait_for
 
 WAIT_S = 60
 RATE = 200
@@ -84,49 +92,110 @@ class Load:
             assert time.monotonic() < deadline, f"{self.count} of {target} acknowledged, {self.failed[:3]}"
             self._done.wait(0.01)
 
+    def wait_until_quiet(self, seconds: float) -> None:
+        """Until nothing is acknowledged for so long."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            before = self.count
+            self._done.wait(seconds)
+            if self.count == before:
+                return
+            assert time.monotonic() < deadline, "it goes on"
 
-def end_of(consumer: Consumer, partition: TopicPartition) -> int:
-    """The high watermark, asked for again where the answer was that the leader has just moved."""
+
+def end_of(consumer: Consumer, partition: TopicPartition, at_least: int = 0) -> int:
+    """The high watermark, asked for again where the leader has just moved.
+
+    :param at_least: what it was once. A new leader may know less of it until its followers have asked; if it never comes
+        to that, the caller is told what there is.
+    """
     deadline = time.monotonic() + WAIT_S
     while True:
+        is_last = time.monotonic() > deadline
         try:
-            return int(consumer.get_watermark_offsets(partition, timeout=WAIT_S)[1])
-        except KafkaException as e:
-            if e.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+            found = consumer.get_watermark_offsets(partition, timeout=WAIT_S)
+            if found is not None and (found[1] >= at_least or is_last):
+                return int(found[1])
+        except KafkaException:
+            if is_last:
                 raise
-            consumer.list_topics(partition.topic, timeout=WAIT_S)
+            with suppress(KafkaException):
+                consumer.list_topics(partition.topic, timeout=WAIT_S)
+        assert not is_last, f"nobody tells the end of {partition.topic}-{partition.partition}"
+        time.sleep(LOOK_S)
 
 
-def read_partition(bootstrap: str, topic: str, partition: int) -> list[tuple[int, int]]:
-    """(number, offset) of everything in a partition."""
+def read_partition(bootstrap: str, topic: str, partition: int, at_least: int = 0) -> list[tuple[int, int]]:
+    """(number, offset) of everything in a partition, which was once so long."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "check", "enable.auto.commit": False, "log_level": 0})
     try:
-        end = end_of(consumer, TopicPartition(topic, partition))
+        end = end_of(consumer, TopicPartition(topic, partition), at_least)
         consumer.assign([TopicPartition(topic, partition, 0)])
         records: list[tuple[int, int]] = []
-        while not records or records[-1][1] < end - 1:
+        while (after := records[-1][1] + 1 if records else 0) < end:
             # Asked for more than there is, it would wait out its time.
-            got = consumer.consume(min(1_000, end - (records[-1][1] + 1 if records else 0)), timeout=WAIT_S)
+            got = consumer.consume(min(1_000, end - after), timeout=WAIT_S)
             assert got, f"{len(records)} records of {end} came"
-            records += [(int(message.value()), message.offset()) for message in got]
+            # What comes behind a number fills a record.
+            records += [(int(bytes(message.value()).split(b".")[0]), message.offset()) for message in got if message.error() is None]
         return records
     finally:
         consumer.close()
+
+
+def only_once(bootstrap: str, partition: TopicPartition, records: Sequence[tuple[int, int]]) -> list[int]:
+    """The numbers of what :func:`read_partition` has read; none may be there twice.
+
+    But for one thing that no broker can tell: librdkafka that is told OUT_OF_ORDER_SEQUENCE_NUMBER, because the request before
+    failed where the leader has just moved, begins a new producer epoch and sends again what it has heard nothing of, whether
+    that is there or not (https://github.com/confluentinc/librdkafka/issues/4953).
+    """
+    first: dict[int, int] = {}
+    for number, offset in records:
+        if number in first:
+            epochs = [_producer_epoch(bootstrap, partition, one) for one in (first[number], offset)]
+            assert epochs[0] < epochs[1], f"record {number} is there twice, at {first[number]} and {offset}, by producer epochs {epochs}"
+        else:
+            first[number] = offset
+    return list(first)
+
+
+def _producer_epoch(bootstrap: str, partition: TopicPartition, offset: int) -> int:
+    """That of the batch with an offset, as its leader has it."""
+    topic, index = partition.topic, partition.partition
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+
+    def fetched() -> int | None:
+        metadata = admin.list_topics(topic, timeout=WAIT_S)
+        leader = metadata.brokers[metadata.topics[topic].partitions[index].leader]
+        wanted = {"partition": index, "fetch_offset": offset, "partition_max_bytes": 1 << 20}
+        body = {
+            "max_wait": 0,
+            "min_bytes": 0,
+            "max_bytes": 1 << 20,
+            "session_epoch": -1,
+            "topics": [{"topic": topic, "partitions": [wanted]}],
+        }
+        with RawClient(f"{leader.host}:{leader.port}") as client:
+            records = client.ask(ApiKey.FETCH, 12, body).responses[0].partitions[0].records
+        return next((header.producer_epoch for _, header in iter_headers(bytes(records or b"")) if header.next_offset > offset), None)
+
+    return wait_for(fetched, f"the batch at {offset} of {topic}-{index}")
 
 
 def check(bootstrap: str, topic: str, load: Load) -> None:
     """Nothing lost, nothing twice, order kept."""
     assert not load.failed, load.failed[:3]
     for partition, acked in load.acked.items():
-        records = read_partition(bootstrap, topic, partition)
+        end = max((offset + 1 for _, offset in acked if offset is not None), default=0)
+        records = read_partition(bootstrap, topic, partition, end)
         at_offset = {offset: number for number, offset in records}
         there = set(at_offset.values())
         lost = [
             (number, offset) for number, offset in acked if (number not in there if offset is None else at_offset.get(offset) != number)
         ]
         assert not lost, f"{topic}-{partition}: acknowledged and not there: {lost[:5]}"
-        numbers = [number for number, _ in records]
-        assert len(set(numbers)) == len(numbers), "a record is there twice"
+        numbers = only_once(bootstrap, TopicPartition(topic, partition), records)
         by_key: dict[int, int] = {}
         for number in numbers:
             assert by_key.get(number % 13, -1) < number, "records of one key changed places"
