@@ -1,4 +1,4 @@
-"""A cluster for strangers' clients. Sessions are short, so that a kill is noticed within a test's patience."""
+"""A cluster for strangers' clients. Where nodes are killed, sessions are short, so that it is noticed within a test's patience."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Three brokers and three controllers, shared by the tests of one file."""
-    with Lab(config=FAST_FAILOVER) as running:
+    """Three brokers and three controllers, shared by the tests of one file. Nobody dies here, and nobody is to be thought dead."""
+    with Lab() as running:
         yield running
 
 

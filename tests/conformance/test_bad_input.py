@@ -16,7 +16,7 @@ from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.record.batch import Record, build_batch
 from kafkalab.engine.telemetry.events import BadInput
 
-WAIT_S = 20
+WAIT_S = 60
 
 
 def address(lab: Lab) -> tuple[str, int]:

@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,10 @@ from kafka.errors import GroupIdNotFoundError, GroupSubscribedToTopicError, NoEr
 
 from kafkalab import Lab
 from tests.support import apache_kafka
+from tests.support.consuming import take
+from tests.support.waiting import wait_for
 
-WAIT_S = 30
+WAIT_S = 60
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
 
@@ -31,25 +32,12 @@ def read_all(lab: Lab, topic: str, count: int, group: str | None = None) -> list
         {"bootstrap.servers": lab.bootstrap_servers, "group.id": group or f"{topic}-reader", "auto.offset.reset": "earliest"}
     )
     consumer.subscribe([topic])
-    messages: list[Any] = []
     try:
-        while len(messages) < count:
-            got = consumer.consume(count - len(messages), timeout=WAIT_S)
-            assert got, f"only {len(messages)} of {count} came"
-            for message in got:
-                assert message.error() is None, message.error()
-            messages += got
+        messages = take(consumer, count)
         consumer.commit(asynchronous=False)
     finally:
         consumer.close()
     return messages
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Ask again until it holds."""
-    deadline = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to that in time"
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -181,15 +169,15 @@ def test_admin_requests(lab: Lab, topic: str) -> None:
     created[topic].result(WAIT_S)
     admin.create_partitions([NewPartitions(topic, 5)])[topic].result(WAIT_S)
     # Brokers learn of it one after another, as Kafka's do.
-    eventually(lambda: len(admin.list_topics(topic, timeout=WAIT_S).topics[topic].partitions) == 5)
+    wait_for(lambda: len(admin.list_topics(topic, timeout=WAIT_S).topics[topic].partitions) == 5, "five partitions")
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    entries = admin.describe_configs([resource])[resource].result(WAIT_S)
+    entries = wait_for(lambda: admin.describe_configs([resource])[resource].result(WAIT_S), "the topic's settings")
     assert entries["retention.ms"].value == "60000"
     assert entries["cleanup.policy"].value == "delete"
     cluster = admin.describe_cluster().result(WAIT_S)
     assert {node.id for node in cluster.nodes} == {1, 2, 3}
     admin.delete_topics([topic])[topic].result(WAIT_S)
-    eventually(lambda: topic not in admin.list_topics(timeout=WAIT_S).topics)
+    wait_for(lambda: topic not in admin.list_topics(timeout=WAIT_S).topics, "the topic gone")
 
 
 def test_offsets_by_time(lab: Lab, topic: str) -> None:
@@ -200,7 +188,8 @@ def test_offsets_by_time(lab: Lab, topic: str) -> None:
     producer.flush(WAIT_S)
     consumer = Consumer({"bootstrap.servers": lab.bootstrap_servers, "group.id": "by-time"})
     try:
-        found = consumer.offsets_for_times([TopicPartition(topic, 0, 1_700_000_004_500)], timeout=WAIT_S)
+        asked = [TopicPartition(topic, 0, 1_700_000_004_500)]
+        found = wait_for(lambda: consumer.offsets_for_times(asked, timeout=WAIT_S), "an offset from a broker that knows the topic")
         assert found[0].offset == 5
         assert consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=WAIT_S) == (0, 10)
     finally:
@@ -230,7 +219,8 @@ def test_offsets_of_a_group_are_deleted_where_nobody_reads(lab: Lab, topic: str)
     nowhere = KafkaPythonPartition(topic, 7)
     group = f"{topic}-group"
     consumer = Consumer({"bootstrap.servers": lab.bootstrap_servers, "group.id": group})
-    consumer.commit(offsets=[TopicPartition(topic, partition, 5) for partition in range(2)], asynchronous=False)
+    places_of_five = [TopicPartition(topic, partition, 5) for partition in range(2)]
+    wait_for(lambda: consumer.commit(offsets=places_of_five, asynchronous=False), "a commit, once the group has its coordinator")
     consumer.subscribe([topic])
     admin = KafkaAdminClient(bootstrap_servers=lab.bootstrap_servers)
     try:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from kafkalab import Lab
 from kafkalab.engine.common.ids import uuid_to_text
 from kafkalab.engine.log.reader import LogDirReader
 from tests.support import apache_kafka
+from tests.support.waiting import wait_for
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 PARTITIONS = 2
@@ -31,21 +30,6 @@ pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),
     pytest.mark.timeout(300),
 ]
-
-
-Answer = TypeVar("Answer")
-
-
-def patiently(ask: Callable[[], Answer]) -> Answer:
-    """A broker that has just started takes its partitions and groups over a little later."""
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        try:
-            return ask()
-        except KafkaException:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
 
 
 def write(bootstrap: str, topics: Iterable[str], *, first: int = 0) -> None:
@@ -81,7 +65,7 @@ def create(bootstrap: str, topics: Iterable[str]) -> None:
 
 def commit(bootstrap: str, topic: str, offset: int) -> None:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP})
-    patiently(lambda: consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False))
+    wait_for(lambda: consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False), "a commit")
     consumer.close()
 
 
@@ -93,7 +77,9 @@ def read(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], tuple[t
     try:
         for topic in topics:
             for partition in range(PARTITIONS):
-                low, high = patiently(partial(consumer.get_watermark_offsets, TopicPartition(topic, partition), timeout=WAIT_S))
+                # A broker that has just started takes its partitions over a little later.
+                ask = partial(consumer.get_watermark_offsets, TopicPartition(topic, partition), timeout=WAIT_S)
+                low, high = wait_for(ask, f"both ends of {topic}-{partition}")
                 consumer.assign([TopicPartition(topic, partition, low)])
                 records: list[Seen] = []
                 while len(records) < high - low:
@@ -113,7 +99,7 @@ def read(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], tuple[t
 def committed(bootstrap: str, topic: str) -> int:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP})
     try:
-        (place,) = patiently(lambda: consumer.committed([TopicPartition(topic, 0)], timeout=WAIT_S))
+        (place,) = wait_for(lambda: consumer.committed([TopicPartition(topic, 0)], timeout=WAIT_S), "what was committed")
         offset: int = place.offset
         return offset
     finally:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +16,12 @@ from kafka.admin import ConfigResourceType
 from kafkalab import Lab
 from kafkalab.engine.cluster.errors import HostError
 from kafkalab.engine.protocol.apis import ApiKey
+from tests.support.consuming import take
 from tests.support.raw_client import RawClient
+from tests.support.waiting import wait_for
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 BROKER = 4
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def write(lab: Lab, topic: str, *values: bytes, **settings: Any) -> list[tuple[int, int]]:
@@ -51,8 +44,17 @@ def write(lab: Lab, topic: str, *values: bytes, **settings: Any) -> list[tuple[i
     return told
 
 
-def starts(lab: Lab, topic: str) -> dict[int, int]:
-    return {node_id: replica.log_start_offset for node_id, replica in lab.describe().topics[topic].partitions[0].replica_states.items()}
+def wait_start(lab: Lab, topic: str, offset: int) -> None:
+    """Until every replica of partition 0 starts there."""
+
+    def all_do() -> bool:
+        found = lab.describe().topics.get(topic)
+        if found is None or not found.partitions:
+            return False
+        replicas, states = found.partitions[0].replicas, found.partitions[0].replica_states
+        return {one: state.log_start_offset for one, state in states.items()} == dict.fromkeys(replicas, offset)
+
+    wait_for(all_do, f"all replicas of {topic} from {offset} on")
 
 
 def default_of_brokers(lab: Lab, name: str, value: str | None) -> None:
@@ -80,10 +82,10 @@ def test_the_brokers_default_holds_at_once_where_the_topic_says_nothing(lab: Lab
     lab.create_topic(topic, partitions=1, replication_factor=3)
     lab.create_topic(f"{topic}-own", partitions=1, replication_factor=3, config={"message.timestamp.type": "CreateTime"})
     default_of_brokers(lab, "log.message.timestamp.type", "LogAppendTime")
-    eventually(lambda: write(lab, topic, b"a")[0][1] == 2)
+    wait_for(lambda: write(lab, topic, b"a")[0][1] == 2, "the default of brokers")
     assert write(lab, f"{topic}-own", b"a")[0][1] == 1
     default_of_brokers(lab, "log.message.timestamp.type", None)
-    eventually(lambda: write(lab, topic, b"a")[0][1] == 1)
+    wait_for(lambda: write(lab, topic, b"a")[0][1] == 1, "Kafka's default")
 
 
 def test_what_is_refused_says_why(lab: Lab, topic: str) -> None:
@@ -110,7 +112,7 @@ def test_the_older_request_by_kafka_python(lab: Lab, topic: str) -> None:
         (result,) = client.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
         return result.result(WAIT_S)  # type: ignore[no-any-return]
 
-    eventually(lambda: described()["retention.ms"].value == "1234")
+    wait_for(lambda: described()["retention.ms"].value == "1234", "what the request set")
     assert described()["segment.ms"].is_default or described()["segment.ms"].value == "7777"
 
 
@@ -136,7 +138,7 @@ def test_records_go_on_every_replica_and_stay_away(tmp_path: Path) -> None:
         for offset, low_watermark in ((35, 35), (20, 35), (-1, 100)):
             (deleted,) = admin.delete_records([TopicPartition("orders", 0, offset)]).values()
             assert deleted.result(WAIT_S).low_watermark == low_watermark
-            eventually(lambda expected=low_watermark: set(starts(lab, "orders").values()) == {expected})  # type: ignore[misc]
+            wait_start(lab, "orders", low_watermark)
         for offset in (101, -7):
             (refused,) = admin.delete_records([TopicPartition("orders", 0, offset)]).values()
             with pytest.raises(KafkaException, match="OFFSET_OUT_OF_RANGE"):
@@ -145,15 +147,13 @@ def test_records_go_on_every_replica_and_stay_away(tmp_path: Path) -> None:
         consumer = Consumer({"bootstrap.servers": lab.bootstrap_servers, "group.id": "readers", "auto.offset.reset": "earliest"})
         try:
             consumer.assign([TopicPartition("orders", 0, 0)])
-            message = None
-            while message is None:
-                message = consumer.poll(1.0)
-            assert message.error() is None and (message.offset(), message.value()) == (100, b"next")
+            (message,) = take(consumer, 1)
+            assert (message.offset(), message.value()) == (100, b"next")
         finally:
             consumer.close()
     # A clean stop writes down where logs start.
     with Lab(brokers=3, controllers=1, data_dir=tmp_path) as lab:
-        eventually(lambda: set(starts(lab, "orders").values()) == {100})
+        wait_start(lab, "orders", 100)
 
 
 def test_a_replica_that_was_away_lets_go_when_it_is_back(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_replica_that_was_away_lets_go_when_it_is_back(tmp_path: Path) -> None
         assert deleted.result(WAIT_S).low_watermark == 25
         lab.restart(away)
         lab.wait_until_healthy(WAIT_S)
-        eventually(lambda: set(starts(lab, "orders").values()) == {25})
+        wait_start(lab, "orders", 25)
 
 
 def test_a_partition_without_a_leader_gets_one_when_losing_records_becomes_allowed(tmp_path: Path) -> None:
@@ -180,13 +180,13 @@ def test_a_partition_without_a_leader_gets_one_when_losing_records_becomes_allow
         first = lab.describe().leader("orders", 0)
         other = next(node_id for node_id in lab.broker_ids if node_id != first)
         lab.kill(other)
-        eventually(lambda: lab.describe().topics["orders"].partitions[0].isr == (first,))
+        wait_for(lambda: lab.describe().partition("orders", 0).isr == (first,), f"broker {other} out of the ISR")
         write(lab, "orders", b"lost")
         lab.kill(first)
         lab.restart(other)
-        eventually(lambda: lab.describe().topics["orders"].partitions[0].leader == -1)
+        wait_for(lambda: lab.describe().leader("orders", 0) == -1, "nobody to lead")
         lab.alter_topic("orders", {"unclean.leader.election.enable": True})
-        eventually(lambda: lab.describe().topics["orders"].partitions[0].leader == other)
+        wait_for(lambda: lab.describe().leader("orders", 0) == other, f"broker {other} to lead")
         assert write(lab, "orders", b"on") == [(0, 1)]
 
 
@@ -195,8 +195,8 @@ def test_deleted_records_do_not_come_back_with_a_move(tmp_path: Path) -> None:
         lab.create_topic("orders", partitions=1)
         for _ in range(4):
             write(lab, "orders", *[b"x"] * 10)
-        (was,) = tmp_path.rglob("orders-0")
-        (into,) = (one.parent for one in tmp_path.rglob("meta.properties") if one.parent != was.parent)
+        (was,) = tmp_path.glob("node-1/*/orders-0")
+        (into,) = (one.parent for one in tmp_path.glob("node-1/*/meta.properties") if one.parent != was.parent)
         admin = AdminClient({"bootstrap.servers": lab.bootstrap_servers})
         # Within a batch: the copy begins with the whole of it.
         (deleted,) = admin.delete_records([TopicPartition("orders", 0, 15)]).values()
@@ -205,12 +205,12 @@ def test_deleted_records_do_not_come_back_with_a_move(tmp_path: Path) -> None:
         with RawClient(lab.bootstrap_servers) as client:
             answer = client.ask(ApiKey.ALTER_REPLICA_LOG_DIRS, 2, {"dirs": [move]})
         assert answer.results[0].partitions[0].error_code == 0
-        eventually(lambda: [path.parent for path in tmp_path.rglob("orders-0")] == [into])
+        wait_for(lambda: [path.parent for path in tmp_path.glob("node-1/*/orders-0")] == [into], "the replica in its new directory")
         lab.alter_topic("orders", {"max.message.bytes": 500})
         with pytest.raises(KafkaException, match="MSG_SIZE_TOO_LARGE"):
             write(lab, "orders", b"x" * 1000)
         consumer = Consumer({"bootstrap.servers": lab.bootstrap_servers, "group.id": "readers"})
         try:
-            assert consumer.get_watermark_offsets(TopicPartition("orders", 0), WAIT_S) == (15, 40)
+            assert wait_for(lambda: consumer.get_watermark_offsets(TopicPartition("orders", 0), WAIT_S), "both ends") == (15, 40)
         finally:
             consumer.close()

@@ -14,9 +14,10 @@ from kafkalab.engine.cluster.errors import ClusterStartError, DataDirInUse, Host
 from kafkalab.engine.cluster.layout import is_port_free
 from kafkalab.engine.telemetry.events import NodeCrashed, NodeKilled, NodeStarted, PartitionChanged
 from kafkalab.engine.telemetry.levels import Level, LevelKey, PartitionKey, PartitionLevel
+from tests.support.consuming import take
 
 QUICK = {"broker.session.timeout.ms": 1_500, "broker.heartbeat.interval.ms": 300}
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def produce(lab: Lab, topic: str, count: int) -> None:
@@ -31,13 +32,9 @@ def produce(lab: Lab, topic: str, count: int) -> None:
 def consume(lab: Lab, topic: str, count: int) -> list[bytes | None]:
     consumer = Consumer({"bootstrap.servers": lab.bootstrap_servers, "group.id": "test", "log_level": 0})
     consumer.assign([TopicPartition(topic, 0, 0)])
-    values: list[bytes | None] = []
-    while len(values) < count:
-        messages = consumer.consume(count, WAIT_S)
-        assert messages, f"only {len(values)} of {count} records came"
-        values += [message.value() for message in messages]
+    messages = take(consumer, count)
     consumer.close()
-    return values
+    return [message.value() for message in messages]
 
 
 @pytest.fixture
