@@ -187,23 +187,17 @@ def test_a_new_coordinator_knows_the_committed_offsets() -> None:
         producer = Producer({"bootstrap.servers": lab.bootstrap_servers})
         for i in range(100):
             producer.produce("orders", str(i))
-        producer.flush(WAIT_S)
+        assert producer.flush(WAIT_S) == 0
         settings = {"bootstrap.servers": lab.bootstrap_servers, "group.id": "readers", "auto.offset.reset": "earliest", "log_level": 0}
         consumer = Consumer({**settings, "enable.auto.commit": False})
         consumer.subscribe(["orders"])
-        got: list[Any] = []
-        while len(got) < 60:
-            got += consumer.consume(60 - len(got), timeout=WAIT_S)
+        assert len(take(consumer, 60)) == 60
         consumer.commit(asynchronous=False)
         consumer.close()
         group = lab.describe().groups["readers"]
         lab.kill(group.coordinator)
         consumer = Consumer(settings)
         consumer.subscribe(["orders"])
-        rest = []
-        while len(rest) < 40:
-            more = consumer.consume(40 - len(rest), timeout=WAIT_S)
-            assert more
-            rest += [message for message in more if message.error() is None]
+        rest = take(consumer, 40)
         consumer.close()
         assert [int(message.value()) for message in rest] == list(range(60, 100))

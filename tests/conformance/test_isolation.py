@@ -79,7 +79,8 @@ def test_an_isolated_leader_is_replaced_and_what_it_alone_has_is_cut_off(isolati
             alone.produce("orders", b"0", on_delivery=lambda error, message: None if error else written.append(message.offset()))
             assert alone.flush(WAIT_S) == 0 and written
             fenced = watch.wait_for(BrokerFenced, lambda event: event.broker_id == isolated)
-            assert fenced.silent_ms == pytest.approx(SESSION_TIMEOUT_MS, abs=100)
+            # A controller that stood still meanwhile waits a little longer.
+            assert SESSION_TIMEOUT_MS <= fenced.silent_ms < 3 * SESSION_TIMEOUT_MS
             moved = watch.wait_for(PartitionChanged, lambda event: event.topic == "orders" and event.old_leader == isolated)
             assert moved.new_leader not in (isolated, -1) and isolated not in moved.new_isr
             # Clients may still ask the one that was cut off; what it says is from another time.
@@ -107,6 +108,7 @@ def test_an_isolated_controller_is_replaced_and_follows_when_it_is_back() -> Non
             watch.wait_for(RaftStateChanged, lambda event: event.node_id == isolated and event.old_state == "leader")
             lab.create_topic("after", partitions=1, replication_factor=3, timeout=WAIT_S)
             load.wait_for(100)
+            elections = len(watch.all_of(QuorumLeaderElected))
             lab.heal()
             watch.wait_for(
                 RaftStateChanged,
@@ -115,7 +117,7 @@ def test_an_isolated_controller_is_replaced_and_follows_when_it_is_back() -> Non
             lab.wait_until_healthy(WAIT_S)
         check(lab.bootstrap_servers, "orders", load)
         # Who was away does not disturb those who were not.
-        assert len(watch.all_of(QuorumLeaderElected)) == 1
+        assert len(watch.all_of(QuorumLeaderElected)) == elections
 
 
 @pytest.mark.parametrize("to_broker", [False, True], ids=["heartbeats", "answers"])
@@ -132,17 +134,16 @@ def test_one_direction_is_enough_to_lose_a_broker(to_broker: bool) -> None:
 
 
 def test_clients_that_are_cut_off_go_on_where_they_were() -> None:
-    with fast_lab() as lab:
+    # With Kafka's own timeouts: nobody is to be thought dead.
+    with Lab() as lab:
         lab.create_topic("orders", partitions=1, replication_factor=3, config={"min.insync.replicas": 2})
         watch = Watch(lab.hub)
         with Load(lab.bootstrap_servers, "orders") as load:
             load.wait_for(100)
             leader = lab.describe().leader("orders", 0)
             lab.isolate("clients", leader)
-            count = load.count
-            time.sleep(QUIET_S)
-            # What was on its way to the client when the link was cut may have come.
-            assert load.count - count <= 5
+            # What was on its way to the client when the link was cut may still come.
+            load.wait_until_quiet(QUIET_S)
             lab.heal()
             load.wait_for(300)
         check(lab.bootstrap_servers, "orders", load)
@@ -167,7 +168,7 @@ def test_late_lossy_and_slow_links_cost_time_and_nothing_else() -> None:
 
 
 def test_a_clock_that_jumps_fences_nobody_and_elects_nobody() -> None:
-    with fast_lab() as lab:
+    with Lab() as lab:
         lab.create_topic(
             "orders", partitions=3, replication_factor=3, config={"min.insync.replicas": 2, "message.timestamp.type": "LogAppendTime"}
         )

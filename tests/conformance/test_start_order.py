@@ -12,13 +12,13 @@ from kafkalab.engine.cluster.errors import HostError
 from kafkalab.engine.cluster.host import Isolation
 from kafkalab.engine.telemetry.events import NodeCrashed, NodeStarted
 
-WAIT_S = 30
+WAIT_S = 60
 
 
 @pytest.mark.expects_warnings
 @pytest.mark.parametrize("isolation", ["thread", "process"])
 def test_a_broker_that_finds_no_quorum_says_so_and_gives_up(isolation: Isolation, caplog: pytest.LogCaptureFixture) -> None:
-    with Lab(brokers=1, controllers=1, isolation=isolation, config={"initial.broker.registration.timeout.ms": 2_000}) as lab:
+    with Lab(brokers=1, controllers=1, isolation=isolation, config={"initial.broker.registration.timeout.ms": 5_000}) as lab:
         lab.kill(1)
         lab.kill(101)
         events = lab.hub.open_reader()
