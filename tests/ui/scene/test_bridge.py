@@ -15,6 +15,7 @@ from kafkalab.engine.cluster.errors import HostError, PortInUse, RequestRefused
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.telemetry.events import NodePaused
 from kafkalab.engine.telemetry.hub import TelemetryHub
+from kafkalab.ui.bridge import frame_meter
 from kafkalab.ui.bridge.command_gateway import CommandGateway, CommandResult, describe_failure
 from kafkalab.ui.bridge.event_pump import IDLE_AFTER, IDLE_INTERVAL_MS, PUMP_INTERVAL_MS, EventPump
 from kafkalab.ui.bridge.frame_meter import FrameMeter
@@ -74,17 +75,22 @@ def test_a_burst_is_taken_in_bites_and_drops_are_told(qtbot: QtBot) -> None:
     assert len(model.timeline) == 600
 
 
-def test_the_meter_gives_the_percentile_of_frames_with_work() -> None:
+def test_the_meter_gives_the_percentile_of_frames_with_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr(frame_meter, "perf_counter", lambda: now_s[0])
     meter = FrameMeter()
     assert meter.percentile_ms() == 0
-    for _ in range(3):
+    for work_s in (0.001, 0.002, 0.004):
         with meter.measure():
-            pass
+            now_s[0] += work_s
         meter.add_paint(0.5)
         meter.end_frame()
     meter.end_frame()
-    assert 0.5 < meter.percentile_ms(0.5) < 50
+    assert meter.percentile_ms(0.5) == pytest.approx(2.5)
+    assert meter.percentile_ms() == pytest.approx(4.5)
     assert meter.frames_per_second() == 3
+    now_s[0] += 0.995
+    assert meter.frames_per_second() == 2, "the first is more than a second ago"
 
 
 # --- the gateway ---------------------------------------------------------------------------------

@@ -6,10 +6,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kafkalab.engine.cluster import admin
 from kafkalab.engine.cluster.admin import Address, AdminClient
 from kafkalab.engine.cluster.errors import HostError, RequestRefused
 from kafkalab.engine.common.errors import Errors
@@ -134,11 +136,18 @@ def test_what_an_earlier_request_may_have_taken_away_need_not_be_there() -> None
 
 
 @pytest.mark.parametrize("message", ["no controller yet", "no controller yet."])
-def test_the_deadline_tells_the_last_trouble(message: str) -> None:
-    answer = created(Errors.NOT_CONTROLLER, message)
-    said = r"did not succeed within 0\.1 s: NOT_CONTROLLER \(41\): no controller yet\.$"
-    with FakeBroker({ApiKey.CREATE_TOPICS: lambda _: answer}) as broker, pytest.raises(HostError, match=said):
-        client(broker.address).create_topic("orders", 1, 1, {}, timeout_s=0.1)
+def test_the_deadline_tells_the_last_trouble(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(admin, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+
+    def answer(_request: Any) -> dict[str, Any]:
+        now_s[0] += 3.0
+        return created(Errors.NOT_CONTROLLER, message)
+
+    said = r"did not succeed within 5 s: NOT_CONTROLLER \(41\): no controller yet\.$"
+    with FakeBroker({ApiKey.CREATE_TOPICS: answer}) as broker, pytest.raises(HostError, match=said):
+        client(broker.address).create_topic("orders", 1, 1, {}, timeout_s=5)
+    assert now_s == [6.0]
 
 
 def test_without_brokers_that_is_what_is_said() -> None:

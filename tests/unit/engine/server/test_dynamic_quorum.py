@@ -73,8 +73,8 @@ class Quorum:
         return None
 
     def voter_ids(self) -> list[int]:
-        found = self.described()
-        return [] if found is None else [voter.replica_id for voter in found[1].topics[0].partitions[0].current_voters]
+        _, response = wait_for(self.described, "a leader")
+        return [voter.replica_id for voter in response.topics[0].partitions[0].current_voters]
 
     def leader(self) -> int:
         return int(wait_for(self.described, "a leader")[0])
@@ -124,9 +124,7 @@ def test_formatted_voters_elect_and_others_join_and_leave(quorum: Quorum) -> Non
     quorum.nodes.start(101, 102, 103, 1)
     first = quorum.leader()
     assert quorum.voter_ids() == [101, 102, 103]
-    found = quorum.described()
-    assert found is not None
-    response = found[1]
+    _, response = wait_for(quorum.described, "the leader")
     own = next(one for one in response.topics[0].partitions[0].current_voters if one.replica_id == 101)
     assert own.replica_directory_id == MetaProperties.read(quorum.nodes.data_dir(101) / "meta.properties").directory_id
     assert {node.node_id: node.listeners[0].port for node in response.nodes} == {one: quorum.ports[one] for one in (101, 102, 103)}
@@ -198,6 +196,7 @@ def test_one_that_comes_late_learns_the_voters_from_a_snapshot(tmp_path: Path) -
         wait_for(lambda: snapshots(first) or None, "a snapshot at the leader")
         quorum.nodes.start(104)
         assert quorum.add(104) is Errors.NONE
+        wait_for(lambda: snapshots(104) or None, "a snapshot at the one that came late")
         # It votes, and its next life finds who else does in what is on its disk.
         quorum.nodes.kill(first)
         quorum.nodes.kill(104)
