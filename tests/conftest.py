@@ -11,7 +11,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-THREAD_END_WAIT_S = 5.0
+THREAD_END_WAIT_S = 20.0
 
 
 def pytest_configure(config: pytest.Config) -> None:

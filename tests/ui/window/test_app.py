@@ -17,7 +17,9 @@ from kafkalab.engine.cluster.errors import HostError, PortInUse
 from kafkalab.ui.bridge.command_gateway import CommandResult
 from kafkalab.ui.model.states import HealthLevel, NodeState
 
-pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")
+pytestmark = [pytest.mark.qt_log_ignore("This plugin does not support"), pytest.mark.timeout(300)]
+
+RUN_MS_MAX = 150_000
 
 
 def test_the_environment_says_where_and_how_many(tmp_path: Path) -> None:
@@ -80,8 +82,8 @@ def test_a_run_over_a_real_cluster(qtbot: QtBot, tmp_path: Path) -> None:
 
         def step() -> None:
             group = model.groups.get("billing")
-            if "kill" not in seen and group is not None and group.state == "Stable" and model.produce_rate > 0:
-                seen["health before"] = model.health.level
+            is_at_work = group is not None and group.state == "Stable" and model.produce_rate > 0
+            if "kill" not in seen and is_at_work and model.health.level is HealthLevel.HEALTHY:
                 seen["kill"] = "asked"
                 window.commands.act("kill", 2)
             elif seen.get("kill") == "done" and model.nodes[2].state is NodeState.KILLED and "restart" not in seen:
@@ -98,14 +100,13 @@ def test_a_run_over_a_real_cluster(qtbot: QtBot, tmp_path: Path) -> None:
         steps.timeout.connect(step)
         steps.start()
         # Should a step never come, the run ends all the same, and the assertions tell which.
-        QTimer.singleShot(45_000, window, window.close)
+        QTimer.singleShot(RUN_MS_MAX, window, window.close)
 
     options = AppOptions(data_dir=tmp_path / "data", port=0)
     assert run(options, settings_file=settings_file, on_shown=watch) == 0
     assert seen["start_cluster"] == "done"
     assert seen["start_workload"] == "done"
-    assert seen.get("health before") is HealthLevel.HEALTHY
-    assert (seen["kill"], seen["restart"], seen["left"]) == ("done", "done", True)
+    assert (seen.get("kill"), seen.get("restart"), seen.get("left")) == ("done", "done", True)
     assert str(seen["notice"]).startswith("Broker 2 is down.")
     timeline = seen["timeline"]
     assert isinstance(timeline, list) and "broker 2 killed" in timeline
@@ -161,7 +162,7 @@ def test_a_cluster_whose_process_dies_can_be_started_again(qtbot: QtBot, tmp_pat
         steps.timeout.connect(step)
         steps.start()
         # Should a step never come, the run ends all the same, and the assertions tell which.
-        QTimer.singleShot(45_000, window, window.close)
+        QTimer.singleShot(RUN_MS_MAX, window, window.close)
 
     options = AppOptions(data_dir=tmp_path / "data", port=0, brokers=1, controllers=1)
     assert run(options, settings_file=settings_file, on_shown=watch) == 0

@@ -88,5 +88,5 @@ def test_a_served_cluster_takes_orders_on_standard_input(tmp_path: Path) -> None
         process.stdin.close()
         process.stdin = None
         process.terminate()
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import wait_for
+
 NODE = re.compile(r"NODE (controller|broker|broker,controller) (\d+) 127\.0\.0\.1:(\d+) pid=(\d+)")
 READY = re.compile(r"READY bootstrap=([\d.:,]+) seconds=(\d+\.\d\d)")
 
@@ -28,7 +30,7 @@ def until_ready(process: subprocess.Popen[str]) -> list[str]:
         lines.append(line.rstrip("\n"))
         if line.startswith("READY"):
             return lines
-    process.wait(30)
+    process.wait(60)
     assert process.stderr is not None
     raise AssertionError(f"never ready: {process.stderr.read()}")
 
@@ -52,7 +54,7 @@ def test_its_lines_its_ports_and_an_orderly_end(number: int, tmp_path: Path) -> 
         match = READY.fullmatch(ready)
         assert match and match[1] == ",".join(f"127.0.0.1:{node[3]}" for node in found[3:] if node)
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert out == ""
     assert "ERROR" not in err and "Traceback" not in err
@@ -63,8 +65,8 @@ def test_its_lines_its_ports_and_an_orderly_end(number: int, tmp_path: Path) -> 
 def test_a_signal_while_it_starts_ends_it_too(tmp_path: Path) -> None:
     with serve("--port", "0", "--isolation", "process", "--data-dir", str(tmp_path / "data")) as process:
         assert process.stderr is not None
-        while not (tmp_path / "data" / "cluster.json").exists():
-            assert process.poll() is None
+        wait_for(lambda: process.poll() is not None or (tmp_path / "data" / "cluster.json").exists(), "a start that has begun")
+        assert process.poll() is None
         process.terminate()
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -79,7 +81,7 @@ def test_a_temporary_folder_is_removed(tmp_path: Path, monkeypatch: pytest.Monke
         assert [line.split()[1] for line in lines[:-1]] == ["broker,controller"]
         assert list(tmp_path.glob("kafkalab-*"))
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert process.returncode == 0
     assert not list(tmp_path.glob("kafkalab-*"))
 
@@ -90,7 +92,7 @@ def test_the_settings_of_a_file_hold(tmp_path: Path) -> None:
     with serve("--port", "0", "--brokers", "1", "--controllers", "1", "--config-file", str(file)) as process:
         until_ready(process)
         process.terminate()
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert "passed over process.roles" in err
 
 
@@ -99,9 +101,9 @@ def test_a_folder_in_use_is_refused_with_the_holders_id(tmp_path: Path) -> None:
     with serve(*arguments) as first:
         until_ready(first)
         with serve(*arguments) as second:
-            out, err = second.communicate(timeout=30)
+            out, err = second.communicate(timeout=60)
         first.terminate()
-        first.communicate(timeout=30)
+        first.communicate(timeout=60)
     assert second.returncode == 1
     assert out == ""
     assert f"The data folder {tmp_path} is in use by process {first.pid}." in err
@@ -118,7 +120,7 @@ def test_brokers_listen_from_the_port_that_was_given(tmp_path: Path) -> None:
     with serve("--port", str(port), "--brokers", "2", "--controllers", "1") as process:
         ready = until_ready(process)[-1]
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert f"bootstrap=127.0.0.1:{port},127.0.0.1:{port + 1} " in ready
 
 
@@ -128,11 +130,11 @@ def test_nodes_have_as_many_log_directories_as_asked_for(tmp_path: Path) -> None
         with serve(*arguments, "--log-dirs", str(count)) as process:
             until_ready(process)
             process.terminate()
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         found = sorted(path.parent.name for path in (tmp_path / "node-1").glob("*/meta.properties"))
         assert found == [f"dir-{number}" for number in range(1, count + 1)]
     with serve(*arguments) as process:
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "holds nodes with 3 log directories each; asked for was 1." in err

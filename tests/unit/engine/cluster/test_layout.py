@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from kafkalab.engine.cluster.errors import HostError, PortInUse
-from kafkalab.engine.cluster.layout import FREE_PORTS, ClusterPlan, is_port_free, plan, roles_of_nodes
+from kafkalab.engine.cluster.layout import FREE_PORTS, PORT_MAX, ClusterPlan, is_port_free, plan, roles_of_nodes
 
 HOST = "127.0.0.1"
 
@@ -57,7 +57,9 @@ def test_a_restart_keeps_id_and_addresses(tmp_path: Path) -> None:
 
 def test_a_port_that_is_given_moves_brokers_only(tmp_path: Path) -> None:
     first = planned(tmp_path)
-    port = first.nodes[-1].port + 100
+    port = next(
+        one for one in range(first.nodes[-1].port + 100, PORT_MAX) if all(is_port_free(HOST, one + i, unused=True) for i in range(3))
+    )
     second = planned(tmp_path, port=port)
     assert [node.broker_port for node in second.brokers] == [port, port + 1, port + 2]
     assert second.voters == first.voters

@@ -21,7 +21,7 @@ from kafkalab.engine.server.node import NodeSpec
 from kafkalab.engine.telemetry.events import Event, NodeKilled, NodeStarted, NodeStopped
 
 QUICK = {"broker.session.timeout.ms": 1_500, "broker.heartbeat.interval.ms": 300}
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 

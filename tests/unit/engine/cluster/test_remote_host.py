@@ -22,7 +22,7 @@ from kafkalab.engine.telemetry.events import NodeKilled, NodeStarted, NodeStoppe
 from kafkalab.engine.telemetry.levels import ClockKey, LinksKey, ReplicaKey, SegmentsKey, TopicKey
 
 QUICK = {"broker.session.timeout.ms": "1500", "broker.heartbeat.interval.ms": "300"}
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 @pytest.fixture
