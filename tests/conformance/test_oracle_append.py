@@ -19,9 +19,12 @@ from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.record.batch import Record, build_batch, iter_headers, read_header, rebuild, records_of
 from tests.support import apache_kafka
 from tests.support.raw_client import RawClient
+from tests.support.waiting import wait_for
 
 NOW: Final = int(time.time() * 1000)
 HOUR_MS: Final = 3_600_000
+HALF_AN_HOUR_MS: Final = "1800000"
+"""What is of now stays so for as long: this file may be read long before its test runs."""
 RANGE: Final = re.compile(r"\[-?\d+, -?\d+\]")
 OURS_ONLY: Final = frozenset({"codec 5", "codec 7", "gzip broken", "gzip cut", "lz4 broken", "lz4 linked", "snappy broken", "zstd broken"})
 """Where it says UNKNOWN_SERVER_ERROR, which clients try again without end, we say what is wrong."""
@@ -36,7 +39,7 @@ TOPICS: Final[Mapping[str, Mapping[str, str]]] = {
     "plain": {},
     "compacted": {"cleanup.policy": "compact"},
     "stamped": {"message.timestamp.type": "LogAppendTime"},
-    "recent": {"message.timestamp.before.max.ms": "60000", "message.timestamp.after.max.ms": "60000"},
+    "recent": {"message.timestamp.before.max.ms": HALF_AN_HOUR_MS, "message.timestamp.after.max.ms": HALF_AN_HOUR_MS},
     "small": {"max.message.bytes": "200"},
     "gzip": {"compression.type": "gzip"},
     "snappy": {"compression.type": "snappy"},
@@ -45,7 +48,7 @@ TOPICS: Final[Mapping[str, Mapping[str, str]]] = {
     "uncompressed": {"compression.type": "uncompressed"},
     "tight": {"segment.bytes": "1048576"},
     "small-uncompressed": {"max.message.bytes": "200", "compression.type": "uncompressed"},
-    "strict": {"cleanup.policy": "compact", "message.timestamp.before.max.ms": "60000"},
+    "strict": {"cleanup.policy": "compact", "message.timestamp.before.max.ms": HALF_AN_HOUR_MS},
     "stamped-gzip": {"message.timestamp.type": "LogAppendTime", "compression.type": "gzip"},
 }
 
@@ -224,12 +227,7 @@ class Server:
         created = self.client.ask(ApiKey.CREATE_TOPICS, 7, body)
         assert [topic.error_code for topic in created.topics] == [0] * len(TOPICS)
         for name in TOPICS:
-            self._until_led(name)
-
-    def _until_led(self, topic: str) -> None:
-        deadline = time.monotonic() + 30
-        while self._fetch(topic).error_code and time.monotonic() < deadline:
-            time.sleep(0.05)
+            wait_for(lambda name=name: not self._fetch(name).error_code, f"{name} led")  # type: ignore[misc]
 
     def produce(self, topic: str, name: str, records: bytes) -> dict[str, Any]:
         body = {

@@ -25,8 +25,8 @@ _WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
 _PORTS: Final = range(12_000 + 1_000 * _WORKER, 13_000 + 1_000 * _WORKER)
 """Each worker has its own: between the choice of a port and a server on it lie seconds."""
 START_TIMEOUT_S: Final = 150.0
-_given: Final[dict[int, socket.socket | None]] = {}
-"""Where the system lets a server listen on a port that is bound and no more, it stays so: nobody else is given it meanwhile."""
+_given: Final[dict[int, int]] = {}
+"""Ports, and the descriptors of sockets that hold them, where the system lets a server listen beside those: nobody else is given one."""
 _POM: Final = Path(__file__).with_name("kafka-pom.xml")
 _CACHE_DIR: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kafkalab"
 
@@ -59,8 +59,8 @@ def free_port() -> int:
     """A port below those that the system gives to outgoing connections: nothing takes it before the server starts."""
     if len(_given) > len(_PORTS) // 2:
         for held in _given.values():
-            if held is not None:
-                held.close()
+            if held >= 0:
+                os.close(held)
         _given.clear()
     for port in random.sample(_PORTS, len(_PORTS)):
         if port in _given:
@@ -70,7 +70,8 @@ def free_port() -> int:
                 sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        _given[port] = hold_port("127.0.0.1", port) if sys.platform == "linux" else None
+        held_port = hold_port("127.0.0.1", port) if sys.platform == "linux" else None
+        _given[port] = -1 if held_port is None else held_port.detach()
         return port
     raise RuntimeError("no port is free")
 
