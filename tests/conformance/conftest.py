@@ -15,6 +15,9 @@ FAST_FAILOVER = {
     "broker.heartbeat.interval.ms": "250",
     "replica.lag.time.max.ms": "3000",
 }
+PATIENT_SESSION_MS = 6_000
+PATIENT_FAILOVER = {**FAST_FAILOVER, "broker.session.timeout.ms": str(PATIENT_SESSION_MS)}
+"""Where those who live must not be fenced: on a busy machine a whole process may have no turn for two seconds."""
 _numbers = itertools.count()
 
 

@@ -13,10 +13,11 @@ from confluent_kafka import Consumer, Producer
 
 from kafkalab import Lab
 from kafkalab.engine.telemetry.events import BrokerFenced, Event, NodeStopped, PartitionChanged, QuorumLeaderElected
+from tests.support.consuming import take
 from tests.support.steady_load import WAIT_S, Load, check
 from tests.support.waiting import wait_for
 
-from .conftest import FAST_FAILOVER
+from .conftest import FAST_FAILOVER, PATIENT_FAILOVER
 
 
 @contextmanager
@@ -44,7 +45,7 @@ class Happened:
 @pytest.mark.expects_warnings
 @pytest.mark.timeout(240)
 def test_every_broker_is_killed_in_turn_under_load() -> None:
-    with fast_lab() as lab:
+    with Lab(config=PATIENT_FAILOVER) as lab:
         lab.create_topic("orders", partitions=3, replication_factor=3, config={"min.insync.replicas": 2})
         happened = Happened(lab)
         with Load(lab.bootstrap_servers, "orders") as load:

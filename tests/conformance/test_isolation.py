@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from kafkalab import Lab
+from kafkalab.engine.cluster.host import Isolation
 from kafkalab.engine.cluster.remote_host import RemoteClusterHost
 from kafkalab.engine.telemetry.events import (
     BrokerFenced,
@@ -27,7 +28,7 @@ from kafkalab.engine.telemetry.hub import Reader, TelemetryHub
 from kafkalab.engine.telemetry.levels import LinksKey, LinksLevel
 from tests.support.steady_load import WAIT_S, Load, check
 
-from .conftest import FAST_FAILOVER, SESSION_TIMEOUT_MS
+from .conftest import FAST_FAILOVER, PATIENT_FAILOVER, PATIENT_SESSION_MS
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.expects_warnings]
 
@@ -64,8 +65,8 @@ def fast_lab(**options: Any) -> Lab:
 
 
 @pytest.mark.parametrize("isolation", ["thread", "process"])
-def test_an_isolated_leader_is_replaced_and_what_it_alone_has_is_cut_off(isolation: str) -> None:
-    with fast_lab(isolation=isolation) as lab:
+def test_an_isolated_leader_is_replaced_and_what_it_alone_has_is_cut_off(isolation: Isolation) -> None:
+    with Lab(config=PATIENT_FAILOVER, isolation=isolation) as lab:
         lab.create_topic("orders", partitions=1, replication_factor=3, config={"min.insync.replicas": 2})
         watch = Watch(lab.hub)
         # A client that is left in the dark waits for a minute otherwise.
@@ -80,7 +81,7 @@ def test_an_isolated_leader_is_replaced_and_what_it_alone_has_is_cut_off(isolati
             assert alone.flush(WAIT_S) == 0 and written
             fenced = watch.wait_for(BrokerFenced, lambda event: event.broker_id == isolated)
             # A controller that stood still meanwhile waits a little longer.
-            assert SESSION_TIMEOUT_MS <= fenced.silent_ms < 3 * SESSION_TIMEOUT_MS
+            assert PATIENT_SESSION_MS <= fenced.silent_ms < 2 * PATIENT_SESSION_MS
             moved = watch.wait_for(PartitionChanged, lambda event: event.topic == "orders" and event.old_leader == isolated)
             assert moved.new_leader not in (isolated, -1) and isolated not in moved.new_isr
             # Clients may still ask the one that was cut off; what it says is from another time.
