@@ -205,6 +205,22 @@ CASES: Final[Sequence[tuple[str, str, Callable[[], bytes]]]] = [
 ]
 
 
+_ONE, _TWO, _BAD = batch(b"one"), batch(b"two", b"two"), b"bad"
+REPEATED: Final[Sequence[Sequence[tuple[str, list[tuple[int, bytes]]]]]] = [
+    [("plain", [(0, _ONE), (0, _TWO)])],
+    [("plain", [(0, _TWO), (0, _ONE), (0, _TWO)])],
+    [("plain", [(0, _TWO)]), ("gzip", [(0, _ONE)]), ("plain", [(0, _ONE)])],
+    [("plain", [(0, _BAD), (0, _TWO)])],
+    [("plain", [(0, _TWO), (0, _BAD)])],
+    [("plain", [(9, _ONE), (9, _TWO), (-1, _ONE)])],
+    [("nowhere", [(0, _ONE), (0, _TWO)]), ("plain", [(0, _ONE)])],
+    [("plain", []), ("gzip", [(0, _ONE)])],
+    [("plain", [])],
+    [],
+]
+"""What is named more than once, or not at all."""
+
+
 class Server:
     """One of the two, asked in the same way."""
 
@@ -245,6 +261,25 @@ class Server:
             "message": part.error_message,
             "record_errors": [(one.batch_index, one.batch_index_error_message) for one in part.record_errors],
         }
+
+    def produce_many(self, *topics: tuple[str, list[tuple[int, bytes]]]) -> list[Any]:
+        """Several batches in one request; what is said of each partition, in the order of their names."""
+        data = [
+            {"name": topic, "partition_data": [{"index": index, "records": records} for index, records in parts]} for topic, parts in topics
+        ]
+        answer = self.client.ask(ApiKey.PRODUCE, 9, {"transactional_id": None, "acks": -1, "timeout": 10_000, "topic_data": data})
+        return sorted(
+            (
+                topic.name,
+                sorted((part.index, part.error_code, part.base_offset, part.log_start_offset) for part in topic.partition_responses),
+            )
+            for topic in answer.responses
+        )
+
+    def delete_records(self, topic: str, *wanted: tuple[int, int]) -> list[tuple[int, int, int]]:
+        topics = [{"name": topic, "partitions": [{"partition_index": index, "offset": offset} for index, offset in wanted]}]
+        answer = self.client.ask(ApiKey.DELETE_RECORDS, 2, {"topics": topics, "timeout": 10_000})
+        return sorted((one.partition_index, one.error_code, one.low_watermark) for topic in answer.topics for one in topic.partitions)
 
     def log(self, topic: str) -> bytes:
         return bytes(self._fetch(topic).records or b"")
@@ -295,5 +330,9 @@ def test_what_is_answered_and_what_is_kept(tmp_path_factory: pytest.TempPathFact
                 assert (our_answer["error_code"], their_answer["error_code"]) == (Errors.INVALID_RECORD, Errors.UNKNOWN_SERVER_ERROR), name
             else:
                 assert comparable(our_answer, their_answer) == comparable(their_answer, their_answer), (topic, name)
+        for topics in REPEATED:
+            assert ours.produce_many(*topics) == theirs.produce_many(*topics), topics
         for topic in TOPICS:
             assert kept(ours.log(topic)) == kept(theirs.log(topic)), topic
+        for wanted in [(0, 1), (0, 2)], [(0, 4), (0, 3)], [(0, 5), (0, 10**6)], [(0, 10**6), (0, 6)], [(0, -5), (7, 1), (7, 2)], [(0, 1)]:
+            assert ours.delete_records("plain", *wanted) == theirs.delete_records("plain", *wanted), wanted

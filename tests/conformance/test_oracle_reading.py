@@ -5,8 +5,8 @@ ListOffsets, OffsetForLeaderEpoch and DescribeLogDirs must be the same.
 
 Four things are ours alone. We send whole batches where Kafka cuts the last one, and so perhaps some of another partition.
 We name no more aborted transactions than are in what we send, where Kafka goes by entries of its index. We look for a time
-beyond a segment all of whose records were let go. And limits below zero and isolation levels that there are not, to which
-Kafka says UNKNOWN_SERVER_ERROR, are not tried here.
+beyond a segment all of whose records were let go. And isolation levels that there are not, to which Kafka says
+UNKNOWN_SERVER_ERROR, are not tried here.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ BORN_MS: Final = 1_700_000_000_000
 DELETED: Final = 155
 """The offset up to which records of the topic of that name are let go."""
 MANY: Final = 1 << 30
+INT_MIN, INT_MAX = -(1 << 31), (1 << 31) - 1
+LONG_MIN, LONG_MAX = -(1 << 63), (1 << 63) - 1
 
 pytestmark = [
     pytest.mark.skipif(apache_kafka.missing() is not None, reason=f"Apache Kafka cannot be run beside: {apache_kafka.missing()}"),
@@ -160,7 +162,7 @@ class Reading:
             **fields,
         }
         rows = self._client.ask(ApiKey.LIST_OFFSETS, version, body).topics[0].partitions
-        return next((row.error_code, row.timestamp, row.offset, getattr(row, "leader_epoch", None)) for row in rows)
+        return rows[0].error_code, rows[0].timestamp, rows[0].offset, getattr(rows[0], "leader_epoch", None), len(rows)
 
     def _list_offsets(self) -> None:
         said = self.answers
@@ -176,11 +178,15 @@ class Reading:
             key = f"offset in epoch {epoch} for replica {replica} at {timestamp}"
             said[key] = self._offset("open", timestamp, epoch=epoch, replica_id=replica, isolation_level=1)
         said["offset of another partition"] = self._offset("plain", -1, partition=1)
-        said["offset of a partition asked for twice"] = self._offset("plain", -1, times=2)
+        for times in (2, 3):
+            said[f"offset of a partition asked for {times} times"] = self._offset("plain", -1, times=times)
+        for epoch, partition, timestamp in product((INT_MIN, -2, INT_MAX), (INT_MIN, -1, 0, INT_MAX), (LONG_MIN, -2, LONG_MAX)):
+            key = f"offset of partition {partition} in epoch {epoch} at {timestamp}"
+            said[key] = self._offset("plain", timestamp, epoch=epoch, partition=partition)
 
     def _epochs(self) -> None:
         for topic, epoch, current, replica in product(
-            ("plain", "empty", "deleted", "missing"), (-1, 0, 1, 2, 3), (-1, 0, 1, 2), (-1, -2, 1)
+            ("plain", "empty", "deleted", "missing"), (INT_MIN, -1, 0, 1, 2, 3, INT_MAX), (INT_MIN, -2, -1, 0, 1, 2, INT_MAX), (-1, -2, 1)
         ):
             partition = {"partition": 0, "current_leader_epoch": current, "leader_epoch": epoch}
             body = {"replica_id": replica, "topics": [{"topic": topic, "partitions": [partition]}]}
@@ -234,6 +240,7 @@ class Reading:
                         getattr(row, "last_stable_offset", None),
                         getattr(row, "log_start_offset", None),
                         getattr(row, "preferred_read_replica", None),
+                        row.aborted_transactions is None,
                         (diverging.epoch, diverging.end_offset) if diverging is not None else None,
                         (current.leader_id, current.leader_epoch) if current is not None else None,
                         *seen(bytes(row.records or b""), row.aborted_transactions or ()),
@@ -265,6 +272,20 @@ class Reading:
             self._note(f"fetch v14 as replica {replica}", ("open", {}), replica_id=replica, isolation_level=1, version=14)
         self._note("fetch another partition", ("plain", {"partition": 3}))
         self._note("fetch nothing")
+        for limit, version in product((INT_MIN, -1, INT_MAX), (4, 12, 17)):
+            of_one = {"partition_max_bytes": limit}
+            self._note(f"fetch v{version} at most {limit} of one", ("plain", of_one), ("packed", {}), version=version)
+            self._note(f"fetch v{version} at most {limit} of all", ("plain", {}), ("packed", {}), version=version, max_bytes=limit)
+            self._note(f"fetch v{version} at most {limit} at the end", ("plain", {**of_one, "fetch_offset": 100}), version=version)
+            self._note(f"fetch v{version} at least {limit}", ("plain", {"fetch_offset": 100}), version=version, min_bytes=limit)
+            self._note(f"fetch v{version} partition {limit}", ("plain", {"partition": limit}), version=version)
+            twice = (("plain", {"fetch_offset": 3}), ("packed", {}), ("plain", {"fetch_offset": 50}))
+            self._note(f"fetch v{version} one twice", *twice, version=version)
+            self._note(f"fetch v{version} one that is not there twice", ("missing", {}), ("missing", {}), version=version)
+        for offset, epoch in product((LONG_MIN, LONG_MAX), (INT_MIN, -2, -1, INT_MAX)):
+            self._note(f"fetch from {offset} in {epoch}", ("plain", {"fetch_offset": offset, "current_leader_epoch": epoch}))
+            self._note(f"fetch from {offset} after {epoch}", ("plain", {"fetch_offset": offset, "last_fetched_epoch": epoch}))
+        self._note("fetch without waiting", ("plain", {"fetch_offset": 100}), max_wait=INT_MIN)
 
     def _sessions(self) -> None:
         said = self.answers

@@ -535,7 +535,7 @@ class ReplicaManager:
                 partition = None if item.error else partitions.get(item.key)
                 found = MUST_ANSWER if partition is None else partition.note_follower_fetch(fetch, item, now_ms)
                 if found:
-                    if found == HAS_DATA:
+                    if found == HAS_DATA and item.max_bytes >= 0:
                         has_data = True
                     else:
                         must_answer = True
@@ -554,7 +554,7 @@ class ReplicaManager:
                     found = partition.note_consumer_fetch(fetch, item)
                 is_any_known = True
                 if found:
-                    if found == HAS_DATA:
+                    if found == HAS_DATA and item.max_bytes >= 0:
                         has_data = True
                     else:
                         must_answer = True
@@ -624,6 +624,9 @@ class ReplicaManager:
                     if result is not None and (n := len(result["records"])):
                         size += n
                         left = left - n if n < left else 0
+                if left < 0:
+                    # A limit below zero is refused to the first only; to the others it is none left.
+                    left = 0
             results.append(result)
         return results, size
 
@@ -653,13 +656,15 @@ class ReplicaManager:
 
 def failed_fetch(item: FetchItem, error: int) -> PartitionResponse:
     """A partition's part of a fetch response that says why there is nothing."""
+    is_unknown = error in (Errors.UNKNOWN_TOPIC_OR_PARTITION, Errors.UNKNOWN_TOPIC_ID)
     return {
         "partition_index": item.key[1],
         "error_code": int(error),
         "high_watermark": -1,
         "last_stable_offset": -1,
         "log_start_offset": -1,
-        "aborted_transactions": None,
+        # Kafka says so of what it does not know, and nothing of what it could not read.
+        "aborted_transactions": () if is_unknown else None,
         "records": b"",
     }
 

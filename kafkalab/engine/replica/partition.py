@@ -513,7 +513,7 @@ class Partition:
 
         :raises ApiError: FENCED_LEADER_EPOCH for an older one, UNKNOWN_LEADER_EPOCH for a newer one.
         """
-        if current_leader_epoch >= 0 and current_leader_epoch != self.leader_epoch:
+        if current_leader_epoch not in (NO_EPOCH, self.leader_epoch):
             if current_leader_epoch < self.leader_epoch:
                 raise ApiError(
                     Errors.FENCED_LEADER_EPOCH,
@@ -629,11 +629,11 @@ class Partition:
         A leader knows its own epoch before the first record in it.
         """
         log = self.log
-        if self.is_leader and epoch > log.latest_epoch:
+        latest = log.latest_epoch
+        if self.is_leader and epoch != NO_EPOCH and (epoch > latest or latest < 0):
             if epoch == self.leader_epoch:
                 return epoch, log.log_end_offset
             if epoch < self.leader_epoch:
-                latest = log.latest_epoch
                 return (epoch if latest < 0 else latest), self.leader_epoch_start_offset
         return log.end_offset_for_epoch(epoch)
 
@@ -648,7 +648,8 @@ class Partition:
 
         :raises ApiError: when it may not be read.
         """
-        self.check_readable(item.current_leader_epoch, needs_leader=fetch.needs_leader)
+        current_leader_epoch = item.current_leader_epoch
+        self.check_readable(current_leader_epoch if current_leader_epoch >= 0 else NO_EPOCH, needs_leader=fetch.needs_leader)
         log = self.log
         high_watermark = self.high_watermark
         offset = item.fetch_offset
@@ -704,6 +705,8 @@ class Partition:
                 "records": b"",
             }
         records: bytes | FileRegion
+        if max_bytes < 0 and offset < bound:
+            raise ApiError(Errors.UNKNOWN_SERVER_ERROR, f"Invalid max size {max_bytes} for a read of {self.topic_partition}")
         if offset < bound and (max_bytes > 0 or min_one) and not (fetch.quota is not None and self._is_held_back(fetch)):
             records = log.read_chunk(offset, max_bytes, max_offset=bound, min_one=min_one, region_from=fetch.region_from)
             item.pending = not records

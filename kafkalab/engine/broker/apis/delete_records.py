@@ -21,17 +21,16 @@ VERSIONS = range(3)
 
 def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
     """Let the records go, and answer when they are gone everywhere."""
-    asked = [(topic.name, partition) for topic in request.topics for partition in topic.partitions]
+    # Of a partition that is named twice the last offset counts, as in Kafka.
+    asked = {(topic.name, one.partition_index): one.offset for topic in request.topics for one in topic.partitions}
 
     def respond(results: list[DeletionResult]) -> None:
         topics: dict[str, list[Mapping[str, Any]]] = {}
-        for (name, partition), result in zip(asked, results, strict=True):
-            topics.setdefault(name, []).append(_row(partition.partition_index, result.error, result.low_watermark))
+        for (name, index), result in zip(asked, results, strict=True):
+            topics.setdefault(name, []).append(_row(index, result.error, result.low_watermark))
         ctx.respond({"throttle_time": 0, "topics": [{"name": name, "partitions": rows} for name, rows in topics.items()]})
 
-    services.replica_manager.delete_records(
-        [((name, partition.partition_index), partition.offset) for name, partition in asked], request.timeout, respond
-    )
+    services.replica_manager.delete_records(asked.items(), request.timeout, respond)
 
 
 def error_response(request: Any, error: Errors, message: str | None, version: int) -> Mapping[str, Any]:

@@ -47,7 +47,8 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
     else:
         replica_id, replica_epoch = request.replica_id, -1
     uses_ids = version >= TOPIC_IDS_FROM
-    items: list[FetchItem] = []
+    # A partition that is named twice is fetched as it was named last, as in Kafka.
+    by_partition: dict[ItemKey, FetchItem] = {}
     for topic in request.topics:
         error = 0
         if uses_ids:
@@ -60,18 +61,17 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
         else:
             topic_id, name = None, topic.topic
         for part in topic.partitions:
-            items.append(
-                FetchItem(
-                    (name, part.partition),
-                    topic_id,
-                    part.fetch_offset,
-                    part.partition_max_bytes,
-                    part.current_leader_epoch,
-                    part.last_fetched_epoch,
-                    part.log_start_offset,
-                    error,
-                )
+            by_partition[topic_id or name, part.partition] = FetchItem(
+                (name, part.partition),
+                topic_id,
+                part.fetch_offset,
+                part.partition_max_bytes,
+                part.current_leader_epoch,
+                part.last_fetched_epoch,
+                part.log_start_offset,
+                error,
             )
+    items = list(by_partition.values())
     session_epoch = request.session_epoch
     if session_epoch == FINAL_EPOCH and request.session_id == NO_SESSION:
         context = FetchContext(items, None, is_incremental=False)

@@ -22,28 +22,18 @@ NOT_AVAILABLE_FROM: Final = 5
 
 
 def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mapping[str, Any]:
-    """Look up each partition's offset."""
+    """Look up each partition's offset; one that is asked for twice gets none."""
     read_committed = reads_committed(request.isolation_level)
-    asked: set[tuple[str, int]] = set()
-    twice: set[tuple[str, int]] = set()
+    topics: dict[str, dict[int, dict[str, Any]]] = {}
     for topic in request.topics:
         for part in topic.partitions:
-            key = (topic.name, part.partition_index)
-            (twice if key in asked else asked).add(key)
-    return {
-        "topics": [
-            {
-                "name": topic.name,
-                "partitions": [
-                    _failed(part.partition_index, Errors.INVALID_REQUEST)
-                    if (topic.name, part.partition_index) in twice
-                    else _find(services, ctx, topic.name, part, request.replica_id, read_committed)
-                    for part in topic.partitions
-                ],
-            }
-            for topic in request.topics
-        ]
-    }
+            index = part.partition_index
+            rows = topics.setdefault(topic.name, {})
+            if index in rows:
+                rows[index] = _failed(index, Errors.INVALID_REQUEST)
+            else:
+                rows[index] = _find(services, ctx, topic.name, part, request.replica_id, read_committed)
+    return {"topics": [{"name": name, "partitions": list(rows.values())} for name, rows in topics.items()]}
 
 
 def _find(services: BrokerServices, ctx: RequestContext, topic: str, part: Any, replica_id: int, read_committed: bool) -> dict[str, Any]:

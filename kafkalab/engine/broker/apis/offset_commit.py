@@ -51,6 +51,8 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mappi
     def body(results: Mapping[TopicPartition, Errors]) -> Mapping[str, Any]:
         topics = []
         for topic in request.topics:
+            if not topic.partitions:
+                continue
             asked = topic.topic_id if by_id else topic.name
             name = names.get(asked, "")
             topics.append(

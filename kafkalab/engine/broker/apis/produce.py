@@ -11,7 +11,7 @@ Transactions are not served yet: a transactional batch is refused with INVALID_T
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from kafkalab.engine.broker.context import RequestContext
     from kafkalab.engine.broker.services import BrokerServices
     from kafkalab.engine.replica.hosted import PartitionKey
+
+AskedTopic = tuple[Any, Sequence[Any]]
+"""A topic, by its name or its id as the version has it, and the partitions of it that have something to append."""
 
 ZSTD_FROM: Final = 7
 LEADER_HINTS_FROM: Final = 10
@@ -50,15 +53,22 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
     version = ctx.version
     stats = ctx.connection.stats
     stats.acks = acks
-    entries: list[tuple[PartitionKey, bytes]] = []
-    refused: dict[int, ProduceResult] | None = None
-    position = 0
+    topics: list[AskedTopic] = []
+    names: dict[Any, str | None] = {}
+    entries: dict[PartitionKey, bytes] = {}
+    refused: dict[tuple[Any, int], ProduceResult] = {}
+    count = 0
     for topic in request.topic_data:
         if version < TOPIC_IDS_FROM:
-            name = topic.name
+            asked = name = topic.name
         else:
-            image = services.image.topics_by_id.get(topic.topic_id)
+            asked = topic.topic_id
+            image = services.image.topics_by_id.get(asked)
             name = None if image is None else image.name
+        if not topic.partition_data:
+            continue
+        topics.append((asked, topic.partition_data))
+        names[asked] = name
         for part in topic.partition_data:
             records = part.records
             refusal = _refusal(name, records, version, ctx.client_id)
@@ -67,13 +77,15 @@ def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> None:
                 refusal = ProduceResult(Errors.INVALID_REQUIRED_ACKS if is_known else Errors.UNKNOWN_TOPIC_OR_PARTITION)
             if refusal is None:
                 stats.producer_id = _PRODUCER_ID(records, _PRODUCER_ID_AT)[0]
-                entries.append(((name, part.index), records))
+                entries[name, part.index] = records
             else:
-                if refused is None:
-                    refused = {}
-                refused[position] = refusal
-            position += 1
-    manager.append(entries, acks, request.timeout, partial(_respond, services, ctx, request, refused), ctx.client_id)
+                refused[asked, part.index] = refusal
+            count += 1
+    if count == len(entries) and len(topics) == len(names):
+        respond = partial(_respond, services, ctx, acks, topics)
+    else:
+        respond = partial(_respond_merged, services, ctx, acks, topics, names, entries, refused)
+    manager.append(entries.items(), acks, request.timeout, respond, ctx.client_id)
 
 
 def _refusal(name: str | None, records: bytes | None, version: int, client_id: str) -> ProduceResult | None:
@@ -97,24 +109,41 @@ def _refusal(name: str | None, records: bytes | None, version: int, client_id: s
     return None
 
 
-def _respond(
-    services: BrokerServices, ctx: RequestContext, request: Any, refused: dict[int, ProduceResult] | None, appended: list[ProduceResult]
+def _respond_merged(
+    services: BrokerServices,
+    ctx: RequestContext,
+    acks: int,
+    topics: list[AskedTopic],
+    names: Mapping[Any, str | None],
+    entries: Iterable[PartitionKey],
+    refused: Mapping[tuple[Any, int], ProduceResult],
+    appended: list[ProduceResult],
 ) -> None:
-    results = appended
-    if refused is not None:
-        rest = iter(appended)
-        results = [refused[i] if i in refused else next(rest) for i in range(len(appended) + len(refused))]
-    if request.acks == 0:
-        _finish_unanswered(ctx, request, results)
+    """Each topic and each partition is answered once, however often it was named.
+
+    As in Kafka the last batch of a partition that can be taken is, and a refusal of another one is what is told.
+    """
+    merged: dict[Any, dict[int, Any]] = {}
+    for asked, parts in topics:
+        merged.setdefault(asked, {}).update((part.index, part) for part in parts)
+    by_partition = dict(zip(entries, appended, strict=True))
+    results = [refused.get((asked, index)) or by_partition[names[asked] or "", index] for asked, parts in merged.items() for index in parts]
+    _respond(services, ctx, acks, [(asked, list(parts.values())) for asked, parts in merged.items()], results)
+
+
+def _respond(services: BrokerServices, ctx: RequestContext, acks: int, topics: list[AskedTopic], results: list[ProduceResult]) -> None:
+    """Answer with a result for each of the partitions, in their order."""
+    if acks == 0:
+        _finish_unanswered(ctx, topics, results)
         return
     version = ctx.version
     stats = ctx.connection.stats
     hints: LeaderHints | None = None
     responses = []
     position = 0
-    for topic in request.topic_data:
+    for asked, wanted in topics:
         parts = []
-        for part in topic.partition_data:
+        for part in wanted:
             result = results[position]
             position += 1
             answer = {
@@ -137,24 +166,21 @@ def _respond(
                 if result.error == Errors.NOT_LEADER_OR_FOLLOWER and version >= LEADER_HINTS_FROM:
                     if hints is None:
                         hints = LeaderHints(services.image, ctx.connection.listener_name)
-                    name = topic.name if version < TOPIC_IDS_FROM else services.image.topic_name(topic.topic_id)
+                    name = asked if version < TOPIC_IDS_FROM else services.image.topic_name(asked)
                     answer["current_leader"] = hints.leader_of(name or "", part.index)
             parts.append(answer)
-        if version < TOPIC_IDS_FROM:
-            responses.append({"name": topic.name, "partition_responses": parts})
-        else:
-            responses.append({"topic_id": topic.topic_id, "partition_responses": parts})
+        responses.append({"name" if version < TOPIC_IDS_FROM else "topic_id": asked, "partition_responses": parts})
     if hints is None:
         ctx.respond({"responses": responses})
     else:
         ctx.respond({"responses": responses, "node_endpoints": hints.endpoints()})
 
 
-def _finish_unanswered(ctx: RequestContext, request: Any, results: list[ProduceResult]) -> None:
+def _finish_unanswered(ctx: RequestContext, topics: list[AskedTopic], results: list[ProduceResult]) -> None:
     """With acks=0 a client hears of an error only by losing its connection, as in Kafka."""
     failed = [result for result in results if result.error]
     if not failed:
-        ctx.connection.stats.produced_bytes += sum(len(part.records) for topic in request.topic_data for part in topic.partition_data)
+        ctx.connection.stats.produced_bytes += sum(len(part.records) for _, parts in topics for part in parts)
         ctx.respond_none()
         return
     error = Errors(failed[0].error)

@@ -34,6 +34,15 @@ def test_an_offset_is_visible_and_answered_once_it_is_committed() -> None:
     assert lab.committed("g") == {("orders", 0): 5, ("orders", 1): 6}
 
 
+def test_of_a_partition_named_twice_the_last_offset_is_kept_and_a_topic_without_partitions_is_not_answered() -> None:
+    lab = Lab()
+    twice = [{"partition_index": 0, "committed_offset": offset} for offset in (5, 7)]
+    topics = [{"name": "orders", "partitions": twice}, {"name": "orders", "partitions": ()}]
+    answer = lab.call(ApiKey.OFFSET_COMMIT, 9, {"group_id": "g", "generation_id_or_member_epoch": -1, "member_id": "", "topics": topics})
+    assert [len(topic.partitions) for topic in answer.topics] == [2] and errors(answer) == [Errors.NONE, Errors.NONE]
+    assert lab.committed("g") == {("orders", 0): 7}
+
+
 def test_offsets_survive_a_failover() -> None:
     lab = Lab()
     lab.commit("g", {("orders", 0): 5})
