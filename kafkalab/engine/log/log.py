@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -56,6 +56,13 @@ DELETE_SUFFIX: Final = "-delete"
 FUTURE_SUFFIX: Final = "-future"
 STRAY_SUFFIX: Final = "-stray"
 _NAME_LENGTH_MAX: Final = 255
+
+
+class UnexpectedOffset(ApiError):
+    """What a leader sent does not follow what is here. To ask for it again gives the same."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Errors.CORRUPT_MESSAGE, message)
 
 
 class AppendInfo(NamedTuple):
@@ -284,34 +291,41 @@ class Log:
         for pos, header in iter_headers(data):
             stamp(stamped, pos, next_offset, leader_epoch)
             next_offset += header.last_offset_delta + 1
-        return self._append_stamped(bytes(stamped), validated=True)
+        data = bytes(stamped)
+        return self._append_stamped(data, iter_headers(data))
 
     def append_as_follower(self, data: bytes) -> AppendInfo:
         """Append the leader's batches with their offsets and epochs; an incomplete one at the end is left out.
 
-        :raises ApiError: CORRUPT_MESSAGE when a checksum is wrong or offsets do not rise; what came before stays appended.
+        :raises ApiError: CORRUPT_MESSAGE when a checksum is wrong; nothing was appended then.
+        :raises UnexpectedOffset: when offsets do not rise; nothing was appended then.
         """
-        return self._append_stamped(data, validated=False)
+        return self._append_stamped(data, self._checked(data))
 
-    def _append_stamped(self, data: bytes, *, validated: bool) -> AppendInfo:
-        """Append batches that carry their offsets: as many as fit into a segment with one write."""
+    def _checked(self, data: bytes) -> list[tuple[int, BatchHeader]]:
+        batches = []
+        next_offset = self.log_end_offset
+        for pos, header in iter_headers(data):
+            validate(data, pos, header)
+            if header.base_offset < next_offset:
+                raise UnexpectedOffset(f"{self.topic_partition}: offset {header.base_offset} follows offset {next_offset - 1}")
+            next_offset = header.next_offset
+            if next_offset > LONG_MAX:
+                raise UnexpectedOffset(f"{self.topic_partition}: after offset {header.last_offset} there is none")
+            batches.append((pos, header))
+        return batches
+
+    def _append_stamped(self, data: bytes, batches: Iterable[tuple[int, BatchHeader]]) -> AppendInfo:
+        """Append batches that carry their offsets, by where they lie: as many as fit into a segment with one write."""
         config = self.config
         first_offset = -1
         record_count = 0
-        next_offset = self.log_end_offset
         now_ms = self._clock.wall_ms()
         run: list[tuple[int, BatchHeader]] = []
         run_start = run_end = 0
         segment = self._active
         try:
-            for pos, header in iter_headers(data):
-                if not validated:
-                    validate(data, pos, header)
-                    if header.base_offset < next_offset:
-                        raise ApiError(
-                            Errors.CORRUPT_MESSAGE, f"{self.topic_partition}: offset {header.base_offset} follows offset {next_offset - 1}"
-                        )
-                next_offset = header.next_offset
+            for pos, header in batches:
                 if run and segment.size + run_end - run_start + header.size_bytes > config.segment_bytes:
                     self._append_run(segment, data, run_start, run_end, run)
                     run, run_start = [], run_end

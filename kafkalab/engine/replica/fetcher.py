@@ -6,7 +6,9 @@ says where, and we cut there and ask again (KIP-320, KIP-595). The next request 
 an answer has been worked in; the leader holds it until there is something to tell.
 
 A partition that fails waits alone. Errors that mean "one of us has not heard yet" are tried again
-soon at first, for metadata takes milliseconds to get around; then ever slower.
+soon at first, for metadata takes milliseconds to get around; then ever slower. What a leader says
+that cannot be true would be the same the next time: such a partition is left out until it has
+another leader epoch.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kafkalab.engine.common.errors import ApiError, Errors
+from kafkalab.engine.log.log import UnexpectedOffset
 from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.replica.fetch_session import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, next_epoch
+from kafkalab.engine.replica.remote import UNKNOWN_OFFSET
 
 if TYPE_CHECKING:
     import uuid
@@ -38,6 +42,10 @@ _SESSION_ERRORS: Final = frozenset(
 )
 
 PartitionId = tuple["uuid.UUID", int]
+
+
+class _Impossible(Exception):
+    """What the leader says cannot be true."""
 
 
 class FetcherHost(Protocol):
@@ -285,23 +293,32 @@ class ReplicaFetcher:
                 self._back_off()
             return
         assert response is not None
-        self._failures = 0
         copies = self._copies
+        was_full = self._session_epoch == INITIAL_EPOCH
+        answered: set[PartitionId] = set()
         for topic in response.responses:
             topic_id = topic.topic_id
             for data in topic.partitions:
                 key = (topic_id, data.partition_index)
                 copy = copies.get(key)
+                if was_full:
+                    answered.add(key)
                 # Not asked for any more, or asked for anew and not by the request that this answers.
                 if copy is not None and copy.is_asked and not copy.is_delayed:
                     self._work_in(key, copy, data)
         if response.session_id == NO_SESSION:
             # All of the leader's session slots are taken: each request is a full one.
             self._forget_session(NO_SESSION)
+        elif was_full and not answered.issuperset(self._in_session):
+            # Whatever the leader's session holds, it is not what was asked for.
+            self._forget_session(response.session_id)
+            self._back_off()
+            return
         else:
             self._session_id = response.session_id
             self._session_epoch = next_epoch(self._session_epoch)
             assert self._session_epoch != FINAL_EPOCH, "a session that goes on has an epoch"
+        self._failures = 0
         self._send()
 
     def _back_off(self) -> None:
@@ -318,30 +335,10 @@ class ReplicaFetcher:
         partition = copy.partition
         error = data.error_code
         if error == Errors.NONE:
-            diverging = data.diverging_epoch
-            if diverging.end_offset >= 0:
-                if self._truncate(copy, diverging.epoch, diverging.end_offset):
-                    self._unsent[key] = None
-                else:
-                    self._delay(key, copy)
-                return
-            copy.failures = 0
-            records = data.records
-            if not records:
-                copy.is_in_sync = data.high_watermark <= partition.log.log_end_offset
-                partition.follow_high_watermark(data.high_watermark)
-                if data.log_start_offset > partition.log.log_start_offset:
-                    self._follow_log_start(key, copy, data.log_start_offset)
-                return
-            if partition.log.log_end_offset != copy.fetch_offset:
-                # The log moved while the request was under way; ask from where it is now.
-                self._unsent[key] = None
-                return
-            if self._quota and partition.topic_partition in self._quota:
-                self._quota.record(len(records))
             try:
-                partition.append_as_follower(records, data.high_watermark, copy.leader_epoch)
-                partition.follow_log_start_offset(data.log_start_offset)
+                self._follow(key, copy, data)
+            except (_Impossible, UnexpectedOffset) as e:
+                self._fail(key, copy, e)
             except ApiError as e:
                 log.warning(
                     "broker %d: what broker %d sent for %s is refused: %s", self._node_id, self.leader_id, partition.topic_partition, e
@@ -350,10 +347,6 @@ class ReplicaFetcher:
             except OSError as e:
                 self._host.storage_failed(partition, e)
                 self._delay(key, copy)
-            else:
-                copy.fetch_offset = partition.log.log_end_offset
-                copy.is_in_sync = data.high_watermark <= copy.fetch_offset
-                self._unsent[key] = None
         elif error == Errors.OFFSET_OUT_OF_RANGE:
             self._find_range(key, copy)
         elif error == Errors.FENCED_LEADER_EPOCH:
@@ -362,6 +355,41 @@ class ReplicaFetcher:
         else:
             # Not heard of yet, not leader any more: soon one of us will have heard.
             self._delay(key, copy)
+
+    def _follow(self, key: PartitionId, copy: _Copy, data: Any) -> None:
+        """Do as the leader did: cut the log, or append to it.
+
+        :raises ApiError: when what it sent cannot be appended, or the disk refuses.
+        :raises OSError: when the disk refuses.
+        :raises _Impossible: when the leader wants what cannot be.
+        """
+        partition = copy.partition
+        diverging = data.diverging_epoch
+        if diverging.epoch >= 0:
+            if self._truncate(copy, diverging.epoch, diverging.end_offset):
+                self._unsent[key] = None
+            else:
+                self._delay(key, copy)
+            return
+        copy.failures = 0
+        records = data.records
+        if not records:
+            copy.is_in_sync = data.high_watermark <= partition.log.log_end_offset
+            partition.follow_high_watermark(data.high_watermark)
+            if data.log_start_offset > partition.log.log_start_offset:
+                self._follow_log_start(key, copy, data.log_start_offset)
+            return
+        if partition.log.log_end_offset != copy.fetch_offset:
+            # The log moved while the request was under way; ask from where it is now.
+            self._unsent[key] = None
+            return
+        if self._quota and partition.topic_partition in self._quota:
+            self._quota.record(len(records))
+        partition.append_as_follower(records, data.high_watermark, copy.leader_epoch)
+        partition.follow_log_start_offset(data.log_start_offset)
+        copy.fetch_offset = partition.log.log_end_offset
+        copy.is_in_sync = data.high_watermark <= copy.fetch_offset
+        self._unsent[key] = None
 
     def _follow_log_start(self, key: PartitionId, copy: _Copy, leader_log_start_offset: int) -> None:
         """Let go what the leader has let go; it waits to hear of it."""
@@ -375,8 +403,14 @@ class ReplicaFetcher:
     def _truncate(self, copy: _Copy, leader_epoch: int, leader_end_offset: int) -> bool:
         """Cut the log where the leader's parts from it, or at the last epoch before that is known here.
 
-        False when there was nothing to cut.
+        False when there was nothing to cut. What is committed is cut too, and what lies before the log start: it is the
+        leader's log that counts, whatever right it leads by.
+
+        :raises ApiError: when the disk refuses.
+        :raises _Impossible: when the leader's log ends before it begins.
         """
+        if leader_end_offset == UNKNOWN_OFFSET:
+            return False
         partition = copy.partition
         replica_log = partition.log
         log_end = replica_log.log_end_offset
@@ -386,9 +420,10 @@ class ReplicaFetcher:
         else:
             # This epoch is unknown here: cut at the end of the one below it and let the leader say more.
             target = end_offset
-        target = max(min(target, log_end), replica_log.log_start_offset)
-        if target < partition.high_watermark:
-            log.info(
+        if target < 0:
+            raise _Impossible(f"leader epoch {leader_epoch} ends at offset {leader_end_offset}")
+        if target < min(partition.high_watermark, log_end):
+            log.warning(
                 "broker %d: %s is cut at %d, below its high watermark %d",
                 self._node_id,
                 partition.topic_partition,
@@ -403,6 +438,17 @@ class ReplicaFetcher:
         )
         copy.fetch_offset = replica_log.log_end_offset
         return True
+
+    def _fail(self, key: PartitionId, copy: _Copy, error: Exception) -> None:
+        """Leave a partition out for as long as this leader epoch lasts."""
+        log.warning(
+            "broker %d: %s is not copied any more until it has another leader epoch, for broker %d says what cannot be: %s",
+            self._node_id,
+            copy.partition.topic_partition,
+            self.leader_id,
+            error,
+        )
+        self._take_out(key, copy)
 
     def _delay(self, key: PartitionId, copy: _Copy) -> None:
         """Leave a partition out for a while."""
@@ -432,13 +478,17 @@ class ReplicaFetcher:
         self._take_out(key, copy)
 
         def end_known(leader_end: int | None) -> None:
-            if leader_end is None:
+            if leader_end is None or leader_end < 0:
                 self._delay(key, copy)
                 return
             partition = copy.partition
             log_end = partition.log.log_end_offset
             if leader_end < log_end:
-                partition.truncate_to(max(leader_end, partition.log.log_start_offset))
+                try:
+                    partition.truncate_to(leader_end)
+                except ApiError as e:
+                    self._cannot_cut(key, copy, e)
+                    return
                 self._host.truncated(partition, log_end, f"the log of broker {self.leader_id}, the leader, ends at {leader_end}")
                 self._resume(key, copy)
             else:
@@ -450,12 +500,23 @@ class ReplicaFetcher:
                 return
             partition = copy.partition
             log_end = partition.log.log_end_offset
-            if leader_start > log_end:
+            if leader_start <= log_end:
+                # What was out of its range is in it now, or it contradicts itself.
+                self._delay(key, copy)
+                return
+            try:
                 partition.truncate_fully_and_start_at(leader_start)
-                self._host.truncated(partition, log_end, f"the log of broker {self.leader_id}, the leader, starts at {leader_start}")
+            except ApiError as e:
+                self._cannot_cut(key, copy, e)
+                return
+            self._host.truncated(partition, log_end, f"the log of broker {self.leader_id}, the leader, starts at {leader_start}")
             self._resume(key, copy)
 
         self._ask_offset(key, copy, LATEST_TIMESTAMP, end_known)
+
+    def _cannot_cut(self, key: PartitionId, copy: _Copy, error: ApiError) -> None:
+        log.warning("broker %d: the log of %s cannot be cut: %s", self._node_id, copy.partition.topic_partition, error)
+        self._delay(key, copy)
 
     def _resume(self, key: PartitionId, copy: _Copy) -> None:
         copy.is_delayed = False
@@ -481,10 +542,10 @@ class ReplicaFetcher:
             if self._is_closed or self._copies.get(key) is not copy:
                 return
             offset: int | None = None
-            if response is not None and response.topics and response.topics[0].partitions:
-                answer = response.topics[0].partitions[0]
-                if answer.error_code == Errors.NONE:
-                    offset = answer.offset
+            for answer in () if response is None else response.topics:
+                for row in answer.partitions:
+                    if (answer.name, row.partition_index, row.error_code) == (topic, index, Errors.NONE):
+                        offset = row.offset
             then(offset)
 
         self._network.send(self.leader_id, ApiKey.LIST_OFFSETS, body, answered, timeout_ms=self._config.socket_timeout_ms)

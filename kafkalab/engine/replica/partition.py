@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import TopicPartition
-from kafkalab.engine.record.batch import HEADER_BYTES, before_epoch_after, read_header
+from kafkalab.engine.record.batch import HEADER_BYTES, before_epoch_after, read_header, validate
 from kafkalab.engine.replica.delayed import FetchItem, FetchOperation, PartitionResponse, ProduceResult
 from kafkalab.engine.replica.deletion import INVALID_LOW_WATERMARK, DeletionResult
 from kafkalab.engine.replica.isr import IsrProposal
@@ -747,7 +747,8 @@ class Partition:
         log = self.log
         if log.log_end_offset == log.log_start_offset and len(data) >= HEADER_BYTES:
             first = read_header(data, 0)
-            if first.base_offset < log.log_end_offset <= first.last_offset:
+            if 0 <= first.base_offset < log.log_end_offset <= first.last_offset:
+                validate(data, 0, first)
                 # The leader's log starts within a batch, because records were deleted. Batches come whole.
                 self.truncate_fully_and_start_at(first.base_offset)
         info = log.append_as_follower(data)

@@ -13,8 +13,8 @@ from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import TopicPartition
 from kafkalab.engine.common.time import ManualClock
 from kafkalab.engine.log import storage as storage_module
-from kafkalab.engine.log.config import LogConfig
-from kafkalab.engine.log.log import Log
+from kafkalab.engine.log.config import LONG_MAX, LogConfig
+from kafkalab.engine.log.log import Log, UnexpectedOffset
 from kafkalab.engine.log.storage import FileStorage, StorageError
 from kafkalab.engine.log.validator import InvalidRecords
 from kafkalab.engine.record.batch import Record, build_batch, iter_headers, iter_records, read_header, rebuild, validate
@@ -304,10 +304,12 @@ def test_a_follower_takes_nothing_broken(open_log: OpenLog) -> None:
     with pytest.raises(ApiError) as error:
         log.append_as_follower(good + flipped)
     assert error.value.error == Errors.CORRUPT_MESSAGE
-    assert log.log_end_offset == 1, "what came before the broken batch is good"
-    with pytest.raises(ApiError) as error:
-        log.append_as_follower(good)
-    assert error.value.error == Errors.CORRUPT_MESSAGE
+    assert log.log_end_offset == 0, "as in Kafka all of it is looked at first"
+    log.append_as_follower(good)
+    for unexpected in (good, later + later, build_batch([Record(0, NOW, None, b"a")], base_offset=LONG_MAX, leader_epoch=1)):
+        with pytest.raises(UnexpectedOffset):
+            log.append_as_follower(unexpected)
+        assert log.log_end_offset == 1
     log.append_as_follower(later)
     assert values_of(log.read(0, 1000)) == [b"a", b"b"]
 

@@ -114,6 +114,7 @@ def test_r2_kip_101_logs_do_not_diverge_when_both_lose_what_was_not_flushed(worl
     assert (cut.from_offset, cut.to_offset) == (2, 1)
 
 
+@pytest.mark.expects_warnings
 def test_r3_kip_279_kafka_6361_three_fast_unclean_elections_leave_equal_logs(world: World) -> None:
     world.create(TOPIC, (1, 2, 3))
     world.settle()

@@ -365,8 +365,8 @@ class World:
         if part.partition_epoch < now.partition_epoch:
             return Errors.INVALID_UPDATE_VERSION
         for one in part.new_isr_with_epochs:
-            broker = self.image.brokers[one.broker_id]
-            if not broker.is_active or one.broker_epoch not in (-1, broker.broker_epoch):
+            broker = self.image.brokers.get(one.broker_id)
+            if broker is None or not broker.is_active or one.broker_epoch not in (-1, broker.broker_epoch):
                 return Errors.INELIGIBLE_REPLICA
         return Errors.NONE
 
