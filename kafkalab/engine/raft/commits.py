@@ -31,6 +31,9 @@ class FeedOwner(Protocol):
     def handle_handed_over(self) -> None:
         """The listener has got something; it may be all there is."""
 
+    def handle_fatal(self, why: str) -> None:
+        """The member cannot take part any more."""
+
     def handle_disk_failed(self, why: str) -> None:
         """What is committed cannot be read."""
 
@@ -116,7 +119,12 @@ class CommitFeed:
 
     def _hand_over_batches(self) -> int:
         data = self._log.read(self.next_offset, READ_BYTES_MAX, max_offset=self._high_watermark)
-        batches = committed_batches(data)
+        try:
+            batches = committed_batches(data)
+        except ApiError as error:
+            why = f"the metadata log cannot be understood after offset {self.next_offset - 1}: {error.message}"
+            self._owner.handle_fatal(why)
+            raise ApiError(Errors.KAFKA_STORAGE_ERROR, why) from error
         assert batches, f"offset {self.next_offset} is committed but not in the log"
         assert batches[0].base_offset == self.next_offset, "no batch is handed over twice or left out"
         first, last = self.next_offset, batches[-1]

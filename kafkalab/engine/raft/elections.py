@@ -213,7 +213,8 @@ class Elections:
         # A late answer to an earlier candidacy says nothing about this one.
         if self._owner.state is not state:
             return
-        if partition.error_code != Errors.NONE:
+        if partition.error_code != Errors.NONE or partition.leader_epoch < state.epoch:
+            # Who answers for an older epoch has not heard the question.
             self._retry(attempt, lambda: self.ask_for_vote(state, voter_id, attempt + 1))
             return
         state.record(voter_id, granted=partition.vote_granted)

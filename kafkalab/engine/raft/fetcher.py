@@ -20,6 +20,7 @@ from kafkalab.engine.raft.metadata_log import truncation_offset
 from kafkalab.engine.raft.snapshot_fetcher import SnapshotFetcher, SnapshotReceiver
 from kafkalab.engine.raft.snapshot_store import SnapshotId
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
+from kafkalab.engine.record.batch import before_epoch_after, iter_headers
 
 if TYPE_CHECKING:
     from random import Random
@@ -55,6 +56,9 @@ class FetcherOwner(SnapshotReceiver, Protocol):
 
     def handle_fetched(self, high_watermark: int) -> None:
         """The leader answered; what it sent is in the log."""
+
+    def handle_fatal(self, why: str) -> None:
+        """The member cannot take part any more."""
 
     def handle_truncated(self, from_offset: int, to_offset: int) -> None:
         """The tail of the log was not the leader's and is gone."""
@@ -193,7 +197,8 @@ class Fetcher:
             self._fetch_snapshot(leader.leader_id, partition.snapshot_id)
             return
         if partition.error_code != Errors.NONE or leader.leader_epoch != self._owner.epoch or not self._take(partition):
-            self._retry_later()
+            if generation == self._generation:
+                self._retry_later()
             return
         self._failures = 0
         self._owner.handle_fetched(partition.high_watermark)
@@ -223,7 +228,9 @@ class Fetcher:
         if not partition.records:
             return True
         try:
-            data = bytes(partition.records)
+            # Of a later epoch is what was written over it while it was on its way (KAFKA-18723).
+            data = before_epoch_after(bytes(partition.records), self._owner.epoch)
+            self._check_unbroken(data)
             self._log.append_as_follower(data)
         except ApiError as error:
             if error.error is Errors.KAFKA_STORAGE_ERROR:
@@ -238,14 +245,34 @@ class Fetcher:
             self._log.flush()
         return True
 
+    def _check_unbroken(self, data: bytes) -> None:
+        """In the metadata log each offset has its record, for it is not compacted, and epochs only rise.
+
+        :raises ApiError: when there is a hole, or what comes is here already.
+        """
+        next_offset, epoch = self._log.log_end_offset, self._log.latest_epoch
+        for _, header in iter_headers(data):
+            is_whole = header.record_count == header.last_offset_delta + 1
+            if header.base_offset != next_offset or header.partition_leader_epoch < epoch or not is_whole:
+                raise ApiError(
+                    Errors.INVALID_RECORD,
+                    f"{header.record_count} records at offsets {header.base_offset} to {header.last_offset} "
+                    f"of epoch {header.partition_leader_epoch} follow offset {next_offset - 1} of epoch {epoch}",
+                )
+            next_offset, epoch = header.next_offset, header.partition_leader_epoch
+
     def _truncate(self, epoch: int, end_offset: int) -> bool:
         from_offset = self._log.log_end_offset
         to_offset = truncation_offset(self._log, epoch, end_offset)
         if to_offset >= from_offset:
             return False
-        assert to_offset >= self._owner.high_watermark, (
-            f"the leader's log parts from this one at {to_offset}, before the high watermark {self._owner.high_watermark}"
-        )
+        if to_offset < self._owner.high_watermark:
+            # Either of the two has lost what a majority had. To cut it here would lose it for good.
+            self._owner.handle_fatal(
+                f"controller {self._owner.leader_id}, the leader of epoch {self._owner.epoch}, asks to cut the metadata log at offset "
+                f"{to_offset}, below what is committed: the high watermark is {self._owner.high_watermark}"
+            )
+            return False
         self._log.truncate_to(to_offset)
         self._owner.handle_truncated(from_offset, to_offset)
         return True

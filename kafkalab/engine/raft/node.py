@@ -92,14 +92,14 @@ class RaftNode:
         sink: TelemetrySink,
         config: RaftConfig,
         listener: RaftListener,
-        on_disk_failed: Callable[[str], None],
+        on_fatal: Callable[[str], None],
         endpoints: Mapping[str, Address] | None = None,
         bootstrap_servers: Sequence[Address] = (),
         can_become_voter: bool = False,
     ) -> None:
         """
         :param voters: the static voters; none where the log says who votes.
-        :param on_disk_failed: told which file could not be brought to the disk and why; the member does nothing more then.
+        :param on_fatal: told why the member cannot take part any more, such as a file that the disk refused; it does nothing more then.
         :param endpoints: the member's own, by listener name; needed where voters can change.
         :param bootstrap_servers: whom to ask who leads; the voters without them.
         :param can_become_voter: a controller: it may be made a voter any time, and joins by itself when the settings say so.
@@ -118,7 +118,7 @@ class RaftNode:
         self._network: Final = network
         self._config: Final = config
         self._listener: Final = listener
-        self._on_disk_failed: Final = on_disk_failed
+        self._on_fatal: Final = on_fatal
         self._feed: Final = CommitFeed(self, log=log, listener=listener, clock=clock)
         self._server: Final = FetchServer(self, cluster_id=cluster_id, log=log, clock=clock, config=config)
         self._fetcher: Final = Fetcher(
@@ -406,8 +406,12 @@ class RaftNode:
 
         Kafka's node halts here. Whoever calls leaves what it is doing with an exception.
         """
+        self.handle_fatal(why)
+
+    def handle_fatal(self, why: str) -> None:
+        """This member cannot take part any more, and its node ends, as Kafka's does; the others go on."""
         self.abandon()
-        self._on_disk_failed(why)
+        self._on_fatal(why)
 
     # --- appending ---------------------------------------------------------------------------------
 
@@ -519,7 +523,7 @@ class RaftNode:
 
     def observe(self, leader_id: int, epoch: int, cause: str, address: Address | None = None) -> None:
         """Somebody said who leads in an epoch, and where that one listens. News make a follower, or at least end older epochs."""
-        if address is None and self.address_of(leader_id) is None:
+        if leader_id < 0 or (address is None and self.address_of(leader_id) is None):
             # One whom nobody can reach is as good as none.
             leader_id = UNKNOWN_LEADER
         state = self._state

@@ -186,7 +186,7 @@ class SnapshotFetcher:
         snapshot_id = SnapshotId(epoch=partition.snapshot_id.epoch, end_offset=partition.snapshot_id.end_offset)
         data = partition.unaligned_records or b""
         if partition.error_code != Errors.NONE:
-            self._end(f"the leader answers {_name(partition.error_code)}")
+            self._end(f"the leader answers {Errors.name_of(partition.error_code)}")
         elif snapshot_id != file.snapshot_id or partition.position != file.size_bytes:
             self._end(f"the leader sends {snapshot_id} from byte {partition.position}, byte {file.size_bytes} was asked for")
         elif not data or file.size_bytes + len(data) > partition.size:
@@ -244,7 +244,3 @@ class SnapshotFetcher:
             log.info("Node %d got snapshot %s and begins its log there", self._node_id, file.snapshot_id)
             self._owner.handle_snapshot_fetched(file.snapshot_id)
         self._on_end(is_newer)
-
-
-def _name(code: int) -> str:
-    return Errors(code).name if code in Errors._value2member_map_ else str(code)

@@ -174,7 +174,7 @@ class VoterChanges:
             return
         key = pending.key
         if response is None or response.error_code != Errors.NONE:
-            error = "no answer" if response is None else Errors(response.error_code).name
+            error = "no answer" if response is None else Errors.name_of(response.error_code)
             message = f"Aborted add voter operation for {key} since API_VERSIONS returned an error {error}"
             self._finish(Errors.REQUEST_TIMED_OUT, message)
             return

@@ -193,10 +193,16 @@ class VoterHistory:
             if header.base_offset < self.next_offset:
                 continue
             if header.is_control:
-                for record in records_of(data, pos, header):
-                    kind = decode_key(record.key)
-                    if kind is not None:
-                        found = self._take(kind, record.value, record.offset) or found
+                try:
+                    for record in records_of(data, pos, header):
+                        kind = decode_key(record.key)
+                        if kind is not None:
+                            found = self._take(kind, record.value, record.offset) or found
+                except ApiError as error:
+                    # A member that does not know who votes must not take part.
+                    raise AssertionError(
+                        f"the metadata log cannot be understood at offset {header.base_offset}: {error.message}"
+                    ) from error
             self.next_offset = header.next_offset
         return found
 

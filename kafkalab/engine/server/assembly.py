@@ -238,7 +238,7 @@ class Node:
         elif not self._is_ended:
             self._raft.handle_disk_failed(why)
 
-    def _quorum_disk_failed(self, why: str) -> None:
+    def _quorum_failed(self, why: str) -> None:
         """Kafka halts at once. Here nothing more is said to anybody, and the end follows when whoever is at work is through."""
         for listener in self._listeners:
             listener.reset()
@@ -333,7 +333,7 @@ class Node:
             sink=self._sink,
             config=RaftConfig.from_broker(self._config),
             listener=loader,
-            on_disk_failed=self._quorum_disk_failed,
+            on_fatal=self._quorum_failed,
             endpoints={} if spec.controller_port is None else {CONTROLLER_LISTENER: (spec.host, spec.controller_port)},
             bootstrap_servers=spec.bootstrap_servers,
             can_become_voter="controller" in spec.roles,

@@ -224,6 +224,8 @@ class World:
         """Why members ended by themselves."""
         self.kraft_versions: dict[int, tuple[int, int]] = {}
         """What members say that they can work at; (0, 1) without."""
+        self.tamper: Callable[[int, int, ApiKey, Mapping[str, Any]], Mapping[str, Any]] = lambda answerer, asker, api_key, body: body
+        """What becomes of an answer on its way."""
         self._incarnation = dict.fromkeys(self.ids, 0)
         self._mail: dict[int, list[tuple[float, int, Callable[[], None]]]] = {}
         self._counter = 0
@@ -246,7 +248,7 @@ class World:
                 sink=self.sink,
                 config=self.config,
                 listener=recorder,
-                on_disk_failed=partial(self._disk_failed, node_id),
+                on_fatal=partial(self._disk_failed, node_id),
             )
             node.start()
 
@@ -428,7 +430,7 @@ class _Network:
             incarnation = world.incarnation(target)
 
             def respond(response: Mapping[str, Any]) -> None:
-                encoded = codec.encode_response_body(api_key, used, response)
+                encoded = codec.encode_response_body(api_key, used, world.tamper(target, source, api_key, response))
                 if not world.is_alive(target, incarnation) or not world.passes(target, source):
                     return
                 world.later(lambda: finish(codec.decode_response(api_key, used, encoded)))
