@@ -9,7 +9,7 @@ from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.common.time import Clock, Timer
 from kafkalab.engine.protocol.apis import ApiKey
-from kafkalab.engine.protocol.codec import decode_response, encode_request, read_response_header
+from kafkalab.engine.protocol.codec import DecodeError, decode_response, encode_request, read_response_header
 from kafkalab.engine.protocol.network import Network
 
 RETRY_BACKOFF_MS: Final = 50.0
@@ -107,7 +107,12 @@ class ControllerChannel:
 
         def answered(data: bytes) -> None:
             _, body_at = read_response_header(ctx.api_key, ctx.version, data)
-            on_response(decode_response(ctx.api_key, ctx.version, data, body_at))
+            try:
+                response = decode_response(ctx.api_key, ctx.version, data, body_at)
+            except DecodeError:
+                refuse(Errors.UNKNOWN_SERVER_ERROR, "The active controller's answer cannot be read.")
+                return
+            on_response(response)
 
         self._forward(ctx, frame, answered, refuse)
 
@@ -119,10 +124,12 @@ class ControllerChannel:
         body = {"request_data": frame, "request_principal": _ANONYMOUS, "client_host_address": address}
 
         def answered(response: Any | None) -> None:
-            if response is None:
+            if response is not None and response.error_code == Errors.NONE and not _is_answer(ctx, response.response_data):
+                refuse(Errors.UNKNOWN_SERVER_ERROR, "The active controller's answer cannot be read.")
+            elif response is None:
                 refuse(Errors.REQUEST_TIMED_OUT, "No active controller answered in time.")
             elif response.error_code != Errors.NONE:
-                refuse(Errors(response.error_code), "The active controller could not read the forwarded request.")
+                refuse(Errors.of(response.error_code), "The active controller could not read the forwarded request.")
             else:
                 on_answer(response.response_data)
 
@@ -131,6 +138,14 @@ class ControllerChannel:
     def close(self) -> None:
         """Forget everything under way; nobody is called back any more."""
         self._closed = True
+
+
+def _is_answer(ctx: RequestContext, data: bytes | None) -> bool:
+    """Whether what came in an envelope is an answer to what was sent in one."""
+    try:
+        return data is not None and read_response_header(ctx.api_key, ctx.version, data)[0] == ctx.correlation_id
+    except DecodeError:
+        return False
 
 
 def _is_not_controller(api_key: ApiKey, response: Any) -> bool:

@@ -85,7 +85,7 @@ class ControllerRegistrar:
             self._failures = 0
             return
         if response is not None:
-            log.warning("controller %d: its registration was answered with %s", self._node_id, Errors(response.error_code).name)
+            log.warning("controller %d: its registration was answered with %s", self._node_id, Errors.name_of(response.error_code))
         delay_ms = min(RETRY_BACKOFF_MS * 2**self._failures, RETRY_BACKOFF_MAX_MS)
         self._failures = min(self._failures + 1, 20)
         self._timer = self._clock.call_later(delay_ms, self._register)

@@ -167,7 +167,7 @@ class BrokerLifecycle:
             is_usual = self._clock.now_ms() - self._started_ms < ELECTION_PATIENCE_MS
             self._problem("Failed to connect to controller quorum: no controller answers", is_usual=is_usual)
         else:
-            error = Errors(response.error_code)
+            error = Errors.of(response.error_code)
             if error in (Errors.INCONSISTENT_CLUSTER_ID, Errors.INVALID_REGISTRATION, Errors.UNSUPPORTED_VERSION):
                 self._fail(f"the controller refused the registration of broker {self._node_id}: {error.name}")
                 return
@@ -175,7 +175,7 @@ class BrokerLifecycle:
                 # The session of the process before this one has to run out first.
                 self._problem("the registration of this broker's former process has not expired yet")
             else:
-                self._problem(f"the controller answered the registration with {error.name}")
+                self._problem(f"the controller answered the registration with {Errors.name_of(response.error_code)}")
         self._clock.call_later(REGISTRATION_RETRY_MS, self._register)
 
     def _problem(self, what: str, *, is_usual: bool = False) -> None:
@@ -301,7 +301,7 @@ class BrokerLifecycle:
         self._heartbeat_under_way = False
         if response is None or response.error_code != Errors.NONE:
             if response is not None and response.error_code != Errors.NOT_CONTROLLER:
-                self._problem(f"the controller answered a heartbeat with {Errors(response.error_code).name}")
+                self._problem(f"the controller answered a heartbeat with {Errors.name_of(response.error_code)}")
             self._schedule(HEARTBEAT_RETRY_MS)
             return
         self._last_problem = self._last_told = ""

@@ -59,7 +59,7 @@ class ProducerIds:
 
     def _answered(self, response: Any | None) -> None:
         self._asking = False
-        if response is not None and response.error_code == Errors.NONE:
+        if response is not None and response.error_code == Errors.NONE and response.producer_id_len > 0:
             block = (response.producer_id_start, response.producer_id_len)
             if self._next < self._end:
                 self._following = block

@@ -20,6 +20,16 @@ class Errors(IntEnum):
         member.retriable = retriable
         return member
 
+    @classmethod
+    def of(cls, code: int) -> Self:
+        """What a code from outside stands for; one from the future is an error like any other, as in Kafka."""
+        return cls(code) if code in cls._value2member_map_ else cls(-1)
+
+    @classmethod
+    def name_of(cls, code: int) -> str:
+        """What a code from outside is called."""
+        return cls(code).name if code in cls._value2member_map_ else f"error {code}"
+
     UNKNOWN_SERVER_ERROR = -1, False
     NONE = 0, False
     OFFSET_OUT_OF_RANGE = 1, False

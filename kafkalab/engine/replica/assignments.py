@@ -116,7 +116,9 @@ class DirectoryAssignments:
                         if answer.error_code in _SETTLED and (done := batch.pop((topic.topic_id, answer.partition_index), None)):
                             recorded.append(done)
         elif response is not None:
-            log.info("the controller refuses what broker %d says of its directories: %s", self._node_id, Errors(response.error_code).name)
+            log.info(
+                "the controller refuses what broker %d says of its directories: %s", self._node_id, Errors.name_of(response.error_code)
+            )
         for replica, assignment in batch.items():
             self._waiting.setdefault(replica, assignment)
         for assignment in recorded:

@@ -129,7 +129,7 @@ class IsrChanges:
         again: dict[Partition, IsrProposal] = {}
         if response is None or response.error_code != Errors.NONE:
             if response is not None:
-                log.info("the controller refuses ISR changes: %s", Errors(response.error_code).name)
+                log.info("the controller refuses ISR changes: %s", Errors.name_of(response.error_code))
             again = batch
         else:
             by_key = {(p.topic_id, p.topic_partition.partition): p for p in batch}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from kafkalab.engine.broker.controller_channel import ControllerChannel
 from kafkalab.engine.common.errors import Errors
@@ -123,3 +126,32 @@ def test_a_controller_that_resigned_may_say_so_itself() -> None:
     at.answer(SimpleNamespace(error_code=Errors.NOT_CONTROLLER))
     at.clock.advance(50)
     assert [node_id for node_id, _ in at.sent] == [102]
+
+
+def header(correlation_id: int) -> bytes:
+    return struct.pack(">i", correlation_id) + bytes(1)
+
+
+@pytest.mark.parametrize("data", [None, b"", b"\x00", header(8), header(7)[:3]], ids=repr)
+def test_an_envelope_with_no_answer_in_it_is_refused(data: bytes | None) -> None:
+    at = Setting()
+    at.leader_id = 101
+    refused: list[Errors] = []
+    answered: list[bytes] = []
+    connection = SimpleNamespace(client_host="127.0.0.1")
+    ctx = SimpleNamespace(
+        api_key=ApiKey.CREATE_TOPICS, version=7, correlation_id=7, client_id="c", connection=connection, respond_encoded=answered.append
+    )
+    at.channel.forward(ctx, b"frame", refuse=lambda error, message: refused.append(error))  # type: ignore[arg-type]
+    at.answer(SimpleNamespace(error_code=0, response_data=data))
+    assert (refused, answered) == ([Errors.UNKNOWN_SERVER_ERROR], [])
+    at.channel.forward(ctx, b"frame", refuse=lambda error, message: refused.append(error))  # type: ignore[arg-type]
+    at.answer(SimpleNamespace(error_code=0, response_data=header(7)))
+    assert answered == [header(7)]
+    # A handler that wants to know what it says is told that it says nothing.
+    at.channel.forward_body(ctx, {"topics": ()}, on_response=answered.append, refuse=lambda error, message: refused.append(error))  # type: ignore[arg-type]
+    at.answer(SimpleNamespace(error_code=0, response_data=header(7)))
+    assert (refused[1:], len(answered)) == ([Errors.UNKNOWN_SERVER_ERROR], 1)
+    at.channel.forward(ctx, b"frame", refuse=lambda error, message: refused.append(error))  # type: ignore[arg-type]
+    at.answer(SimpleNamespace(error_code=9_999, response_data=None))
+    assert refused[2:] == [Errors.UNKNOWN_SERVER_ERROR]

@@ -248,3 +248,17 @@ def test_a_broker_that_cannot_tell_of_a_failed_directory_ends(is_heard: bool) ->
     )
     at.lifecycle.close()
     assert at.clock.next_due_ms() is None
+
+
+@pytest.mark.expects_warnings
+def test_an_error_from_the_future_is_an_error_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    at = Setting()
+    at.controller.answer(error_code=9_999)
+    assert "the controller answered the registration with error 9999" in caplog.text
+    at.clock.advance(101)
+    at.serve()
+    at.clock.advance(2_001)
+    at.controller.answer(error_code=-9_999)
+    assert "the controller answered a heartbeat with error -9999" in caplog.text
+    at.clock.advance(101)
+    assert [api_key for api_key, _, _ in at.controller.asked] == [ApiKey.BROKER_HEARTBEAT]

@@ -62,3 +62,15 @@ def test_no_answer_is_no_id_and_the_next_one_asks_again() -> None:
     ids.next(got.append)
     controller.answer()
     assert got == [None, None, 1_000]
+
+
+def test_a_block_without_ids_is_none() -> None:
+    controller, ids = make()
+    got: list[int | None] = []
+    ids.next(got.append)
+    for length in (0, -1):
+        controller.asked.pop(0)(SimpleNamespace(error_code=0, producer_id_start=5, producer_id_len=length))
+        assert got.pop() is None and not controller.asked
+        ids.next(got.append)
+    controller.answer()
+    assert got == [1_000]
