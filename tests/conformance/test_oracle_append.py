@@ -202,6 +202,9 @@ CASES: Final[Sequence[tuple[str, str, Callable[[], bytes]]]] = [
     ("stamped", "append time", lambda: batch(b"a", timestamp_type=1)),
     ("small", "too large", lambda: batch(b"a" * 200)),
     ("small", "just right", lambda: batch(b"a" * 20)),
+    ("plain", "megabytes of zeros, zstd", lambda: batch(bytes(30_000_000), codec=ZSTD)),
+    ("plain", "megabytes of zeros, gzip", lambda: batch(bytes(30_000_000), codec=GZIP)),
+    ("compacted", "megabytes of zeros, lz4", lambda: batch(bytes(30_000_000), codec=LZ4)),
 ]
 
 

@@ -1,7 +1,10 @@
 """The codecs of record batches, framed as Kafka's own clients frame them.
 
-Compressed bytes come from outside and may be a bomb: every decompression has an output budget,
-absolute and in proportion to its input.
+Compressed bytes come from outside and may be a bomb: every decompression has an output budget. Up to
+64 MiB the ratio is not asked for, since megabytes of zeros compress to almost nothing and are a record
+like any other; what is larger must be in proportion to its input, and a quarter of a GiB is the end of
+it. Kafka, which reads the records as a stream, has no such bounds; those of ``max.message.bytes``, on
+the compressed batch, hold before it comes to these.
 """
 
 from __future__ import annotations
@@ -16,10 +19,13 @@ import cramjam
 
 from kafkalab.engine.common.errors import ApiError, Errors
 
-DECOMPRESSED_BYTES_MAX: Final = 64 * 1024 * 1024
-DECOMPRESSED_RATIO_MAX: Final = 2_000
-DECOMPRESSED_BYTES_FREE: Final = 8 * 1024 * 1024
-"""Up to here the ratio is not asked for: a megabyte of zeros compresses to almost nothing."""
+DECOMPRESSED_BYTES_MAX: Final = 256 * 1024 * 1024
+DECOMPRESSED_RATIO_MAX: Final = 100
+DECOMPRESSED_BYTES_FREE: Final = 64 * 1024 * 1024
+"""Up to here the ratio is not asked for."""
+_GUESS_BYTES_MIN: Final = 256 * 1024
+_GROWTH: Final = 8
+_TOO_SMALL: Final = "failed to write whole buffer"
 
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER: Final = _XERIAL_MAGIC + struct.pack(">ii", 1, 1)
@@ -92,17 +98,18 @@ class _BrokenBlock(Exception):
 
 
 def _decompress_into(decompress_into: Callable[[Any, bytearray], int], data: bytes | memoryview, budget: int) -> bytes:
-    # The first guess fits nearly always; fresh zeroed memory costs only where it is touched.
-    guess = min(budget, max(256 * 1024, 16 * len(data)))
-    output = bytearray(guess)
-    try:
-        size = decompress_into(data, output)
-    except cramjam.DecompressionError:
-        if guess == budget:
-            raise
-        output = bytearray(budget)
-        size = decompress_into(data, output)
-    return bytes(memoryview(output)[:size])
+    # The first guess fits nearly always. What is merely broken is not worth the whole budget.
+    guess = max(_GUESS_BYTES_MIN, 16 * len(data))
+    while True:
+        output = bytearray(min(guess, budget))
+        try:
+            size = decompress_into(data, output)
+        except cramjam.DecompressionError as error:
+            if guess >= budget or _TOO_SMALL not in str(error):
+                raise
+            guess *= _GROWTH
+        else:
+            return bytes(memoryview(output)[:size])
 
 
 def _decompress_gzip(data: bytes | memoryview, budget: int) -> bytes:

@@ -76,13 +76,38 @@ def test_a_bomb_does_not_go_off(codec: Codec, monkeypatch: pytest.MonkeyPatch) -
     assert error.value.error == Errors.INVALID_RECORD
 
 
-def test_the_ratio_is_bounded_beyond_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    bomb = compress(Codec.ZSTD, bytes(3_000_000))
-    assert len(decompress(Codec.ZSTD, bomb)) == 3_000_000
+@pytest.mark.parametrize("codec", COMPRESSING)
+def test_large_records_of_zeros_are_records_like_any_other(codec: Codec) -> None:
+    assert decompress(codec, compress(codec, bytes(30_000_000))) == bytes(30_000_000)
+
+
+@pytest.mark.parametrize("codec", [Codec.GZIP, Codec.LZ4, Codec.ZSTD])
+def test_the_ratio_is_bounded_beyond_what_is_free(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = compress(codec, bytes(3_000_000))
+    assert len(decompress(codec, bomb)) == 3_000_000
     monkeypatch.setattr(compression, "DECOMPRESSED_BYTES_FREE", 1000)
     with pytest.raises(ApiError) as error:
-        decompress(Codec.ZSTD, bomb)
+        decompress(codec, bomb)
     assert error.value.error == Errors.INVALID_RECORD
+    ordinary = b"".join(b'{"id":%d,"name":"user-%d"}' % (i, i * i) for i in range(100_000))
+    assert decompress(codec, compress(codec, ordinary)) == ordinary
+
+
+@pytest.mark.parametrize("codec", [Codec.LZ4, Codec.ZSTD])
+def test_what_is_broken_is_tried_once(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counted(size: int) -> bytearray:
+        made.append(size)
+        return bytearray(size)
+
+    monkeypatch.setattr(compression, "bytearray", counted, raising=False)
+    packed = compress(codec, bytes(1_000_000))
+    with pytest.raises(ApiError):
+        decompress(codec, packed[:-5])
+    tried = len(made)
+    decompress(codec, packed)
+    assert sum(made[tried:]) < 5_000_000 and tried <= len(made) - tried
 
 
 @pytest.mark.parametrize("codec", COMPRESSING)
