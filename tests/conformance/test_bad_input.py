@@ -47,14 +47,17 @@ BAD = {
     "unknown_api": struct.pack(">ihhih", 10, 9999, 0, 1, -1),
     "unsupported_version": struct.pack(">ihhih", 10, 0, 2, 1, -1),
     "malformed_request": struct.pack(">ihhihi", 14, 3, 1, 1, -1, 0x7FFFFFFF),
+    # The active controller would answer it, were it a request.
+    "malformed_request, forwarded": struct.pack(">ihhihi", 14, 20, 1, 1, -1, 0x7FFFFFFF),
 }
 
 
-@pytest.mark.parametrize("reason", BAD)
-def test_a_connection_that_sends_rubbish_is_closed_with_its_reason(lab: Lab, reason: str) -> None:
+@pytest.mark.parametrize("case", BAD)
+def test_a_connection_that_sends_rubbish_is_closed_with_its_reason(lab: Lab, case: str) -> None:
+    reason = case.partition(",")[0]
     events = lab.hub.open_reader()
     with socket.create_connection(address(lab), timeout=WAIT_S) as sock:
-        sock.sendall(BAD[reason])
+        sock.sendall(BAD[case])
         assert sock.recv(100) == b""
     happened = [event for event in events.drain()[0] if isinstance(event, BadInput)]
     assert [event.reason for event in happened] == [reason]

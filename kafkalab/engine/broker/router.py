@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Any, RequestContext, Any], Mapping[str, Any] | None]
 ErrorResponse = Callable[[Any, Errors, str | None, int], Mapping[str, Any]]
-Forward = Callable[[RequestContext, bytes], None]
+Forward = Callable[[RequestContext, bytes, Any], None]
+"""Gets the request as it came, and as it was read."""
 
 
 class Router:
@@ -88,13 +89,13 @@ class Router:
             own = {"api_key": spec.key, "min_version": spec.min_version, "max_version": spec.max_version}
             ctx.respond({"error_code": Errors.UNSUPPORTED_VERSION, "api_keys": [own]})
             return
-        if spec.forwarded_as_is and self._forward is not None:
-            self._forward(ctx, frame[offset:] if offset else frame)
-            return
         try:
             request = codec.decode_request(ctx.api_key, ctx.version, frame, body_at)
         except codec.DecodeError as e:
             ctx.close("malformed_request", f"{spec.name} version {ctx.version}: {e}")
+            return
+        if spec.forwarded_as_is and self._forward is not None:
+            self._forward(ctx, frame[offset:] if offset else frame, request)
             return
         handle, error_response = self._handlers[ctx.api_key]
         try:

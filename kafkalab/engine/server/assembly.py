@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.controller_channel import ControllerChannel
@@ -37,7 +37,6 @@ from kafkalab.engine.metadata.bootstrap import read_bootstrap_file
 from kafkalab.engine.metadata.image import MetadataDelta, MetadataImage
 from kafkalab.engine.metadata.loader import MetadataLoader
 from kafkalab.engine.metadata.snapshot_generator import SnapshotGenerator
-from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import served
 from kafkalab.engine.protocol.metadata_records import MetadataRecord
 from kafkalab.engine.raft.config import RaftConfig
@@ -452,10 +451,8 @@ class Node:
             topic_creation=TopicCreation(forwarding),
         )
 
-        def forward(ctx: RequestContext, frame: bytes) -> None:
+        def forward(ctx: RequestContext, frame: bytes, request: Any) -> None:
             def refuse(error: Errors, message: str) -> None:
-                header = codec.read_request_header(frame)
-                request = codec.decode_request(ctx.api_key, ctx.version, frame, header.body_at)
                 ctx.respond(BROKER_HANDLERS[ctx.api_key][1](request, error, message, ctx.version))
 
             forwarding.forward(ctx, frame, refuse=refuse)

@@ -8,15 +8,18 @@ v12 topics may be asked for by id; v13 has an error for the whole request (KIP-1
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from kafkalab.engine.broker.authorized_operations import CLUSTER_OPERATIONS, NOT_ASKED, TOPIC_OPERATIONS
 from kafkalab.engine.broker.context import RequestContext
 from kafkalab.engine.broker.services import BrokerServices
-from kafkalab.engine.common.errors import Errors
+from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.common.ids import INTERNAL_TOPICS
 from kafkalab.engine.common.topic_names import invalid_topic_name
 from kafkalab.engine.metadata.image import NO_LEADER, MetadataImage, PartitionRegistration, TopicImage
+
+BY_ID_FROM: Final = 12
+"""Two versions before it the field is there already, and must not be used yet."""
 
 
 def handle(services: BrokerServices, ctx: RequestContext, request: Any) -> Mapping[str, Any]:
@@ -58,6 +61,12 @@ def _asked_for(services: BrokerServices, image: MetadataImage, request: Any, lis
     topics: list[Mapping[str, Any]] = []
     missing: list[str] = []
     seen: set[Any] = set()
+    if version < BY_ID_FROM:
+        for asked in request.topics:
+            if asked.name is None:
+                raise ApiError(Errors.INVALID_REQUEST, f"Topic name can not be null for version {version}")
+            if getattr(asked, "topic_id", None) is not None:
+                raise ApiError(Errors.INVALID_REQUEST, f"Topic IDs are not supported in requests for version {version}")
     for asked in request.topics:
         topic_id = getattr(asked, "topic_id", None)
         key = topic_id if topic_id is not None else asked.name
@@ -145,8 +154,8 @@ def is_reachable(image: MetadataImage, broker_id: int, listener: str) -> bool:
 
 def error_response(request: Any, error: Errors, message: str | None, version: int) -> Mapping[str, Any]:
     """Every topic asked for, with the error."""
-    topics = [
-        {"error_code": error, "name": topic.name, "topic_id": getattr(topic, "topic_id", None), "partitions": []}
+    topics: list[Mapping[str, Any]] = [
+        {"error_code": error, "name": topic.name or "", "topic_id": getattr(topic, "topic_id", None), "partitions": []}
         for topic in request.topics or ()
     ]
     return {"brokers": [], "cluster_id": None, "controller_id": -1, "topics": topics, "error_code": error}

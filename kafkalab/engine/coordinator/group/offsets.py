@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Records = list[tuple[CoordinatorKey, CoordinatorValue | None]]
 
+LONG_MAX: Final = 2**63 - 1
 GROUP_ID_NOT_FOUND_FROM: Final = 9
 """OffsetCommit version that knows GROUP_ID_NOT_FOUND; older ones hear ILLEGAL_GENERATION."""
 
@@ -135,7 +136,7 @@ class GroupOffsets:
                 leader_epoch=partition.leader_epoch,
                 metadata=metadata,
                 commit_timestamp=now_ms,
-                expire_timestamp=-1 if commit.retention_ms < 0 else now_ms + commit.retention_ms,
+                expire_timestamp=-1 if commit.retention_ms < 0 else min(now_ms + commit.retention_ms, LONG_MAX),
                 topic_id=partition.topic_id,
             )
             records.append((OffsetCommitKey(commit.group_id, tp.topic, tp.partition), value))

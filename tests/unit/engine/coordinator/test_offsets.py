@@ -43,6 +43,13 @@ def test_of_a_partition_named_twice_the_last_offset_is_kept_and_a_topic_without_
     assert lab.committed("g") == {("orders", 0): 7}
 
 
+def test_offsets_may_be_kept_for_as_long_as_can_be_said() -> None:
+    lab = Lab()
+    assert errors(lab.commit("g", {("orders", 0): 5}, version=2, retention_ms=2**63 - 1)) == [Errors.NONE]
+    lab.clock.advance(10 * DAY_MS)
+    assert lab.committed("g") == {("orders", 0): 5}
+
+
 def test_offsets_survive_a_failover() -> None:
     lab = Lab()
     lab.commit("g", {("orders", 0): 5})
