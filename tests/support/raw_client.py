@@ -42,3 +42,22 @@ class RawClient:
         if len(data) < size:
             raise ConnectionResetError("the node hung up")
         return data
+
+
+def exchange(address: str, frame: bytes, timeout_s: float, *, ends: bool = False) -> bytes | None:
+    """What comes back for some bytes on a connection of their own: an answer, nothing where it is closed; None in silence.
+
+    ``ends`` says that nothing more will be sent, so that nobody waits for the rest of what may not be whole.
+    """
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=timeout_s) as sock, sock.makefile("rb") as stream:
+        sock.sendall(frame)
+        if ends:
+            sock.shutdown(socket.SHUT_WR)
+        try:
+            head = stream.read(4)
+            return stream.read(struct.unpack(">i", head)[0]) if len(head) == 4 else b""
+        except ConnectionError:
+            return b""
+        except TimeoutError:
+            return None
