@@ -26,6 +26,8 @@ BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
 """No batch of the metadata log is larger, in Kafka either."""
 READ_BYTES: Final = 1_048_576
 _HEADER: Final = struct.Struct(">hqb")
+_HEADER_BYTES_MIN: Final = 10
+"""Its version and its time; what follows them is optional."""
 _FOOTER: Final = b"\x00\x00\x00"
 
 ControlRecord = tuple[ControlType, bytes]
@@ -148,7 +150,7 @@ class SnapshotContent:
         """
         for batch in self.batches():
             value = batch.records[0].value or b""
-            return int(_HEADER.unpack_from(value)[1])
+            return int.from_bytes(value[_HEADER_BYTES_MIN - 8 : _HEADER_BYTES_MIN], "big", signed=True)
         raise self._corrupt("it is empty")
 
     def controls(self) -> list[ControlRecord]:
@@ -197,7 +199,7 @@ class SnapshotContent:
                 kinds = [decode_key(record.key) for record in records] if header.is_control else []
             except ApiError as error:
                 raise self._corrupt(f"the batch at byte {position} is corrupt: {error.message}") from error
-            if is_first and (not kinds or kinds[0] is not ControlType.SNAPSHOT_HEADER or len(records[0].value or b"") < _HEADER.size - 1):
+            if is_first and (not kinds or kinds[0] is not ControlType.SNAPSHOT_HEADER or len(records[0].value or b"") < _HEADER_BYTES_MIN):
                 raise self._corrupt("it does not begin with a header")
             is_first = False
             is_whole = bool(kinds) and kinds[-1] is ControlType.SNAPSHOT_FOOTER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.log import Log
 from kafkalab.engine.log.storage import FileStorage, StorageError
 from kafkalab.engine.raft.metadata_log import values_batch
-from kafkalab.engine.raft.snapshot_records import RECORDS_PER_BATCH_MAX, CorruptSnapshot, SnapshotReader, SnapshotWriter
+from kafkalab.engine.raft.snapshot_records import RECORDS_PER_BATCH_MAX, CorruptSnapshot, SnapshotContent, SnapshotReader, SnapshotWriter
 from kafkalab.engine.raft.snapshot_store import SnapshotId, SnapshotStore, parse_snapshot_name
 from kafkalab.engine.raft.snapshotted_log import SnapshottedLog
 from kafkalab.engine.record.control import ControlType
+from kafkalab.engine.record.quorum_records import control_batch
 
 ID = SnapshotId(epoch=3, end_offset=120)
 DATA = Path(__file__).parent / "data"
@@ -79,6 +81,23 @@ def test_an_empty_state_has_a_header_and_a_footer_and_controls_follow_the_header
     reader = SnapshotReader(store, ID)
     assert [len(batch.records) for batch in reader.batches()] == [2, 1]
     assert reader.controls() == [(ControlType.KRAFT_VERSION, b"\0\0\0\1\0")]
+
+
+@pytest.mark.parametrize("size", [0, 9, 10, 12])
+def test_a_header_has_a_time_at_least(size: int) -> None:
+    header = struct.pack(">hqbb", 0, 55, 0, 0)[:size]
+    first, last = (
+        control_batch([(kind, value)], base_offset=offset, epoch=3, timestamp_ms=0)
+        for offset, (kind, value) in enumerate([(ControlType.SNAPSHOT_HEADER, header), (ControlType.SNAPSHOT_FOOTER, b"")])
+    )
+    data = first + last
+    content = SnapshotContent(Path("any"), lambda position, size: data[position : position + size])
+    if size < 10:
+        with pytest.raises(CorruptSnapshot):
+            content.last_contained_ms()
+    else:
+        assert content.last_contained_ms() == 55
+        content.verify()
 
 
 def test_a_snapshot_that_kafka_wrote_is_read() -> None:
