@@ -177,9 +177,19 @@ class NodeRunner:
             return
 
     def pause(self) -> None:
-        """Stop answering; sockets stay open."""
+        """Stop answering; sockets stay open. Who is told of a pause must not see one more answer, so this waits until it is so."""
+        asleep = threading.Event()
+
+        def sleep() -> None:
+            asleep.set()
+            self._awake.wait()
+            if self._dying:
+                self._die()
+
         self._awake.clear()
-        self._post(self._sleep)
+        self._post(sleep)
+        while self.is_alive and not self._awake.is_set() and not asleep.wait(FAULT_POLL_S):
+            pass
 
     def resume(self) -> None:
         """Answer again."""
@@ -192,11 +202,6 @@ class NodeRunner:
             self._loop.call_soon_threadsafe(callback)
         except RuntimeError:
             pass  # the loop is closed: the node is gone already
-
-    def _sleep(self) -> None:
-        self._awake.wait()
-        if self._dying:
-            self._die()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

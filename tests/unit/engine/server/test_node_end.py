@@ -1,4 +1,4 @@
-"""How a node ends: in order, and killed on the way."""
+"""How a node ends: in order, and killed on the way; and how it pauses."""
 
 from __future__ import annotations
 
@@ -90,3 +90,23 @@ def test_a_node_that_is_killed_while_it_closes_its_files_ends_quietly(monkeypatc
         lab.wait_until_healthy()
         is_killed.set()
     assert uncaught == []
+
+
+def test_who_has_paused_a_node_sees_nothing_more_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    post = NodeRunner._post
+    is_told = threading.Event()
+    was_told_first: list[bool] = []
+
+    def post_behind_work(runner: NodeRunner, callback: Callable[[], None]) -> None:
+        # The node has something to do when the order comes, and is not through with it.
+        post(runner, lambda: was_told_first.append(is_told.wait(0.2)))
+        post(runner, callback)
+
+    with Lab(brokers=1, controllers=1, combined=True) as lab:
+        with monkeypatch.context() as patch:
+            patch.setattr(NodeRunner, "_post", post_behind_work)
+            lab.pause(1)
+            is_told.set()
+        lab.resume(1)
+        lab.wait_until_healthy()
+    assert was_told_first == [False]
