@@ -14,7 +14,7 @@ from typing import Final
 
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.controller.levels import metadata_version_of
-from kafkalab.engine.controller.partition_change import Circumstances, Election, Target, partition_change
+from kafkalab.engine.controller.partition_change import AS_IT_IS, Circumstances, Election, Target, partition_change
 from kafkalab.engine.metadata.image import CONFIG_BROKER, MetadataImage, PartitionRegistration, TopicImage
 from kafkalab.engine.protocol.metadata_records import (
     DIRECTORY_MIGRATING,
@@ -66,11 +66,13 @@ class Elections:
         :param also: a broker that is about to become active.
         """
 
+        brokers = self._image.brokers
+
         def is_acceptable(broker_id: int) -> bool:
-            if broker_id == but or not (broker_id == also or self.is_active(broker_id)):
+            broker = brokers.get(broker_id)
+            if broker is None or broker_id == but or not (broker_id == also or broker.is_active):
                 return False
-            broker = self._image.brokers.get(broker_id)
-            return broker is not None and broker.has_online_directory(partition.directory_of(broker_id))
+            return broker.has_online_directory(partition.directory_of(broker_id))
 
         return is_acceptable
 
@@ -105,7 +107,7 @@ class Elections:
         self,
         topic: TopicImage,
         partition_id: int,
-        target: Target = Target(),  # noqa: B008 - immutable
+        target: Target = AS_IT_IS,
         election: Election = Election.ONLINE,
         *,
         is_acceptable: Callable[[int], bool] | None = None,
@@ -125,7 +127,7 @@ class Elections:
         )
         return partition_change(topic.topic_id, partition_id, partition, given, target, election)
 
-    def _rules(self) -> Callable[[TopicImage], tuple[Election, int]]:
+    def rules(self) -> Callable[[TopicImage], tuple[Election, int]]:
         """How far elections of a topic go and its smallest ISR, found out once for each topic of a pass over many partitions."""
 
         @cache
@@ -157,7 +159,7 @@ class Elections:
         self, broker_id: int, is_concerned: Callable[[PartitionRegistration], bool], *, lost_by: int = NO_LEADER
     ) -> list[PartitionChangeRecord]:
         records = []
-        rules = self._rules()
+        rules = self.rules()
         for topic, partition_id, partition in self._partitions_of(broker_id):
             if is_concerned(partition):
                 election, min_isr = rules(topic)
@@ -178,7 +180,7 @@ class Elections:
     def with_unfenced(self, broker_id: int) -> list[PartitionChangeRecord]:
         """Changes that give a leader to partitions that waited for this broker."""
         records = []
-        rules = self._rules()
+        rules = self.rules()
         for topic, partition_id, partition in self._partitions_of(broker_id):
             if partition.leader == NO_LEADER:
                 election, min_isr = rules(topic)

@@ -8,16 +8,20 @@ leader that asked is told so by an error, though what it asked for was done (KIP
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from kafkalab.engine.common.config import BrokerConfig
 from kafkalab.engine.common.errors import ApiError, Errors
 from kafkalab.engine.controller.brokers import check_broker_epoch
 from kafkalab.engine.controller.elections import Elections
 from kafkalab.engine.controller.operation import Plan
-from kafkalab.engine.controller.partition_change import Target
+from kafkalab.engine.controller.partition_change import Election, Target
 from kafkalab.engine.metadata.image import MetadataImage, PartitionRegistration, TopicImage
 from kafkalab.engine.protocol.metadata_records import LEADER_RECOVERED, LEADER_RECOVERING, MetadataRecord
+
+CAUSES_KEPT: Final = 256
+"""Where one replica has caught up, it mostly has in hundreds of partitions."""
 
 
 def _wanted_isr(data: Any) -> tuple[tuple[int, int], ...]:
@@ -42,6 +46,7 @@ class IsrChanges:
         causes: dict[tuple[uuid.UUID, int], str] = {}
         topics = []
         seen: set[tuple[uuid.UUID, int]] = set()
+        rules = self._elections.rules()
         for topic_data in request.topics:
             topic = self._image.topic_by_id(topic_data.topic_id)
             rows = []
@@ -53,7 +58,7 @@ class IsrChanges:
                     if key in seen:
                         raise ApiError(Errors.INVALID_REQUEST)
                     seen.add(key)
-                    rows.append(self._alter_one(request.broker_id, topic, data, records, causes))
+                    rows.append(self._alter_one(request.broker_id, topic, data, rules(topic), records, causes))
                 except ApiError as refusal:
                     rows.append({"partition_index": data.partition_index, "error_code": int(refusal.error)})
             topics.append({"topic_id": topic_data.topic_id, "partitions": rows})
@@ -64,6 +69,7 @@ class IsrChanges:
         broker_id: int,
         topic: TopicImage,
         data: Any,
+        rules: tuple[Election, int],
         records: list[MetadataRecord],
         causes: dict[tuple[uuid.UUID, int], str],
     ) -> dict[str, Any]:
@@ -75,12 +81,15 @@ class IsrChanges:
         self._check(broker_id, partition, data, isr)
         self._check_members(wanted)
         target = Target(isr=isr, recovery_state=data.leader_recovery_state)
-        record = self._elections.change(topic, data.partition_index, target, self._elections.election_for(topic.name))
+        election, min_isr = rules
+        record = self._elections.change(topic, data.partition_index, target, election, min_isr=min_isr)
         after = partition
         if record is not None:
             after = partition.changed_by(record)
             records.append(record)
-            causes[topic.topic_id, data.partition_index] = self._cause(partition, after, isr)
+            causes[topic.topic_id, data.partition_index] = _cause(
+                partition.isr, isr, self._lag_ms, partition.is_reassigning and not after.is_reassigning
+            )
             if after.leader != broker_id:
                 raise ApiError(Errors.NEW_LEADER_ELECTED)
         return {
@@ -118,16 +127,18 @@ class IsrChanges:
             if broker is None or not broker.is_active or broker_epoch not in (-1, broker.broker_epoch):
                 raise ApiError(Errors.INELIGIBLE_REPLICA)
 
-    def _cause(self, partition: PartitionRegistration, after: PartitionRegistration, isr: tuple[int, ...]) -> str:
-        parts = []
-        if joined := [str(member) for member in isr if member not in partition.isr]:
-            parts.append(f"{_replicas(joined)} caught up")
-        if left := [str(member) for member in partition.isr if member not in isr]:
-            lag = f"{self._lag_ms:,}".replace(",", " ")
-            parts.append(f"{_replicas(left)} fell behind for {lag} ms")
-        if partition.is_reassigning and not after.is_reassigning:
-            parts.append("the reassignment is done")
-        return ", ".join(parts) or "the leader has recovered"
+
+@lru_cache(maxsize=CAUSES_KEPT)
+def _cause(before: tuple[int, ...], isr: tuple[int, ...], lag_ms: int, is_reassigned: bool) -> str:
+    parts = []
+    if joined := [str(member) for member in isr if member not in before]:
+        parts.append(f"{_replicas(joined)} caught up")
+    if left := [str(member) for member in before if member not in isr]:
+        lag = f"{lag_ms:,}".replace(",", " ")
+        parts.append(f"{_replicas(left)} fell behind for {lag} ms")
+    if is_reassigned:
+        parts.append("the reassignment is done")
+    return ", ".join(parts) or "the leader has recovered"
 
 
 def _replicas(members: list[str]) -> str:

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
+from typing import Final, NamedTuple
 
 from kafkalab.engine.common.features import METADATA_VERSION
 from kafkalab.engine.controller.levels import DIRECTORIES_SINCE, EPOCH_STAYS_ON_SHRINK_SINCE
@@ -42,9 +42,8 @@ class Election(Enum):
     """As online, but a replica that may lack records leads rather than nobody."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
-    """What of the cluster bears upon a partition."""
+class Circumstances(NamedTuple):
+    """What of the cluster bears upon a partition. A tuple, as the target is, because failovers make thousands of them."""
 
     is_acceptable: Callable[[int], bool]
     """Whether a broker may lead."""
@@ -57,8 +56,7 @@ class Circumstances:
     """Where a broker will have a replica that it has not yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(NamedTuple):
     """What a partition is to become; what is None stays."""
 
     isr: tuple[int, ...] | None = None
@@ -70,6 +68,9 @@ class Target:
     """Directories of single replicas, by broker."""
     lost_by: int = NO_LEADER
     """A broker that came back from an unclean shutdown: it may lack records that it once had."""
+
+
+AS_IT_IS: Final = Target()
 
 
 def completed(
@@ -96,7 +97,7 @@ def partition_change(
     partition_id: int,
     partition: PartitionRegistration,
     given: Circumstances,
-    target: Target = Target(),
+    target: Target = AS_IT_IS,
     election: Election = Election.ONLINE,
 ) -> PartitionChangeRecord | None:
     """The record that brings a partition to its target, with the leader that it then has; None when nothing changes."""
@@ -125,7 +126,7 @@ class _Change:
         leader = self._elect()
         before = self._partition
         named = leader if leader != before.leader else LEADER_UNCHANGED
-        if named == LEADER_UNCHANGED and not set(before.replicas) <= set(self._replicas):
+        if named == LEADER_UNCHANGED and self._replicas != before.replicas and not set(before.replicas) <= set(self._replicas):
             # A replica that is taken away must be refused when it fetches on: the leader epoch rises.
             named = before.leader
         if self._was_unclean or not self._given.elr_enabled:
@@ -221,16 +222,17 @@ class _Change:
 
 
 def _is_no_op(record: PartitionChangeRecord) -> bool:
-    changes = (
-        record.isr,
-        record.replicas,
-        record.removing_replicas,
-        record.adding_replicas,
-        record.directories,
-        record.eligible_leader_replicas,
-        record.last_known_elr,
+    return (
+        record.leader == LEADER_UNCHANGED
+        and record.isr is None
+        and record.eligible_leader_replicas is None
+        and record.last_known_elr is None
+        and record.replicas is None
+        and record.removing_replicas is None
+        and record.adding_replicas is None
+        and record.directories is None
+        and record.leader_recovery_state < 0
     )
-    return record.leader == LEADER_UNCHANGED and record.leader_recovery_state < 0 and all(change is None for change in changes)
 
 
 def election_kind(old: PartitionRegistration, new: PartitionRegistration) -> str:
