@@ -81,6 +81,7 @@ _KNOWN_CONFIGS: Final[Mapping[int, Collection[str]]] = MappingProxyType(
     {CONFIG_TOPIC: TOPIC_CONFIGS, CONFIG_CLIENT_METRICS: CLIENT_METRICS_CONFIGS, CONFIG_GROUP: GROUP_CONFIGS}
 )
 _Key = TypeVar("_Key")
+_new_tuple = tuple.__new__
 
 
 QuotaEntityKey = tuple[tuple[str, str | None], ...]
@@ -131,11 +132,9 @@ class BrokerRegistration:
 
     def has_online_directory(self, directory: uuid.UUID | None) -> bool:
         """Whether a replica that is recorded in this directory can be used; one that is recorded nowhere can."""
-        if directory in (None, DIRECTORY_UNASSIGNED, DIRECTORY_MIGRATING):
+        if directory in self.log_dirs or directory in (None, DIRECTORY_UNASSIGNED, DIRECTORY_MIGRATING):
             return True
-        if directory == DIRECTORY_LOST:
-            return False
-        return not self.log_dirs or directory in self.log_dirs
+        return not self.log_dirs and directory != DIRECTORY_LOST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,27 +177,30 @@ class PartitionRegistration(NamedTuple):
 
     def directory_of(self, broker_id: int) -> uuid.UUID | None:
         """The log directory of a replica, None where the broker holds none or none is recorded."""
-        for replica, directory in zip(self.replicas, self.directories, strict=False):
-            if replica == broker_id:
-                return directory
-        return None
+        if broker_id not in self.replicas:
+            return None
+        place = self.replicas.index(broker_id)
+        return self.directories[place] if place < len(self.directories) else None
 
     def changed_by(self, record: PartitionChangeRecord) -> PartitionRegistration:
         """The partition after the record."""
         names_leader = record.leader != LEADER_UNCHANGED
         elr, last_elr = record.eligible_leader_replicas, record.last_known_elr
-        return PartitionRegistration(
-            self.replicas if record.replicas is None else record.replicas,
-            self.isr if record.isr is None else record.isr,
-            record.leader if names_leader else self.leader,
-            self.leader_epoch + names_leader,
-            self.partition_epoch + 1,
-            self.directories if record.directories is None else record.directories,
-            self.removing_replicas if record.removing_replicas is None else record.removing_replicas,
-            self.adding_replicas if record.adding_replicas is None else record.adding_replicas,
-            self.leader_recovery_state if record.leader_recovery_state < 0 else record.leader_recovery_state,
-            self.eligible_leader_replicas if elr is None else elr,
-            self.last_known_elr if last_elr is None else last_elr,
+        return _new_tuple(
+            PartitionRegistration,
+            (
+                self.replicas if record.replicas is None else record.replicas,
+                self.isr if record.isr is None else record.isr,
+                record.leader if names_leader else self.leader,
+                self.leader_epoch + names_leader,
+                self.partition_epoch + 1,
+                self.directories if record.directories is None else record.directories,
+                self.removing_replicas if record.removing_replicas is None else record.removing_replicas,
+                self.adding_replicas if record.adding_replicas is None else record.adding_replicas,
+                self.leader_recovery_state if record.leader_recovery_state < 0 else record.leader_recovery_state,
+                self.eligible_leader_replicas if elr is None else elr,
+                self.last_known_elr if last_elr is None else last_elr,
+            ),
         )
 
 
@@ -502,10 +504,16 @@ class MetadataImage:
         self._put_partition(topic, record.partition_id, partition, delta)
 
     def _replay_partition_change(self, record: PartitionChangeRecord, delta: MetadataDelta, offset: int) -> None:
+        # Failovers and starts replay thousands of these in every node.
         topic = self._topic_or_fail(record.topic_id, "a partition change")
         old = topic.partitions.get(record.partition_id)
         assert old is not None, f"a change names partition {topic.name}-{record.partition_id}, which does not exist"
-        self._put_partition(topic, record.partition_id, old.changed_by(record), delta)
+        new = old.changed_by(record)
+        if record.replicas is None:
+            delta.changed_partitions.setdefault((record.topic_id, record.partition_id), old)
+            topic.partitions[record.partition_id] = new
+        else:
+            self._put_partition(topic, record.partition_id, new, delta)
 
     def _replay_remove_topic(self, record: RemoveTopicRecord, delta: MetadataDelta, offset: int) -> None:
         topic = self._topic_or_fail(record.topic_id, "a removal")

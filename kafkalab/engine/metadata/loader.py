@@ -28,7 +28,9 @@ from kafkalab.engine.raft.listener import CommittedBatch, CommittedSnapshot
 
 SNAPSHOT_RECORDS_AT_A_TIME: Final = 64
 
-Batch = CommittedBatch | tuple[int, int, list[bytes], bool]
+_TRANSACTION_RECORDS: Final = frozenset({BeginTransactionRecord, EndTransactionRecord, AbortTransactionRecord})
+
+Batch = CommittedBatch | tuple[int, int, Sequence[bytes], bool]
 """A committed batch, or the first four things of one."""
 
 
@@ -140,15 +142,19 @@ class MetadataLoader:
             last_offset = base_offset + max(1, len(values)) - 1
             assert last_offset > self.image.offset, f"offset {last_offset} is handed over twice"
             if not is_control:
-                for index, value in enumerate(values):
-                    self._apply(decode_record(value), base_offset + index, delta)
+                for offset, value in enumerate(values, base_offset):
+                    record = decode_record(value)
+                    if self._held is None and type(record) not in _TRANSACTION_RECORDS:
+                        self.image.replay(record, delta, offset=offset)
+                    else:
+                        self._apply_in_transaction(record, offset, delta)
             self.bytes_since_snapshot += size_bytes
             if self._held is None:
                 self.image.offset, self.image.epoch, self.image.timestamp_ms = last_offset, epoch, timestamp_ms
         for publisher in tuple(self._publishers):
             publisher.publish(delta, self.image)
 
-    def _apply(self, record: MetadataRecord, offset: int, delta: MetadataDelta) -> None:
+    def _apply_in_transaction(self, record: MetadataRecord, offset: int, delta: MetadataDelta) -> None:
         if isinstance(record, BeginTransactionRecord):
             assert self._held is None, f"a transaction begins at {offset} within another"
             self._held = []
@@ -160,10 +166,9 @@ class MetadataLoader:
         elif isinstance(record, AbortTransactionRecord):
             assert self._held is not None, f"a transaction is aborted at {offset} that never began"
             self._held = None
-        elif self._held is not None:
-            self._held.append((record, offset))
         else:
-            self.image.replay(record, delta, offset=offset)
+            assert self._held is not None, "what is of no transaction is replayed at once"
+            self._held.append((record, offset))
 
     def handle_leader_change(self, leader_id: int, epoch: int) -> None:
         """Somebody else, or nobody (-1), leads the quorum."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -11,7 +11,7 @@ class CommittedBatch(NamedTuple):
 
     base_offset: int
     epoch: int
-    values: list[bytes]
+    values: Sequence[bytes]
     is_control: bool
     size_bytes: int = 0
     """As it lies in the log."""

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from functools import lru_cache
+from typing import Final, Protocol
 
 from kafkalab.engine.raft.listener import CommittedBatch
-from kafkalab.engine.record.batch import Record, build_batch, iter_headers, values_of
+from kafkalab.engine.record.batch import BatchHeader, Record, build_batch, iter_headers, read_header, values_of
+
+BATCHES_KEPT: Final = 8
+"""Batches of which it is remembered what is in them: the newest that have many records and are not too large."""
+MANY_RECORDS: Final = 32
+BATCH_KEPT_BYTES_MAX: Final = 262_144
 
 
 class Appended(Protocol):
@@ -64,17 +70,20 @@ def values_batch(values: Sequence[bytes], *, base_offset: int, epoch: int, times
 
 def committed_batches(data: bytes) -> list[CommittedBatch]:
     """The batches in bytes read from the log."""
-    return [
-        CommittedBatch(
-            header.base_offset,
-            header.partition_leader_epoch,
-            values_of(data, pos, header),
-            header.is_control,
-            header.size_bytes,
-            header.max_timestamp,
-        )
-        for pos, header in iter_headers(data)
-    ]
+    return [_committed_batch(data, pos, header) for pos, header in iter_headers(data)]
+
+
+def _committed_batch(data: bytes, pos: int, header: BatchHeader) -> CommittedBatch:
+    size = header.size_bytes
+    is_kept = header.record_count >= MANY_RECORDS and size <= BATCH_KEPT_BYTES_MAX
+    values = _values_kept(data[pos : pos + size]) if is_kept else tuple(values_of(data, pos, header))
+    return CommittedBatch(header.base_offset, header.partition_leader_epoch, values, header.is_control, size, header.max_timestamp)
+
+
+@lru_cache(maxsize=BATCHES_KEPT)
+def _values_kept(batch: bytes) -> tuple[bytes, ...]:
+    """The values of one batch. Nodes that share an interpreter read the same ones at much the same time."""
+    return tuple(values_of(batch, 0, read_header(batch)))
 
 
 def divergence(log: MetadataLog, offset: int, last_fetched_epoch: int) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from kafkalab.engine.common.ids import METADATA_TOPIC
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import API_SPECS, ApiKey
 from kafkalab.engine.raft import RaftNode, messages
-from kafkalab.engine.raft.metadata_log import committed_batches
+from kafkalab.engine.raft.metadata_log import MANY_RECORDS, committed_batches, values_batch
 from tests.unit.engine.raft.simulation import CLUSTER_ID, World
 
 
@@ -89,7 +89,17 @@ def test_only_the_bound_of_the_whole_fetch_counts() -> None:
     body = fetch_body()
     body["topics"][0]["partitions"][0]["partition_max_bytes"] = 0
     records = partition_of(fetch(world, leader, body)[0])["records"]
-    assert [batch.values for batch in committed_batches(records)] == [[b"0"], [b"1"], [b"2"]]
+    assert [batch.values for batch in committed_batches(records)] == [(b"0",), (b"1",), (b"2",)]
+
+
+def test_a_large_batch_that_several_read_is_taken_apart_once() -> None:
+    values = [b"%d" % number for number in range(MANY_RECORDS)]
+    batch = values_batch(values, base_offset=7, epoch=3, timestamp_ms=5)
+    (first,), (second,) = committed_batches(batch), committed_batches(bytes(bytearray(batch)))
+    assert (first.base_offset, first.epoch, list(first.values), first.is_control, first.timestamp_ms) == (7, 3, values, False, 5)
+    assert second.values is first.values
+    other = values_batch([*values[1:], b"other"], base_offset=7, epoch=3, timestamp_ms=5)
+    assert committed_batches(batch + other)[1].values == (*values[1:], b"other")
 
 
 def test_a_fetch_that_knows_an_older_high_watermark_is_answered_at_once() -> None:
