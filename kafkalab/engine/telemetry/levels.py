@@ -162,9 +162,8 @@ class TopicLevel:
     order: int  # metadata offset of its creation: topics sort by it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionLevel:
-    """A partition as the active controller's committed image has it."""
+class PartitionLevel(NamedTuple):
+    """A partition as the active controller's committed image has it. A tuple, because failovers tell thousands."""
 
     leader: int  # -1: none
     leader_epoch: int
@@ -178,9 +177,8 @@ class PartitionLevel:
     recovering: bool = False  # the leader came by an unclean election and has not settled yet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaLevel:
-    """One replica, by the broker that hosts it."""
+class ReplicaLevel(NamedTuple):
+    """One replica, by the broker that hosts it. A tuple for the same reason."""
 
     is_leader: bool
     leader_epoch: int
