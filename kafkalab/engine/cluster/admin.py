@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from kafkalab.engine.cluster.errors import HostError, RequestRefused
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.protocol.apis import ApiKey
-from kafkalab.engine.protocol.codec import DecodeError, decode_response, encode_request, read_response_header
+from kafkalab.engine.protocol.codec import DecodeError, decode_response, encode_request, make_ready, read_response_header
 
 CLIENT_ID: Final = "kafkalab-host"
 RESPONSE_SIZE_MAX: Final = 64 * 1024 * 1024
@@ -117,6 +117,11 @@ class AdminClient:
         self._addresses = addresses
         self._gone = gone
         """Set when the cluster is being closed: nobody waits for it any more."""
+
+    def make_ready(self, *apis: ApiKey) -> None:
+        """What is going to be asked shall not cost time then."""
+        for api_key in apis:
+            make_ready(api_key, VERSIONS[api_key])
 
     def create_topic(self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str], *, timeout_s: float) -> None:
         """Create a topic; -1 takes the broker's default for partitions or replication factor.

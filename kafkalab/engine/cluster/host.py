@@ -45,10 +45,11 @@ from kafkalab.engine.cluster.snapshot import ClusterSnapshot, build_snapshot
 from kafkalab.engine.common.errors import Errors
 from kafkalab.engine.faults.disk import DiskFault, DiskFaultKind
 from kafkalab.engine.log.dir_lock import DirLock, DirLocked
+from kafkalab.engine.protocol.apis import ApiKey
 from kafkalab.engine.record.batch import Record, build_batch
 from kafkalab.engine.server.node import NodeRunner, NodeSpec
 from kafkalab.engine.telemetry.hub import TelemetryHub
-from kafkalab.engine.telemetry.levels import BrokerKey, Level, LevelKey
+from kafkalab.engine.telemetry.levels import BrokerKey, Level, LevelKey, QuorumKey
 
 _log = logging.getLogger(__name__)
 
@@ -168,9 +169,9 @@ class ClusterHost:
         Nodes that share an interpreter take turns. Brokers that read many logs would hold up the election, and
         with it the end of the sessions that brokers had before a kill, which count from then on.
         """
-        with self._levels_until(time.monotonic() + ACTIVE_CONTROLLER_WAIT_S) as versions:
-            for levels in versions:
-                if any(isinstance(key, BrokerKey) for key in levels):
+        with self._levels_until(time.monotonic() + ACTIVE_CONTROLLER_WAIT_S, kinds=(BrokerKey,)) as versions:
+            for brokers in versions:
+                if brokers:
                     return
 
     def wait_until_ready(self, timeout: float) -> float:
@@ -180,6 +181,8 @@ class ClusterHost:
         :raises HostError: when it did not come to that in time; it says what is missing.
         """
         deadline = time.monotonic() + timeout
+        # After a kill brokers wait for the end of their sessions.
+        self._admin.make_ready(ApiKey.CREATE_TOPICS, ApiKey.METADATA, ApiKey.PRODUCE, ApiKey.DELETE_TOPICS)
         self._wait_until_no_trouble(deadline, partitions=False, only_running=True)
         brokers = sum(1 for node in self._lives.facts() if BROKER in node.roles and node.state == NodeState.RUNNING)
         try:
@@ -617,7 +620,7 @@ class ClusterHost:
     def _wait_until_no_trouble(self, deadline: float, *, partitions: bool, only_running: bool) -> None:
         timeout = max(0.0, seconds_left(deadline))
         found = "nothing is known of it"
-        with self._levels_until(deadline) as versions:
+        with self._levels_until(deadline, kinds=None if partitions else (BrokerKey, QuorumKey)) as versions:
             for levels in versions:
                 nodes = self._lives.facts()
                 found = trouble(nodes, levels, partitions=partitions, only_running=only_running) or ""
@@ -628,14 +631,28 @@ class ClusterHost:
         raise HostError(f"After {timeout:.1f} s the cluster is not well: {found}.")
 
     @contextmanager
-    def _levels_until(self, deadline: float) -> Iterator[Iterator[Mapping[LevelKey, Level]]]:
-        """All levels now, and again after each change, until the deadline or the end of the host."""
+    def _levels_until(
+        self, deadline: float, *, kinds: tuple[type[LevelKey], ...] | None = None
+    ) -> Iterator[Iterator[Mapping[LevelKey, Level]]]:
+        """The levels now, and again after each change, until the deadline or the end of the host.
+
+        :param kinds: the keys of those that are asked for; all without it. While a thousand partitions change,
+            whoever waits for brokers would look through them time and again, and hold up the nodes with that.
+        """
         reader = self.hub.open_reader(events_kept_max=1)
+        levels: dict[LevelKey, Level] = {}
 
         def versions() -> Iterator[Mapping[LevelKey, Level]]:
             while not self._closing.is_set():
-                reader.drain()
-                yield self.hub.levels()
+                _, changed, _ = reader.drain()
+                for key, level in changed.items():
+                    if kinds is not None and not isinstance(key, kinds):
+                        continue
+                    if level is None:
+                        levels.pop(key, None)
+                    else:
+                        levels[key] = level
+                yield levels
                 remaining_s = seconds_left(deadline)
                 if remaining_s <= 0:
                     return

@@ -564,6 +564,12 @@ def _response_writer(api_key: int, version: int) -> _Writer:
     return _compile_writer(_response_entity(api_key, version))
 
 
+def make_ready(api_key: int, version: int) -> None:
+    """Have all that reads and writes an API's messages, which else the first of them waits for: some ten milliseconds."""
+    for part in (_request_writer, _request_reader, _response_writer, _response_reader):
+        part(api_key, version)
+
+
 @cache
 def _flexible_request(api_key: int, version: int) -> bool:
     return version >= API_SPECS[ApiKey(api_key)].flexible_from

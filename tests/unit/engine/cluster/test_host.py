@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,8 @@ from kafkalab.engine.telemetry.hub import Reader
 from kafkalab.engine.telemetry.levels import (
     BrokerKey,
     BrokerLevel,
+    Level,
+    LevelKey,
     PartitionKey,
     PartitionLevel,
     QuorumKey,
@@ -265,6 +267,41 @@ def test_health_wants_every_partition_led_and_in_sync(host: ClusterHost) -> None
         host.wait_until_healthy(timeout=0)
     host.hub.level(PartitionKey("orders", 1), well)
     host.wait_until_healthy(timeout=5)
+
+
+def test_who_waits_for_brokers_does_not_look_through_partitions(host: ClusterHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.start()
+    for number in range(100):
+        level = PartitionLevel(leader=-1, leader_epoch=0, partition_epoch=0, replicas=(1, 2), isr=())
+        host.hub.level(PartitionKey("orders", number), level)
+    looked_at: set[type] = set()
+
+    def looked(_nodes: object, levels: Mapping[LevelKey, Level], **_options: bool) -> str:
+        looked_at.update(map(type, levels))
+        return "broker 1 is fenced"
+
+    monkeypatch.setattr("kafkalab.engine.cluster.host.trouble", looked)
+    with pytest.raises(HostError, match="broker 1 is fenced"):
+        host.wait_until_ready(timeout=0)
+    assert looked_at == {BrokerKey, QuorumKey}
+
+
+def test_a_level_that_was_taken_away_is_not_waited_on(host: ClusterHost) -> None:
+    host.start()
+    key = TopicKey("orders")
+    host.hub.level(key, TopicLevel(topic_id="x", partitions=1, replication_factor=1, internal=False, min_insync_replicas=1, order=1))
+    looks = 0
+
+    def is_gone(levels: Mapping[LevelKey, Level]) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            assert key in levels
+            host.hub.level(key, None)
+        return key not in levels
+
+    assert host.wait_for_levels(is_gone, timeout=30)
+    assert looks == 2
 
 
 def test_a_wait_ends_with_the_host(host: ClusterHost, cluster: FakeCluster) -> None:

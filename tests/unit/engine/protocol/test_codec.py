@@ -130,6 +130,19 @@ def test_rubbish_is_a_decode_error_and_nothing_else(which: tuple[ApiKey, int], n
             pass
 
 
+def test_of_what_is_ready_nothing_is_generated_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, version = ApiKey.DELETE_TOPICS, 6
+    for part in (codec._request_writer, codec._request_reader, codec._response_writer, codec._response_reader):
+        part.cache_clear()
+    codec.make_ready(key, version)
+    monkeypatch.setattr(codec, "_compile_writer", None)
+    monkeypatch.setattr(codec, "_compile_reader", None)
+    request = codec.encode_request_body(key, version, {"topics": [{"name": "orders", "topic_id": None}], "timeout": 5})
+    assert codec.decode_request(key, version, request).topics[0].name == "orders"
+    response = codec.encode_response_body(key, version, {"throttle_time": 5, "responses": []})
+    assert codec.decode_response(key, version, response).throttle_time == 5
+
+
 def test_frames_carry_size_header_and_large_chunks_uncopied() -> None:
     records = b"x" * 100_000
     body = {"responses": [{"topic": "t", "partitions": [{"partition_index": 0, "records": records}]}]}
