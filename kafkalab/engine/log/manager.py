@@ -94,6 +94,8 @@ class LogManager:
         self.directories = LogDirectories(dirs, directory_ids, failures)
         self.directory_listener: DirectoryListener | None = None
         self._dirs = dirs
+        # One object for each: what is kept by directory is looked up at each change of a leader, and equal paths are slow to compare.
+        self._one_path = {directory: directory for directory in dirs}
         # Copies on their way to another directory.
         self._futures: dict[TopicPartition, Log] = {}
         self.defaults = defaults
@@ -249,6 +251,7 @@ class LogManager:
             topic_id=topic_id,
             log_start_offset=log_start_offset,
         )
+        log.log_dir = self._one_path.get(log.log_dir, log.log_dir)
         log.on_storage_error = self._log_failed
         log.on_cut = self._check_checkpoints
         (self._futures if future else self._logs)[tp] = log

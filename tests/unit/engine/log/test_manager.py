@@ -111,6 +111,13 @@ def test_logs_are_made_once_and_belong_to_a_topic(house: House) -> None:
     ]
 
 
+def test_logs_know_their_directory_by_the_one_object_that_is_looked_up(house: House) -> None:
+    append(house.open(), ORDERS, 1)
+    manager = house.open()
+    append(manager, PAYMENTS, 1)
+    assert all(log.log_dir is house.dirs[0] for log in manager.logs())
+
+
 def test_a_deleted_log_goes_after_its_delay(house: House) -> None:
     manager = house.open()
     append(manager, ORDERS, 5, LogConfig(file_delete_delay_ms=1000))
