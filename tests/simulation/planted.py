@@ -425,7 +425,6 @@ CONTROLLERS: Final = replace(
 )
 """Trouble for the quorum, with something to write down."""
 CONTROLLER_POWER: Final = replace(CONTROLLERS, kinds=("power_loss_controller",))
-MANY_CONTROLLERS: Final = replace(CONTROLLERS, controllers=5)
 LAGGING: Final = replace(SHORT, partitions=2, rate=60.0, kinds=("kill", "delay", "slow", "pause", "power_loss", "cut_pair"))
 """Followers that are behind for a while."""
 IN_SMALL_PIECES: Final = replace(LAGGING, config={"replica.fetch.max.bytes": "200", "replica.fetch.response.max.bytes": "400"})
@@ -461,6 +460,8 @@ QUIET: Final = replace(
 
 VOTES: Final = replace(SHORT, partitions=2, producers=1, controllers=5, kinds=("kill_voter",))
 """Voters that die with their answer."""
+CLOSE_RACES: Final = replace(VOTES, kinds=("race_votes",))
+"""Several who stand in one epoch."""
 ISR_RACES: Final = replace(SHORT, partitions=4, producers=1, kinds=("race_isr",), config={"replica.lag.time.max.ms": "2000"})
 """Partitions that change while their leaders' wishes are on their way."""
 LATE_COMMITS: Final = replace(GROUPS, is_wide=True, kinds=("stall_member", "kill"))
@@ -471,6 +472,8 @@ _UNSAFE_LEADER: Final = frozenset({"candidate lacks committed records", "committ
 _TWO_HISTORIES: Final = frozenset({"lost write", "inconsistent offset", "unseen"})
 _PRODUCER_UNKNOWN: Final = frozenset({"duplicate", "reordered"})
 _LOGS_PART: Final = frozenset({"logs differ"})
+_STAYS_APART: Final = _LOGS_PART | {"not in time"}
+"""Followers write on behind what is not their leader's, or cannot: then they never catch up."""
 _METADATA_PARTS: Final = frozenset({"metadata logs differ", "committed metadata lost"})
 
 BUGS: Final = (
@@ -488,10 +491,15 @@ BUGS: Final = (
         "no leader epochs are compared, neither of a fetch nor of what it fetched last",
         _leader_epochs_not_checked,
         2,
-        _LOGS_PART,
+        _STAYS_APART,
     ),
     PlantedBug(
-        "divergence not told", "a follower whose log parts from the leader's is not told (KIP-595)", _divergence_not_told, 2, _LOGS_PART
+        "divergence not told",
+        "a follower whose log parts from the leader's is not told (KIP-595)",
+        _divergence_not_told,
+        15,
+        _STAYS_APART,
+        PARTITIONED,
     ),
     PlantedBug(
         "HW moves back",
@@ -550,9 +558,9 @@ BUGS: Final = (
         "two votes in an epoch",
         "who has voted votes again",
         _two_votes_in_an_epoch,
-        45,
+        1,
         frozenset({"two votes", "two quorum leaders"}),
-        MANY_CONTROLLERS,
+        CLOSE_RACES,
     ),
     PlantedBug("votes for short logs", "candidates' logs are not compared", _votes_for_short_logs, 6, _METADATA_PARTS, CONTROLLERS),
     PlantedBug("commit with the minority", "what one voter has is committed", _commit_with_the_minority, 8, _METADATA_PARTS, SHORT),

@@ -8,6 +8,7 @@ chance of their own: plans of the others stay what they were.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 OCCASIONS: Final[Mapping[str, float]] = {
     "kill_voter": 1.0,
+    "race_votes": 1.0,
     "race_isr": 1.0,
     "stall_member": 0.7,
     "outlive": 1.0,
@@ -40,6 +42,11 @@ LOOK_MS: Final = 100.0
 MAJORITY_WITHOUT_TWO: Final = 4
 """With more voters than these a majority is left without the leader and one more."""
 SLOW_MS: Final = 400.0
+MAJORITY_WITHOUT_ONE: Final = 3
+"""With more voters than these two candidates have others than the former leader to ask."""
+BACK_TO_VOTE_MS: Final = 2_000.0
+VOTES_LATE_MAX_MS: Final = 400.0
+"""Later by so much there and back an answer still finds its candidate."""
 STALL_MIN_MS: Final = 9_000.0
 STALL_MAX_MS: Final = 25_000.0
 RATES: Final = (5_000, 20_000, 100_000)
@@ -186,6 +193,35 @@ class WiderNemesis(Nemesis):
             end()
 
         world.sink.watchers.append(heard)
+        return undo
+
+    def _race_votes(self, episode: Episode) -> Callable[[], None] | None:
+        """The leader goes while messages between the members are late: others stand before they hear that somebody does."""
+        world, rng = self._world, Random(int(episode.amount))
+        leader, voters = world.active_controller(), world.voter_ids()
+        if leader is None or not voters.isdisjoint(world.broker_ids) or not all(world.nodes[one].is_running for one in voters):
+            return None
+        links = list(combinations(sorted(voters), 2))
+        for one, other in links:
+            world.delay(one, other, rng.uniform(0.0, VOTES_LATE_MAX_MS), one_way=True)
+            world.delay(other, one, rng.uniform(0.0, VOTES_LATE_MAX_MS), one_way=True)
+        if len(voters) <= MAJORITY_WITHOUT_ONE:
+            # The others stand, and it is the one whom both may ask.
+            world.kill(leader)
+            world.at(world.now_ms + rng.uniform(0.0, BACK_TO_VOTE_MS), self._down(leader))
+            up = _nothing
+        else:
+            if rng.random() < 0.5:
+                world.stop(leader, wait=False)
+            else:
+                world.kill(leader)
+            up = self._down(leader)
+
+        def undo() -> None:
+            for one, other in links:
+                world.heal(one, other)
+            up()
+
         return undo
 
     # --- replication -----------------------------------------------------------------------------------
