@@ -193,7 +193,7 @@ class _Checker:
             told.append(detail)
 
     def anomalies(self) -> list[Anomaly]:
-        order = list(_SEVERITY)
+        order = list(SEVERITY)
         return [
             Anomaly(kind, "; ".join(self._found[kind]), self._counts[kind])
             for kind in sorted(self._found, key=lambda one: order.index(one))
@@ -382,7 +382,7 @@ SKIP: Final = "poll skip"
 BACKWARD: Final = "backward poll"
 LOST_COMMIT: Final = "lost commit"
 PAST_COMMIT: Final = "commit of the past"
-_SEVERITY: Final = (
+SEVERITY: Final = (
     LOST,
     INCONSISTENT,
     UNSEEN,
@@ -395,6 +395,7 @@ _SEVERITY: Final = (
     LOST_COMMIT,
     PAST_COMMIT,
 )
+"""Every kind of anomaly, the worst first."""
 
 
 def _at(place: Place, offset: int) -> str:
