@@ -56,6 +56,7 @@ class LogFlusher:
         "_segments",
         "_storage",
         "_timer",
+        "_under_way",
         "cuts",
         "names_unsynced",
         "recovery_point",
@@ -88,6 +89,8 @@ class LogFlusher:
         self._directory_unsynced = True
         self._flushed_at_ms = clock.now_ms()
         self._timer: Timer | None = None
+        # Sealed segments whose bytes go to the disk beside the loop, and after how many cuts that was asked for.
+        self._under_way: dict[Segment, int] = {}
         self._is_closed = False
 
     def flush(self) -> None:
@@ -161,12 +164,14 @@ class LogFlusher:
         segments = self._segments[:-1]
         first = bisect_right(segments, self.recovery_point, key=base_offset) - 1
         for segment in segments[max(0, first) :]:
-            if segment.unsynced:
+            # One roll follows the other while a log is copied, and the disk is behind: what it was asked for it need not be asked again.
+            if segment.unsynced and self._under_way.get(segment) != self.cuts:
                 self._sync_later(segment)
 
     def _sync_later(self, segment: Segment) -> None:
         files = [segment.file, *segment.index_files()]
         pending = len(files)
+        self._under_way[segment] = self.cuts
 
         def synced(cuts: int, error: OSError | None) -> None:
             nonlocal pending
@@ -210,6 +215,8 @@ class LogFlusher:
     def _synced_later(self, segment: Segment, cuts: int, error: OSError | None) -> None:
         if self._is_closed:
             return
+        if self._under_way.get(segment) == cuts:
+            del self._under_way[segment]
         if error is not None:
             self._failed("flushing", error)
             return

@@ -457,3 +457,17 @@ def test_a_topic_id_that_a_kill_left_unsynced_is_synced_in_the_next_life(disk: D
     again.abandon()
     append(disk.open(), 1)
     assert names == ["partition.metadata"], "with records it was synced"
+
+
+def test_the_disk_is_asked_once_for_each_segment_however_far_it_is_behind(disk: Disk) -> None:
+    log = disk.open()
+    for _ in range(20):
+        append(log, 1)
+        log.roll()
+    assert len(disk.worker.tasks) == 20 * 3, "a segment and its two indexes"
+    log.truncate_to(10)
+    append(log, 1)
+    log.roll()
+    assert len(disk.worker.tasks) > 20 * 3, "what was asked for before the cut says nothing of what came after it"
+    disk.worker.run()
+    assert log.recovery_point == log.log_end_offset == 11
