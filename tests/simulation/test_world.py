@@ -156,6 +156,36 @@ def test_a_replica_of_the_past_may_know_of_more_than_the_last_known_leader() -> 
     assert world.invariants.unclean_places == {("t", 0)}
 
 
+def test_a_leader_may_commit_more_in_the_step_in_which_it_hears_of_its_successor() -> None:
+    """Found by wide seed 300005: all who were left in sync had more, and who was missing had gone before the next leader came."""
+    world = Watched(config={"min.insync.replicas": 2})
+    world.create_topic("t", assignments={0: (2, 1, 3)})
+    world.run_until(world.is_healthy)
+    producer = SimProducer(world, "p", History(), [("t", 0)], rate=200.0)
+    producer.start()
+    world.run_until(lambda: world.high_watermark("t", 0) > 20)
+    world.kill(3)
+    world.run(3_000.0)  # It falls silent before the other does.
+    committed = world.high_watermark("t", 0)
+    world.pause(2)
+    registrations = []
+    for leader, isr in ((2, (2, 1)), (1, (1,))):
+        world.run_until(lambda isr=isr: world.isr("t", 0) == isr, 20_000.0)  # type: ignore[misc]
+        assert world.leader("t", 0) == leader
+        registrations.append(world.invariants.image.topics_by_name["t"].partitions[0])
+    assert world.high_watermark("t", 0) == committed, "one replica is not enough"
+    sim = world.nodes[2]
+    assert sim.node is not None and sim.node.replica_manager is not None
+    partition = sim.node.replica_manager.partition(("t", 0))
+    assert partition is not None and partition.is_leader
+    # With one answer of the controller's, and so late that nobody waits for who is missing.
+    partition.become_leader(registrations[0], world.now_ms + 60_000.0)
+    partition.become_follower(registrations[1])
+    assert partition.high_watermark > committed
+    world.invariants.check(sim)
+    assert world.failure is None
+
+
 def test_who_pauses_longer_than_the_session_leads_no_longer() -> None:
     world = Watched()
     world.create_topic("t", assignments={0: (1, 2, 3)})

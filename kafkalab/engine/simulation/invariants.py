@@ -509,12 +509,15 @@ class Invariants:
             if not is_same_reign:
                 self._check_new_leader(sim, partition, key, committed, name)
             if high_watermark > committed.end_offset:
-                self._committed_more(sim, partition, key, committed, name)
+                self._committed_more(sim, partition, key, committed, name, epoch)
             elif high_watermark > last.high_watermark:
                 self._compare_committed(committed, key, log, last.high_watermark, high_watermark, name)
             if partition.pending is None:
                 self._check_isr_of_leader(partition, key, name)
         else:
+            if high_watermark > committed.end_offset and last.is_leader:
+                # With one answer it heard of an ISR in which all have more, and of its successor: what it committed in between counts.
+                self._committed_more(sim, partition, key, committed, name, last.epoch)
             if high_watermark > committed.end_offset and not self._unclean:
                 self._fail(
                     "follower ahead", f"{name}: high watermark {high_watermark}, while no leader had more than {committed.end_offset}"
@@ -552,11 +555,12 @@ class Invariants:
             self._fail("committed records lost", what)
         self._compare(committed, partition.log, committed.start_offset, end_offset, f"{name}, which leads epoch {epoch},")
 
-    def _committed_more(self, sim: SimNode, partition: Partition, key: _Key, committed: CommittedLog, name: str) -> None:
+    def _committed_more(self, sim: SimNode, partition: Partition, key: _Key, committed: CommittedLog, name: str, epoch: int) -> None:
+        """The leader of an epoch has a higher high watermark than any before: all who may lead after it must have as much."""
         problem = committed.extend(partition.log, partition.high_watermark)
-        committed.by_epoch[partition.leader_epoch] = partition.high_watermark
+        committed.by_epoch[epoch] = partition.high_watermark
         if problem is not None:
-            self._fail("logs differ", f"{name}, which leads epoch {partition.leader_epoch}, {problem}")
+            self._fail("logs differ", f"{name}, which leads epoch {epoch}, {problem}")
         registration = self._registrations.get(key)
         if registration is None:
             return
