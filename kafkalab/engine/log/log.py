@@ -95,6 +95,7 @@ class Log:
         recovery_point: int,
         clean: bool,
         log_start_offset: int,
+        compacted_to: int | None,
     ) -> None:
         loaded = load_log(
             storage,
@@ -104,6 +105,7 @@ class Log:
             recovery_point=recovery_point,
             clean=clean,
             log_start_offset=log_start_offset,
+            compacted_to=compacted_to,
         )
         self.topic_partition = topic_partition
         self.directory = directory
@@ -159,9 +161,11 @@ class Log:
         clean: bool = False,
         topic_id: uuid.UUID | None = None,
         log_start_offset: int = 0,
+        compacted_to: int | None = None,
     ) -> Log:
         """Create the log or load it; recovers from ``recovery_point`` on unless the last stop was ``clean``.
 
+        :param compacted_to: only segments that begin before it may have been compacted; None where nobody knows.
         :raises StorageError: when the directory is another topic's, cannot be read or written, or has batches that are none.
         """
         try:
@@ -177,6 +181,7 @@ class Log:
                 recovery_point=recovery_point,
                 clean=clean,
                 log_start_offset=log_start_offset,
+                compacted_to=compacted_to,
             )
             # After a kill it may be that what is there was not synced yet; where there are records it was.
             if log.topic_id is not None and not (topic_id_file.was_there and (clean or log.size_bytes)):

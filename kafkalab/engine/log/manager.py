@@ -187,8 +187,10 @@ class LogManager:
                 self._open(directory / name, tp, self.defaults, None, 0, clean, 0, future=True)
                 continue
             recovery_point = recovery_points.get(tp, 0)
-            log = self._open(directory / name, tp, self.defaults, None, recovery_point, clean, start_offsets.get(tp, 0))
-            if tp in first_dirty_offsets:
+            compacted_to = None if first_dirty_offsets is None else first_dirty_offsets.get(tp, 0)
+            start_offset = start_offsets.get(tp, 0)
+            log = self._open(directory / name, tp, self.defaults, None, recovery_point, clean, start_offset, compacted_to=compacted_to)
+            if first_dirty_offsets is not None and tp in first_dirty_offsets:
                 log.first_dirty_offset = min(first_dirty_offsets[tp], log.log_end_offset)
             if log.recovered and (log.recovered_cut_bytes or log.log_end_offset > recovery_point):
                 self._sink.emit(
@@ -206,16 +208,18 @@ class LogManager:
         with contextlib.suppress(StorageError):
             if any(log.recovery_point < recovery_points.get(log.topic_partition, 0) for log in logs):
                 self._write_recovery_points_of(directory)
-            if any((log.first_dirty_offset or 0) < first_dirty_offsets.get(log.topic_partition, 0) for log in logs):
+            written = first_dirty_offsets or {}
+            if any((log.first_dirty_offset or 0) < written.get(log.topic_partition, 0) for log in logs):
                 self._write_first_dirty_offsets(directory)
 
-    def _read_first_dirty_offsets(self, path: Path) -> dict[TopicPartition, int]:
+    def _read_first_dirty_offsets(self, path: Path) -> dict[TopicPartition, int] | None:
+        """How far each log is compacted; None when that cannot be read."""
         try:
             offsets = read_offsets(self._storage, path)
         except StorageError as error:
-            # Without it everything counts as dirty: more work, and nothing else.
+            # Without it everything counts as dirty, and may be compacted all the same: more work, and nothing else.
             _log.warning("%s", error)
-            return {}
+            return None
         self._written[path] = offsets
         return offsets
 
@@ -239,6 +243,7 @@ class LogManager:
         log_start_offset: int,
         *,
         future: bool = False,
+        compacted_to: int | None = None,
     ) -> Log:
         log = Log.open(
             path,
@@ -250,6 +255,7 @@ class LogManager:
             clean=clean,
             topic_id=topic_id,
             log_start_offset=log_start_offset,
+            compacted_to=compacted_to,
         )
         log.log_dir = self._one_path.get(log.log_dir, log.log_dir)
         log.on_storage_error = self._log_failed

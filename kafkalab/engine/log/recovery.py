@@ -3,6 +3,10 @@
 After a clean stop the files are as they were left. After any other end everything from the recovery
 point on is validated again: the first batch that is torn or corrupt ends the log, indexes are made
 again, and what they and the snapshots may say beyond that end is removed.
+
+Pages of several files reach the disk in any order, so a power cut may take the end of one segment, at a batch's
+end even, and leave the next: then the log ends there too, or it would be served with a hole in it. (Apache Kafka
+ends it only where bytes had to be cut.) Compaction leaves such gaps lawfully, where it has been.
 """
 
 from __future__ import annotations
@@ -19,9 +23,12 @@ from kafkalab.engine.log.config import LogConfig
 from kafkalab.engine.log.epochs import LeaderEpochs
 from kafkalab.engine.log.producer_state import CorruptSnapshot, ProducerState
 from kafkalab.engine.log.segment import (
+    CLEANED_SUFFIX,
+    DELETED_SUFFIX,
     LOG_SUFFIX,
     SEGMENT_SUFFIXES,
     SNAPSHOT_SUFFIX,
+    SWAP_SUFFIX,
     Segment,
     segment_file_name,
 )
@@ -30,6 +37,7 @@ from kafkalab.engine.log.swap import OFFSET_DIGITS, offset_of, settle_files
 from kafkalab.engine.record.batch import NO_PRODUCER_ID, validate
 
 NOT_RECOVERED: Final = 2**63
+_COMPACTION_SUFFIXES: Final = (CLEANED_SUFFIX, SWAP_SUFFIX, DELETED_SUFFIX)
 
 
 class LoadedLog:
@@ -51,13 +59,25 @@ class LoadedLog:
 
 
 def load_log(
-    storage: Storage, directory: Path, config: LogConfig, *, wall_ms: int, recovery_point: int, clean: bool, log_start_offset: int
+    storage: Storage,
+    directory: Path,
+    config: LogConfig,
+    *,
+    wall_ms: int,
+    recovery_point: int,
+    clean: bool,
+    log_start_offset: int,
+    compacted_to: int | None = None,
 ) -> LoadedLog:
     """Read a partition's directory.
 
+    :param compacted_to: only segments that begin before it may have been compacted; None where nobody knows.
     :raises OSError: as the system gives it.
     """
     loaded = LoadedLog()
+    if not clean and compacted_to is not None and any(name.endswith(_COMPACTION_SUFFIXES) for name in storage.list_dir(directory)):
+        # A compaction that was not written down yet may have been further.
+        compacted_to = None
     _load_segments(storage, directory, loaded, wall_ms)
     segments = loaded.segments
     epochs_from_file = _load_epochs(storage, directory, loaded)
@@ -75,7 +95,7 @@ def load_log(
         if broken is not None:
             first, recovery_point = broken, -1
         if first <= last:
-            _recover(loaded, config, first=first, recovery_point=recovery_point)
+            _recover(loaded, config, first=first, recovery_point=recovery_point, compacted_to=None if clean else compacted_to)
         else:
             loaded.end_offset = segments[last].last_offset() + 1
     if segments and loaded.end_offset < log_start_offset:
@@ -208,7 +228,7 @@ def _first_broken(segments: list[Segment], config: LogConfig) -> int | None:
     return None
 
 
-def _recover(loaded: LoadedLog, config: LogConfig, *, first: int, recovery_point: int) -> None:
+def _recover(loaded: LoadedLog, config: LogConfig, *, first: int, recovery_point: int, compacted_to: int | None) -> None:
     """Validate from segment ``first`` on; the log ends before the first batch that is not right."""
     segments = loaded.segments
     loaded.recovered = True
@@ -216,7 +236,9 @@ def _recover(loaded: LoadedLog, config: LogConfig, *, first: int, recovery_point
     for number in range(first, len(segments)):
         segment = segments[number]
         size = segment.size
-        # A gap may be compaction's: what lay there is not missed.
+        if number > first and segment.base_offset > expected and not _may_be_compacted(segments[number - 1], compacted_to):
+            _remove_from(loaded, number)
+            break
         expected = max(expected, segment.base_offset)
         expected, is_named = _recover_segment(segment, loaded.epochs, config, recovery_point, expected)
         if not is_named:
@@ -231,6 +253,11 @@ def _recover(loaded: LoadedLog, config: LogConfig, *, first: int, recovery_point
         if number + 1 < len(segments):
             segment.become_inactive()
     loaded.end_offset = expected
+
+
+def _may_be_compacted(segment: Segment, compacted_to: int | None) -> bool:
+    """Whether a gap after a segment may be compaction's: what lay there is not missed."""
+    return compacted_to is None or segment.base_offset < compacted_to
 
 
 def _remove_from(loaded: LoadedLog, number: int) -> None:

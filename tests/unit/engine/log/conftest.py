@@ -33,7 +33,9 @@ def storage() -> Iterator[FileStorage]:
 def open_log(tmp_path: Path, clock: ManualClock, storage: FileStorage) -> OpenLog:
     """Open the log of ``orders-0``; keyword arguments are settings of the topic, or those of Log.open."""
 
-    def open_it(*, recovery_point: int = 0, clean: bool = False, log_start_offset: int = 0, **settings: object) -> Log:
+    def open_it(
+        *, recovery_point: int = 0, clean: bool = False, log_start_offset: int = 0, compacted_to: int | None = None, **settings: object
+    ) -> Log:
         return Log.open(
             tmp_path / str(TP),
             TP,
@@ -43,6 +45,7 @@ def open_log(tmp_path: Path, clock: ManualClock, storage: FileStorage) -> OpenLo
             recovery_point=recovery_point,
             clean=clean,
             log_start_offset=log_start_offset,
+            compacted_to=compacted_to,
         )
 
     return open_it

@@ -325,3 +325,27 @@ def test_a_new_log_is_not_as_synced_as_one_of_its_name_that_was_deleted(house: H
     manager.delete(ORDERS)
     append(manager, ORDERS, 2)
     assert recovery_points(house).get(ORDERS, 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "ends_at"),
+    [(None, 4), ("0\n1\norders 0 3\n", 4), ("0\n1\norders 0 6\n", 12), ("0\n1\npay-ments 11 9\n", 4), ("gone", 12)],
+    ids=["never compacted", "compacted before", "compacted", "another is", "unreadable"],
+)
+def test_a_hole_that_no_compaction_left_ends_a_log_after_a_kill(
+    house: House, checkpoint: str | None, ends_at: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = house.open()
+    for _ in range(3):
+        append(manager, ORDERS, 4)
+        log = manager.get(ORDERS)
+        assert log is not None
+        log.roll()
+    manager.abandon()
+    house.file("orders-0/00000000000000000004.log").write_bytes(b"")
+    if checkpoint is not None:
+        house.file("cleaner-offset-checkpoint").write_text(checkpoint)
+    again = house.open().get(ORDERS)
+    assert again is not None and again.log_end_offset == ends_at
+    assert [one.levelname for one in caplog.records] == (["WARNING"] if checkpoint == "gone" else [])
+    caplog.clear()

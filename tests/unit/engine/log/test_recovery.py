@@ -69,6 +69,49 @@ def test_a_torn_tail_is_cut(open_log: OpenLog, tail: bytes) -> None:
         path.write_bytes(copy)
 
 
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_segment_that_lost_its_end_whole_batches_long_ends_the_log(open_log: OpenLog, is_empty: bool) -> None:
+    """Found by wide seeds 300010 and 300026: the power took it, and left the next segment; the log went on behind a hole."""
+    log = open_log(segment_bytes=1000)
+    append(log, 50)
+    second, third = (segment.base_offset for segment in log.segments()[1:3])
+    log.abandon()
+    path = log.directory / f"{second:020}.log"
+    content = path.read_bytes()
+    size = len(content) // (third - second)
+    left = 0 if is_empty else third - second - 1
+    for compacted_to in (0, second):
+        saved = {one: one.read_bytes() for one in log.directory.iterdir()}
+        path.write_bytes(content[: left * size])
+        again = open_log(segment_bytes=1000, compacted_to=compacted_to)
+        assert contents(again) == numbers(second + left) and again.log_end_offset == second + left
+        assert again.recovered_cut_bytes > 0
+        append(again, 3)
+        assert contents(again) == numbers(second + left + 3)
+        again.abandon()
+        for one in log.directory.iterdir():
+            one.unlink()
+        for one, data in saved.items():
+            one.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("compacted_to", "left_over"),
+    [(None, None), (1_000, None), (0, "00000000000000000000.log.deleted"), (0, "00000000000000000000.log.cleaned")],
+)
+def test_a_gap_where_compaction_may_have_been_is_no_loss(open_log: OpenLog, compacted_to: int | None, left_over: str | None) -> None:
+    log = open_log(segment_bytes=1000)
+    append(log, 50)
+    second, third = (segment.base_offset for segment in log.segments()[1:3])
+    log.abandon()
+    path = log.directory / f"{second:020}.log"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // (third - second)])
+    if left_over is not None:
+        (log.directory / left_over).touch()
+    again = open_log(segment_bytes=1000, compacted_to=compacted_to)
+    assert contents(again) == numbers(50)[: second + 1] + numbers(50)[third:] and again.recovered_cut_bytes == 0
+
+
 @pytest.mark.parametrize("lost", range(1, 80, 13))
 def test_half_a_batch_is_cut(open_log: OpenLog, lost: int) -> None:
     log = open_log()
