@@ -186,6 +186,17 @@ def test_a_leader_may_commit_more_in_the_step_in_which_it_hears_of_its_successor
     assert world.failure is None
 
 
+def test_who_goes_on_is_looked_at_after_each_turn() -> None:
+    """Found by wide seed 300042: a reader had what a leader committed as it went on, before anybody had looked at that."""
+    world = Watched()
+    world.pause(1)
+    world.run(1_000.0)
+    looked_at: list[int] = []
+    world.checks.append(lambda sim: looked_at.append(sim.node_id))
+    world.resume(1)
+    assert len(looked_at) > 1 and set(looked_at) == {1}
+
+
 def test_who_pauses_longer_than_the_session_leads_no_longer() -> None:
     world = Watched()
     world.create_topic("t", assignments={0: (1, 2, 3)})

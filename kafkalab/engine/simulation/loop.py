@@ -110,6 +110,7 @@ class SimLoop:
         self.is_paused = False
         put_off, self._put_off = self._put_off, []
         self.run(self._drain)
+        self._look()
         for index, handle in enumerate(put_off):
             if self.is_paused:
                 self._put_off[:0] = put_off[index:]
@@ -118,6 +119,12 @@ class SimLoop:
             if callback is not None:
                 handle.callback = None
                 self.run(callback, args)
+                self._look()
+
+    def _look(self) -> None:
+        # Each turn is a step of its own, and whoever lets several nodes go on has touched more than the last of them.
+        if self.on_step is not None:
+            self.on_step()
 
     def kill(self) -> None:
         """End the life: tasks are cancelled so that they leave nothing behind, and nothing else runs any more."""
