@@ -26,6 +26,7 @@ from kafkalab.engine.log.segment import (
     CLEANED_SUFFIX,
     DELETED_SUFFIX,
     LOG_SUFFIX,
+    RELATIVE_OFFSET_MAX,
     SEGMENT_SUFFIXES,
     SNAPSHOT_SUFFIX,
     SWAP_SUFFIX,
@@ -236,7 +237,7 @@ def _recover(loaded: LoadedLog, config: LogConfig, *, first: int, recovery_point
     for number in range(first, len(segments)):
         segment = segments[number]
         size = segment.size
-        if number > first and segment.base_offset > expected and not _may_be_compacted(segments[number - 1], compacted_to):
+        if number > first and segment.base_offset > expected and not _may_leave_gap(segments[number - 1], segment, compacted_to):
             _remove_from(loaded, number)
             break
         expected = max(expected, segment.base_offset)
@@ -255,9 +256,12 @@ def _recover(loaded: LoadedLog, config: LogConfig, *, first: int, recovery_point
     loaded.end_offset = expected
 
 
-def _may_be_compacted(segment: Segment, compacted_to: int | None) -> bool:
-    """Whether a gap after a segment may be compaction's: what lay there is not missed."""
-    return compacted_to is None or segment.base_offset < compacted_to
+def _may_leave_gap(before: Segment, after: Segment, compacted_to: int | None) -> bool:
+    """Whether nothing is missed between two segments: a compaction may have been here.
+
+    Or at the leader: its follower rolls at the end of its own log, but where what comes lies too far on for a segment.
+    """
+    return compacted_to is None or before.base_offset < compacted_to or after.base_offset - before.base_offset > RELATIVE_OFFSET_MAX
 
 
 def _remove_from(loaded: LoadedLog, number: int) -> None:

@@ -112,6 +112,18 @@ def test_a_gap_where_compaction_may_have_been_is_no_loss(open_log: OpenLog, comp
     assert contents(again) == numbers(50)[: second + 1] + numbers(50)[third:] and again.recovered_cut_bytes == 0
 
 
+def test_a_gap_that_was_too_wide_for_a_segment_is_no_loss(open_log: OpenLog) -> None:
+    """A follower's copy of what its leader had compacted."""
+    log = open_log()
+    append(log, 3)
+    far = 2**31 + 5
+    log.append_as_follower(build_batch([Record(0, 1_000, None, b"far")], base_offset=far, leader_epoch=0))
+    assert [segment.base_offset for segment in log.segments()] == [0, far]
+    log.abandon()
+    again = open_log(compacted_to=0)
+    assert again.log_end_offset == far + 1 and again.recovered_cut_bytes == 0
+
+
 @pytest.mark.parametrize("lost", range(1, 80, 13))
 def test_half_a_batch_is_cut(open_log: OpenLog, lost: int) -> None:
     log = open_log()
