@@ -211,6 +211,11 @@ def test_metadata_quorum(twins: Twins) -> None:
         assert sorted(role for *_, role in rows[0]) == sorted(role for *_, role in rows[1])
 
 
+def await_voters_known(twins: Twins) -> None:
+    """Static voters tell the leader once in a fetch timeout what they support; before that it answers for none of them."""
+    twins.settled("(?m)^kraft.version can be upgraded to 1", "features", AT_BROKERS, "upgrade", "--feature", "kraft.version=1", "--dry-run")
+
+
 def test_features(twins: Twins) -> None:
     """Ours begins without the protocols that it does not serve; what each can be raised to is the same."""
 
@@ -220,6 +225,7 @@ def test_features(twins: Twins) -> None:
     for asked in (AT_BROKERS, AT_CONTROLLERS):
         apache, ours = twins.each("features", asked, "describe")
         assert supported(ours.out) == supported(apache.out)
+    await_voters_known(twins)
     for words in (
         ("upgrade", "--feature", "group.version=1"),
         ("downgrade", "--feature", "group.version=0"),
@@ -252,6 +258,7 @@ def test_static_voters_become_dynamic_ones(twins: Twins) -> None:
         # In the order of a hash map there, of the ids here.
         return re.sub(r"\[(ReplicaKey.*)\]", lambda found: " ".join(sorted(re.findall(r"ReplicaKey\(.*?\)", found[1]))), said.everything)
 
+    await_voters_known(twins)
     assert twins.alike("features", AT_BROKERS, "upgrade", "--feature", "kraft.version=1").code == 0
     for asked in (AT_BROKERS, AT_CONTROLLERS):
         apache, ours = twins.each("metadata-quorum", asked, "remove-controller", *nobody)

@@ -29,7 +29,7 @@ SETTINGS: Final = {
     "group.initial.rebalance.delay.ms": "0",
     # Nobody dies here, and on a busy machine nobody is to be thought dead.
     "broker.session.timeout.ms": "60000",
-    "controller.quorum.fetch.timeout.ms": "20000",
+    "controller.quorum.fetch.timeout.ms": "10000",
 }
 _SECRET: Final = re.compile(r"(?<![\w-])[A-Za-z0-9_-]{22}(?![\w-])")
 """Ids of topics, directories, incarnations."""
