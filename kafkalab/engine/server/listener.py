@@ -66,6 +66,7 @@ class Listener:
         self._connections: dict[Connection, None] = {}
         self._by_host: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
+        self._is_closed = False
         self._serving: asyncio.Task[None] | None = None
         self._next_id = first_connection_id
         self._links = links
@@ -107,6 +108,10 @@ class Listener:
         host = connection.info.client_host
         self._by_host[host] += 1
         self._sampler.opened(connection)
+        if self._is_closed:
+            # Accepted in the turn in which the listener closed: nobody else would let go of it.
+            connection.reset()
+            return
         if len(self._connections) > CONNECTIONS_MAX or self._by_host[host] > CONNECTIONS_PER_HOST_MAX:
             connection.close("too_many_connections", f"{len(self._connections)} connections, {self._by_host[host]} of them from {host}")
         elif self._max_idle_ms > 0:
@@ -156,6 +161,7 @@ class Listener:
 
     def stop_accepting(self) -> None:
         """Close the listening socket; connections stay."""
+        self._is_closed = True
         if self._server is not None:
             self._server.close()
             self._server = None

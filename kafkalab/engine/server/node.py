@@ -216,6 +216,8 @@ class NodeRunner:
                 for task in asyncio.all_tasks(self._loop):
                     task.cancel()
                 self._turn()
+                # What was accepted or connected meanwhile was dropped as it came.
+                self._turn()
             finally:
                 self._loop.close()
                 if not self._ready.done():

@@ -10,9 +10,10 @@ import pytest
 
 from kafkalab.engine.protocol import codec
 from kafkalab.engine.protocol.apis import ApiKey
+from kafkalab.engine.server.connection import Connection
 from kafkalab.engine.telemetry.events import BadInput, RequestFailed
 
-from .conftest import MAX_REQUEST_BYTES, Served
+from .conftest import MAX_REQUEST_BYTES, Served, serving
 
 WAIT_S = 10
 
@@ -140,3 +141,20 @@ async def test_a_declared_length_costs_no_memory(served: Served) -> None:
     assert held == {0, 14}
     writer.close()
     probe_writer.close()
+
+
+async def test_a_connection_that_comes_while_the_listener_closes_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Connection.connection_made
+
+    def made_late(connection: Connection, transport: asyncio.BaseTransport) -> None:
+        # It was accepted before, and its turn comes after.
+        connection._listener.reset()
+        made(connection, transport)
+
+    monkeypatch.setattr(Connection, "connection_made", made_late)
+    async with serving() as served, asyncio.timeout(WAIT_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        with pytest.raises(ConnectionResetError):
+            assert await reader.read(1)
+        writer.close()
+        assert served.listener is not None and not served.listener.connections
